@@ -1,0 +1,170 @@
+// Every error that hotbackup raises on purpose: one class, one catalogue of codes. A code never changes
+// its meaning; messages may. A programmer's mistake (a wrong argument type) is a TypeError, not one of these.
+// docs/ERRORS.md lists the codes for operators; a test holds the two together.
+
+/** How a process ends because of an error (see hb(1), EXIT STATUS). */
+export const exitCodes = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  notFound: 3,
+  wrongState: 4,
+  corrupt: 5,
+  timeout: 6,
+} as const
+export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes]
+
+interface Entry {
+  readonly exit: ExitCode
+  /** What the operator can do, as an order. */
+  readonly hint: string
+}
+
+const catalogue = {
+  // Names and sizes
+  ERR_NAME: {
+    exit: exitCodes.usage,
+    hint: 'A name is 1 to 64 bytes of UTF-8 without / \\ or control characters, and starts with none of . or -.',
+  },
+  ERR_ITEM_ID: { exit: exitCodes.usage, hint: 'An item-id is 1 to 1,024 bytes.' },
+  ERR_ITEM_SIZE: { exit: exitCodes.usage, hint: 'An item is at most 64 MiB.' },
+  ERR_MODULO: { exit: exitCodes.usage, hint: 'A modulo is a whole number from 1 to 67,108,864.' },
+  ERR_TRANSACTION_SIZE: {
+    exit: exitCodes.failed,
+    hint: 'Split the transaction: all of it together is at most 128 MiB.',
+  },
+  ERR_USAGE: { exit: exitCodes.usage, hint: 'See the --help of the command.' },
+
+  // Things that are not there, or there already
+  ERR_NO_ACCOUNT: { exit: exitCodes.notFound, hint: 'See "hb list" for the accounts.' },
+  ERR_NO_FILE: { exit: exitCodes.notFound, hint: 'See "hb list ACCOUNT" for its files.' },
+  ERR_NO_ITEM: { exit: exitCodes.notFound, hint: 'See "hb list ACCOUNT FILE" for its item-ids.' },
+  ERR_NO_SLAVE: {
+    exit: exitCodes.notFound,
+    hint: 'See "hb status" for the slaves of this server.',
+  },
+  ERR_EXISTS: { exit: exitCodes.failed, hint: 'Choose another name, or delete the old one first.' },
+
+  // The server's state
+  ERR_NOT_A_SERVER: {
+    exit: exitCodes.wrongState,
+    hint: 'Name the directory with -d or HB_DIR, or make a server with "hb setup".',
+  },
+  ERR_READ_ONLY: {
+    exit: exitCodes.wrongState,
+    hint: 'A slave is written by its master only: write on the master.',
+  },
+  ERR_RUNNING: { exit: exitCodes.wrongState, hint: 'Stop the other process first ("hb stop").' },
+  ERR_NOT_RUNNING: { exit: exitCodes.wrongState, hint: 'Start the server with "hb start".' },
+  ERR_CLOSED: { exit: exitCodes.wrongState, hint: 'Open the master again.' },
+  ERR_STOPPED: {
+    exit: exitCodes.wrongState,
+    hint: 'The log could not be written: mend the disk, then open the server again.',
+  },
+  ERR_LOCK_LOST: {
+    exit: exitCodes.failed,
+    hint: 'The process stalled for too long and lost its lock: start it again.',
+  },
+  ERR_WRONG_TYPE: {
+    exit: exitCodes.wrongState,
+    hint: 'Use the command for the other type of server.',
+  },
+  ERR_CONFIG: { exit: exitCodes.usage, hint: 'Mend hb.toml; hb.toml(5) has every key.' },
+  ERR_KEY: {
+    exit: exitCodes.usage,
+    hint: 'Give the key file that "hb setup" made on the master (DIR/hb.key).',
+  },
+
+  // The log
+  ERR_LOG_CORRUPT: {
+    exit: exitCodes.corrupt,
+    hint: 'Keep the directory as it is; fetch the segment from the peer, which holds the same bytes.',
+  },
+  ERR_LOG_TORN: {
+    exit: exitCodes.corrupt,
+    hint: 'The last block is incomplete: the server cuts it off when it starts.',
+  },
+  ERR_LOG_VERSION: { exit: exitCodes.failed, hint: 'Read it with a newer hotbackup.' },
+  ERR_LOG_GAP: { exit: exitCodes.failed, hint: 'Bring the segments that are missing.' },
+  ERR_LOG_REMOVED: {
+    exit: exitCodes.failed,
+    hint: 'The log no longer holds that transaction: the slave needs a new copy of the database.',
+  },
+  ERR_LOG_FOREIGN: {
+    exit: exitCodes.failed,
+    hint: 'The bytes belong to another database or history; bring those of this one.',
+  },
+  ERR_DISK: { exit: exitCodes.failed, hint: 'Look at the disk and the system log.' },
+  ERR_DISK_FULL: { exit: exitCodes.failed, hint: 'Make room on the disk.' },
+
+  // The database
+  ERR_DATABASE_CORRUPT: {
+    exit: exitCodes.corrupt,
+    hint: 'Keep the directory as it is; take a new copy from the peer.',
+  },
+  ERR_DATABASE_CHANGED: {
+    exit: exitCodes.failed,
+    hint: 'A server started while its files were being read: run the command again.',
+  },
+  ERR_APPLY: { exit: exitCodes.failed, hint: 'The record does not fit the database.' },
+
+  // The link
+  ERR_WIRE: {
+    exit: exitCodes.failed,
+    hint: 'The peer does not speak this protocol: check its address and version.',
+  },
+  ERR_WIRE_TIMEOUT: { exit: exitCodes.failed, hint: 'The peer was silent for too long.' },
+  ERR_LINK_REFUSED: { exit: exitCodes.failed, hint: 'See the message: both positions are in it.' },
+  ERR_LINK_DIVERGED: {
+    exit: exitCodes.failed,
+    hint: 'The two histories differ: take a new copy for the slave.',
+  },
+  ERR_LINK_FOREIGN: {
+    exit: exitCodes.failed,
+    hint: 'The peer holds another database: check the addresses.',
+  },
+  ERR_LINK_SEED: { exit: exitCodes.failed, hint: 'Give the slave a new copy of the database.' },
+  ERR_LINK_LOOP: { exit: exitCodes.failed, hint: 'Take the loop out of the cascade.' },
+
+  // Waiting
+  ERR_TIMEOUT: { exit: exitCodes.timeout, hint: 'See "hb status" for what holds it up.' },
+} as const satisfies Record<string, Entry>
+
+export type ErrorCode = keyof typeof catalogue
+export const errorCodes = Object.keys(catalogue) as readonly ErrorCode[]
+
+/** Where an error happened; only the fields that apply. */
+export interface ErrorPlace {
+  readonly path?: string
+  /** Byte offset in `path`. */
+  readonly offset?: number
+  readonly txn?: number
+  readonly account?: string
+  readonly file?: string
+  readonly slave?: string
+}
+
+/** An operating error: `code` to match on, `message` to read, `hint` to act on. */
+export class HotBackupError extends Error {
+  override readonly name = 'HotBackupError'
+  readonly code: ErrorCode
+  readonly place: ErrorPlace
+
+  constructor(code: ErrorCode, message: string, place: ErrorPlace = {}, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    this.place = place
+  }
+
+  get hint(): string {
+    return catalogue[this.code].hint
+  }
+
+  get exitCode(): ExitCode {
+    return catalogue[this.code].exit
+  }
+}
+
+export function isHotBackupError(error: unknown, ...codes: ErrorCode[]): error is HotBackupError {
+  return error instanceof HotBackupError && (codes.length === 0 || codes.includes(error.code))
+}

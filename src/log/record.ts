@@ -1,0 +1,323 @@
+// A record is one step of a transaction, as it lies in a block's body.
+//
+// RECORD, little-endian, not aligned
+//
+//    0  type         u8   see RecordType
+//    1  flags        u8   bit 0: the last record of its transaction; the others are 0
+//    2  id length    u16  at most 1,024
+//    4  file number  u32  0 for records about an account
+//    8  value length u32  at most 64 MiB
+//   12  id           bytes
+//    …  value        bytes
+//
+// What id and value hold:
+//
+//   write-item      id: item-id             value: the item
+//   delete-item     id: item-id             value: none
+//   create-file     id: none                value: FILE ATTRIBUTES
+//   clear-file      id: none                value: none
+//   resize-file     id: none                value: u32 modulo
+//   delete-file     id: none                value: none
+//   create-account  id: account name        value: none
+//   delete-account  id: account name        value: none    (its files were deleted by records before it)
+//   map-file        id: none                value: FILE ATTRIBUTES, as they are before this transaction
+//   promote         id: name of the server  value: 16 bytes new lineage, u32 new timeline
+//
+// FILE ATTRIBUTES
+//
+//    0  modulo          u32
+//    4  flags           u32  0
+//    8  account length  u8
+//    9  file length     u8
+//   10  account name    bytes
+//    …  file name       bytes
+//
+// Any change here is a new format version: man/hb-segment.5 and block.ts say so too.
+import { HotBackupError } from '../errors.ts'
+import { itemBytesMax, itemIdBytesMax, moduloMax, nameBytesMax } from '../limits.ts'
+
+export const RecordType = {
+  writeItem: 1,
+  deleteItem: 2,
+  createFile: 3,
+  clearFile: 4,
+  resizeFile: 5,
+  deleteFile: 6,
+  createAccount: 7,
+  deleteAccount: 8,
+  mapFile: 9,
+  promote: 10,
+} as const
+export type RecordType = (typeof RecordType)[keyof typeof RecordType]
+
+/** The types by their names in "hb log dump" and hb-segment(5). */
+export const recordTypeNames: Readonly<Record<RecordType, string>> = {
+  1: 'write-item',
+  2: 'delete-item',
+  3: 'create-file',
+  4: 'clear-file',
+  5: 'resize-file',
+  6: 'delete-file',
+  7: 'create-account',
+  8: 'delete-account',
+  9: 'map-file',
+  10: 'promote',
+}
+
+export const recordHeaderBytes = 12
+const lastFlag = 1
+const attributesHeaderBytes = 10
+
+/** Text is taken as UTF-8. */
+export type Bytes = string | Uint8Array
+
+/** What a file number stands for. */
+export interface FileAttributes {
+  readonly account: string
+  readonly file: string
+  readonly modulo: number
+}
+
+/**
+ * Writes records one behind the other into a buffer that grows, after `headerBytes` that are left free for
+ * the block's header. Reused from block to block: nothing is allocated for a record.
+ */
+export class RecordEncoder {
+  bytes: Buffer
+  /** Offset behind the last record. */
+  end: number
+  readonly #headerBytes: number
+  #view: DataView
+  /** Offset of the record that was written last. */
+  #last: number
+
+  constructor(capacity: number, headerBytes: number) {
+    this.bytes = Buffer.allocUnsafeSlow(capacity)
+    this.#view = new DataView(this.bytes.buffer)
+    this.#headerBytes = headerBytes
+    this.end = headerBytes
+    this.#last = headerBytes
+  }
+
+  reset(): void {
+    this.end = this.#headerBytes
+    this.#last = this.#headerBytes
+  }
+
+  /** Takes back everything from `offset` on: a transaction that turned out to be refused. */
+  cutBack(offset: number): void {
+    this.end = offset
+  }
+
+  writeItem(fileNumber: number, id: Bytes, value: Bytes): void {
+    this.#record(RecordType.writeItem, fileNumber, id, value)
+  }
+
+  deleteItem(fileNumber: number, id: Bytes): void {
+    this.#record(RecordType.deleteItem, fileNumber, id, '')
+  }
+
+  createFile(fileNumber: number, attributes: FileAttributes): void {
+    this.#record(RecordType.createFile, fileNumber, '', encodeAttributes(attributes))
+  }
+
+  clearFile(fileNumber: number): void {
+    this.#record(RecordType.clearFile, fileNumber, '', '')
+  }
+
+  resizeFile(fileNumber: number, modulo: number): void {
+    const value = new Uint8Array(4)
+    new DataView(value.buffer).setUint32(0, modulo, true)
+    this.#record(RecordType.resizeFile, fileNumber, '', value)
+  }
+
+  deleteFile(fileNumber: number): void {
+    this.#record(RecordType.deleteFile, fileNumber, '', '')
+  }
+
+  createAccount(account: string): void {
+    this.#record(RecordType.createAccount, 0, account, '')
+  }
+
+  deleteAccount(account: string): void {
+    this.#record(RecordType.deleteAccount, 0, account, '')
+  }
+
+  mapFile(fileNumber: number, attributes: FileAttributes): void {
+    this.#record(RecordType.mapFile, fileNumber, '', encodeAttributes(attributes))
+  }
+
+  /** Marks the record that was written last as the end of its transaction. */
+  endTransaction(): void {
+    this.bytes[this.#last + 1] = lastFlag
+  }
+
+  #record(type: RecordType, fileNumber: number, id: Bytes, value: Bytes): void {
+    // A UTF-16 unit takes at most three bytes of UTF-8.
+    const idRoom = typeof id === 'string' ? id.length * 3 : id.length
+    const valueRoom = typeof value === 'string' ? value.length * 3 : value.length
+    const start = this.end
+    this.reserve(recordHeaderBytes + idRoom + valueRoom)
+    const idStart = start + recordHeaderBytes
+    const idLength = this.#put(id, idStart)
+    if (idLength > itemIdBytesMax) {
+      throw new HotBackupError('ERR_ITEM_ID', `the item-id has ${idLength} bytes`)
+    }
+    const valueLength = this.#put(value, idStart + idLength)
+    if (valueLength > itemBytesMax) {
+      throw new HotBackupError('ERR_ITEM_SIZE', `the item has ${valueLength} bytes`)
+    }
+    const view = this.#view
+    view.setUint16(start, type, true) // type, and no flags
+    view.setUint16(start + 2, idLength, true)
+    view.setUint32(start + 4, fileNumber, true)
+    view.setUint32(start + 8, valueLength, true)
+    this.#last = start
+    this.end = idStart + idLength + valueLength
+  }
+
+  /** Makes room for `length` more bytes. */
+  reserve(length: number): void {
+    const needed = this.end + length
+    if (needed <= this.bytes.length) return
+    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.bytes.length * 2))
+    this.bytes.copy(grown, 0, 0, this.end)
+    this.bytes = grown
+    this.#view = new DataView(grown.buffer)
+  }
+
+  #put(bytes: Bytes, offset: number): number {
+    const target = this.bytes
+    if (typeof bytes !== 'string') {
+      target.set(bytes, offset)
+      return bytes.length
+    }
+    const length = bytes.length
+    // Short ASCII, the usual item-id, is copied faster here than by a call out of JavaScript.
+    if (length <= 48) {
+      let i = 0
+      for (; i < length; i++) {
+        const unit = bytes.charCodeAt(i)
+        if (unit > 0x7f) break
+        target[offset + i] = unit
+      }
+      if (i === length) return length
+    }
+    return target.write(bytes, offset, 'utf8')
+  }
+}
+
+/**
+ * Walks over the records of a block's body without allocating: `next` moves to the next record and sets the
+ * fields. Every length is checked against the body before it is believed (ERR_LOG_CORRUPT).
+ */
+export class RecordCursor {
+  bytes: Uint8Array = new Uint8Array()
+  /** Offset of the record. */
+  start = 0
+  type: RecordType = RecordType.writeItem
+  /** The last record of its transaction. */
+  last = false
+  fileNumber = 0
+  idStart = 0
+  idEnd = 0
+  valueStart = 0
+  /** Also where the next record starts. */
+  valueEnd = 0
+  #end = 0
+  #view: DataView = new DataView(new ArrayBuffer(0))
+
+  reset(bytes: Uint8Array, start: number, end: number): void {
+    if (this.bytes !== bytes) {
+      this.bytes = bytes
+      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    }
+    this.valueEnd = start
+    this.#end = end
+  }
+
+  next(): boolean {
+    const start = this.valueEnd
+    if (start === this.#end) return false
+    const idStart = start + recordHeaderBytes
+    if (idStart > this.#end) throw corrupt('a record header does not fit the block', start)
+    const view = this.#view
+    const type = view.getUint8(start)
+    const flags = view.getUint8(start + 1)
+    const idLength = view.getUint16(start + 2, true)
+    const valueLength = view.getUint32(start + 8, true)
+    if (type === 0 || type > RecordType.promote) throw corrupt(`unknown record type ${type}`, start)
+    if (flags > lastFlag) throw corrupt(`unknown record flags ${flags}`, start)
+    if (idLength > itemIdBytesMax) throw corrupt(`an id of ${idLength} bytes`, start)
+    if (valueLength > itemBytesMax) throw corrupt(`a value of ${valueLength} bytes`, start)
+    const valueStart = idStart + idLength
+    const valueEnd = valueStart + valueLength
+    if (valueEnd > this.#end) throw corrupt('a record reaches beyond its block', start)
+    this.start = start
+    this.type = type as RecordType
+    this.last = flags === lastFlag
+    this.fileNumber = view.getUint32(start + 4, true)
+    this.idStart = idStart
+    this.idEnd = valueStart
+    this.valueStart = valueStart
+    this.valueEnd = valueEnd
+    return true
+  }
+
+  /** The id as text (account names; item-ids for people). */
+  idText(): string {
+    return Buffer.from(
+      this.bytes.buffer,
+      this.bytes.byteOffset + this.idStart,
+      this.idEnd - this.idStart,
+    ).toString()
+  }
+
+  /** The attributes in a create-file or map-file record. */
+  attributes(): FileAttributes {
+    return decodeAttributes(this.bytes, this.valueStart, this.valueEnd)
+  }
+
+  /** The modulo in a resize-file record. */
+  modulo(): number {
+    if (this.valueEnd - this.valueStart !== 4)
+      throw corrupt('a resize-file record without modulo', this.start)
+    return checkedModulo(this.#view.getUint32(this.valueStart, true), this.start)
+  }
+}
+
+function encodeAttributes({ account, file, modulo }: FileAttributes): Uint8Array {
+  const accountBytes = Buffer.from(account)
+  const fileBytes = Buffer.from(file)
+  const bytes = Buffer.alloc(attributesHeaderBytes + accountBytes.length + fileBytes.length)
+  bytes.writeUInt32LE(modulo, 0)
+  bytes.writeUInt8(accountBytes.length, 8)
+  bytes.writeUInt8(fileBytes.length, 9)
+  accountBytes.copy(bytes, attributesHeaderBytes)
+  fileBytes.copy(bytes, attributesHeaderBytes + accountBytes.length)
+  return bytes
+}
+
+function decodeAttributes(bytes: Uint8Array, start: number, end: number): FileAttributes {
+  const value = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start)
+  if (value.length < attributesHeaderBytes) throw corrupt('file attributes are too short', start)
+  const accountEnd = attributesHeaderBytes + value.readUInt8(8)
+  const fileEnd = accountEnd + value.readUInt8(9)
+  if (fileEnd !== value.length || value.length > attributesHeaderBytes + 2 * nameBytesMax) {
+    throw corrupt('file attributes have a wrong length', start)
+  }
+  return {
+    account: value.toString('utf8', attributesHeaderBytes, accountEnd),
+    file: value.toString('utf8', accountEnd, fileEnd),
+    modulo: checkedModulo(value.readUInt32LE(0), start),
+  }
+}
+
+function checkedModulo(modulo: number, offset: number): number {
+  if (modulo < 1 || modulo > moduloMax) throw corrupt(`a modulo of ${modulo}`, offset)
+  return modulo
+}
+
+function corrupt(what: string, offset: number): HotBackupError {
+  return new HotBackupError('ERR_LOG_CORRUPT', `${what} (byte ${offset} of its buffer)`, { offset })
+}

@@ -1,0 +1,49 @@
+// The port to disks. Everything durable goes through it, so that a simulated disk can lose, tear, refuse
+// or delay any of it. Paths are absolute. Failures are HotBackupErrors: ERR_DISK_FULL for ENOSPC and
+// EDQUOT, ERR_DISK for the rest, with the path in `place` and the system's error as `cause`.
+
+export type OpenMode =
+  | 'read' // must exist
+  | 'write' // must exist; reads too
+  | 'create' // must not exist; reads too
+
+/** An open file. Offsets and lengths are bytes. One owner closes it. */
+export interface DiskFile {
+  readonly path: string
+  size(): number
+  /** Reads up to `length` bytes; fewer only at the end of the file. Loops over short reads. Returns the count. */
+  read(buffer: Uint8Array, start: number, length: number, offset: number): Promise<number>
+  readSync(buffer: Uint8Array, start: number, length: number, offset: number): number
+  /** Writes everything or throws; loops over short writes. */
+  write(buffer: Uint8Array, start: number, length: number, offset: number): Promise<void>
+  writeSync(buffer: Uint8Array, start: number, length: number, offset: number): void
+  /** fdatasync. A failure is final: the caller must never try again and believe the second answer. */
+  sync(): Promise<void>
+  /** The same, without the thread-pool's detour (about 80 µs): for one small write that somebody waits for. */
+  syncSync(): void
+  truncate(length: number): Promise<void>
+  close(): Promise<void>
+  closeSync(): void
+}
+
+export interface DirectoryEntry {
+  readonly name: string
+  readonly directory: boolean
+}
+
+export interface Disk {
+  open(path: string, mode: OpenMode): Promise<DiskFile>
+  openSync(path: string, mode: OpenMode): DiskFile
+  exists(path: string): Promise<boolean>
+  /** Names in the directory, sorted; an empty list when it does not exist. */
+  list(path: string): Promise<DirectoryEntry[]>
+  /** Creates the directory and its parents; it is no error when it exists. */
+  makeDirectory(path: string): Promise<void>
+  /** Replaces `to`. Durable only after syncDirectory of the parent. */
+  rename(from: string, to: string): Promise<void>
+  /** It is no error when it does not exist. Durable only after syncDirectory of the parent. */
+  remove(path: string): Promise<void>
+  syncDirectory(path: string): Promise<void>
+  /** Bytes that this process may still write on the file system of `path`. */
+  freeBytes(path: string): Promise<number>
+}

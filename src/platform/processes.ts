@@ -1,0 +1,33 @@
+// The port to processes: the server itself, the background servers that "hb start" makes, and helpers.
+
+/** Enough to tell a process from a later one with the same pid. */
+export interface ProcessIdentity {
+  readonly pid: number
+  /** Start time in clock ticks since boot (Linux), 0 where it cannot be read. */
+  readonly startTicks: number
+  /** Identifies the boot of this machine; empty where it cannot be read. */
+  readonly bootId: string
+  readonly host: string
+}
+
+export interface ChildProcess {
+  readonly pid: number
+  readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>
+  kill(signal: 'SIGTERM' | 'SIGKILL'): void
+}
+
+export interface StartOptions {
+  /** The child goes on when this process ends; its output goes to the file at `outputPath`. */
+  readonly detached?: { readonly outputPath: string }
+  readonly environment?: Readonly<Record<string, string>>
+}
+
+export interface Processes {
+  self(): ProcessIdentity
+  /** False only when it is certain: the same host, and no such process in this boot. */
+  mayBeAlive(identity: ProcessIdentity): boolean
+  /** Starts Node with a module of this package. */
+  start(modulePath: string, args: readonly string[], options: StartOptions): ChildProcess
+  /** Sends a signal to a process that is not a child. False when there is none. */
+  signal(pid: number, signal: 'SIGTERM' | 'SIGKILL'): boolean
+}
