@@ -97,6 +97,11 @@ const catalogue = {
   ERR_DISK: { exit: exitCodes.failed, hint: 'Look at the disk and the system log.' },
   ERR_DISK_FULL: { exit: exitCodes.failed, hint: 'Make room on the disk.' },
 
+  ERR_PROCESS: {
+    exit: exitCodes.failed,
+    hint: 'Look at the limits of processes and memory of this user.',
+  },
+
   // The database
   ERR_DATABASE_CORRUPT: {
     exit: exitCodes.corrupt,
@@ -109,6 +114,14 @@ const catalogue = {
   ERR_APPLY: { exit: exitCodes.failed, hint: 'The record does not fit the database.' },
 
   // The link
+  ERR_CONNECT: {
+    exit: exitCodes.failed,
+    hint: 'Nobody answers there: check the address, the firewall and that the peer runs.',
+  },
+  ERR_LISTEN: {
+    exit: exitCodes.failed,
+    hint: 'Another program may have the port: choose another one in hb.toml.',
+  },
   ERR_WIRE: {
     exit: exitCodes.failed,
     hint: 'The peer does not speak this protocol: check its address and version.',

@@ -1,0 +1,59 @@
+// Small files that are read and replaced as a whole: after a crash there is the old one or the new one.
+import { dirname } from 'node:path'
+import { HotBackupError } from '../errors.ts'
+import { type Disk } from './disk.ts'
+
+/**
+ * Replaces the file at `path`, durably. One writer at a time: the new bytes lie in `path`.tmp meanwhile, and
+ * what a crash left there is written over. Throws ERR_DISK_FULL or ERR_DISK; the old file is then as it was,
+ * unless the directory's sync failed.
+ */
+export async function writeFileAtomic(disk: Disk, path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.tmp`
+  await disk.remove(temporary)
+  try {
+    const file = await disk.open(temporary, 'create')
+    try {
+      await file.write(bytes, 0, bytes.length, 0)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await disk.rename(temporary, path)
+  } catch (error) {
+    // The space may be what the next attempt needs. The first error is the one to tell.
+    await disk.remove(temporary).catch(() => {})
+    throw error
+  }
+  await disk.syncDirectory(dirname(path))
+}
+
+/** The whole file; null when there is none. Throws ERR_DISK, also when it has more than `bytesMax` bytes. */
+export async function readFile(disk: Disk, path: string, bytesMax: number): Promise<Buffer | null> {
+  let file
+  try {
+    file = await disk.open(path, 'read')
+  } catch (error) {
+    if (isNotFound(error)) return null
+    throw error
+  }
+  try {
+    const size = file.size()
+    if (size > bytesMax) {
+      const message = `${path} has ${size} bytes; at most ${bytesMax} are expected`
+      throw new HotBackupError('ERR_DISK', message, { path })
+    }
+    const bytes = Buffer.alloc(size)
+    const count = await file.read(bytes, 0, size, 0)
+    return bytes.subarray(0, count)
+  } finally {
+    await file.close()
+  }
+}
+
+/** True for a disk's error that says that there is no such file or directory. */
+export function isNotFound(error: unknown): boolean {
+  if (!(error instanceof HotBackupError)) return false
+  const cause = error.cause
+  return cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
+}

@@ -1,0 +1,157 @@
+// Local sockets by node:net: Unix domain sockets. Their paths are limited to about 107 bytes by the system, and
+// longer ones would be cut silently, so a long path is reached through an open handle of its directory.
+import { closeSync, constants, openSync, unlinkSync } from 'node:fs'
+import * as net from 'node:net'
+import { basename, dirname, join } from 'node:path'
+import { HotBackupError } from '../errors.ts'
+import { type LocalSockets } from './local-socket.ts'
+import { type Connection, type ConnectionEvents } from './network.ts'
+
+/** What fits sun_path everywhere (Linux 107, macOS and the BSDs 103). */
+const pathBytesMax = 103
+
+/** A path that the system takes, good until `release`. */
+interface ShortPath {
+  readonly path: string
+  release(): void
+}
+
+export const nodeLocalSockets: LocalSockets = {
+  listen(path, accept) {
+    return new Promise((resolve, reject) => {
+      const short = shorten(path)
+      const server = net.createServer(socket => accept(new SocketConnection(socket)))
+      const failed = (error: Error) => {
+        short.release()
+        reject(socketError(error, 'listen at', path))
+      }
+      server.once('error', failed)
+      try {
+        unlinkSync(short.path)
+      } catch (error) {
+        if (!hasCode(error, 'ENOENT')) return failed(error as Error)
+      }
+      // The socket's mode comes from the umask, and bind happens within listen: there is no moment at which
+      // others could connect.
+      const umask = process.umask(0o177)
+      try {
+        server.listen(short.path)
+      } finally {
+        process.umask(umask)
+      }
+      server.once('listening', () => {
+        server.removeListener('error', failed)
+        server.on('error', () => {}) // A connection that could not be accepted is the peer's affair.
+        resolve({
+          close: () =>
+            new Promise(closed => {
+              server.close(() => {
+                short.release()
+                closed()
+              })
+            }),
+        })
+      })
+    })
+  },
+
+  connect(path) {
+    return new Promise((resolve, reject) => {
+      const short = shorten(path)
+      const socket = net.connect(short.path)
+      socket.once('connect', () => {
+        short.release()
+        socket.removeAllListeners('error')
+        resolve(new SocketConnection(socket))
+      })
+      socket.once('error', error => {
+        short.release()
+        if (hasCode(error, 'ENOENT', 'ECONNREFUSED', 'ENOTDIR', 'ENOTSOCK')) resolve(null)
+        else reject(socketError(error, 'connect to', path))
+      })
+    })
+  },
+}
+
+function shorten(path: string): ShortPath {
+  if (Buffer.byteLength(path) <= pathBytesMax) return { path, release: () => {} }
+  if (process.platform !== 'linux') {
+    const message = `${path} is too long for a socket: at most ${pathBytesMax} bytes`
+    throw new HotBackupError('ERR_DISK', message, { path })
+  }
+  let directory: number
+  try {
+    directory = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY)
+  } catch (error) {
+    // Whoever connects is told by the system that there is nothing; whoever listens, that it cannot.
+    if (hasCode(error, 'ENOENT', 'ENOTDIR'))
+      return { path: '/nonexistent/socket', release: () => {} }
+    throw socketError(error as Error, 'open the directory of', path)
+  }
+  return {
+    path: join('/proc/self/fd', String(directory), basename(path)),
+    release: () => closeSync(directory),
+  }
+}
+
+class SocketConnection implements Connection {
+  readonly remoteAddress = 'local'
+  readonly #socket: net.Socket
+  #error: Error | null = null
+
+  constructor(socket: net.Socket) {
+    this.#socket = socket
+    // A paused socket does not notice that the peer has gone; that is what reading the end is for.
+    socket.pause()
+    socket.on('error', error => {
+      this.#error = error
+    })
+  }
+
+  listen(events: ConnectionEvents): void {
+    const socket = this.#socket
+    socket.on('data', (bytes: Buffer) => events.data(bytes))
+    socket.on('drain', () => events.drained())
+    socket.once('close', () => events.closed(this.#error))
+    if (socket.destroyed) queueMicrotask(() => events.closed(this.#error))
+    else socket.resume()
+  }
+
+  write(bytes: Uint8Array): boolean {
+    return this.#socket.write(bytes)
+  }
+
+  get pendingBytes(): number {
+    return this.#socket.writableLength
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  end(): void {
+    this.#socket.end()
+  }
+
+  destroy(error?: Error): void {
+    this.#socket.destroy(error)
+  }
+}
+
+function hasCode(error: unknown, ...codes: string[]): boolean {
+  const code = (error as NodeJS.ErrnoException).code
+  return code !== undefined && codes.includes(code)
+}
+
+function socketError(error: Error, operation: string, path: string): HotBackupError {
+  return new HotBackupError(
+    'ERR_DISK',
+    `cannot ${operation} ${path}: ${error.message}`,
+    { path },
+    error,
+  )
+}

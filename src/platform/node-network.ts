@@ -1,0 +1,234 @@
+// The network by node:net and node:tls. With a key it is TLS 1.3 with that pre-shared key and an ephemeral
+// X25519 exchange: both sides prove the key, no certificate is involved, and a key that is stolen later opens
+// nothing that was recorded before. AES-128-GCM is what OpenSSL allows for a bare key (it implies SHA-256),
+// and the fastest on processors with AES instructions.
+import * as net from 'node:net'
+import * as tls from 'node:tls'
+import { HotBackupError } from '../errors.ts'
+import { KiB } from '../limits.ts'
+import {
+  type Address,
+  type Connection,
+  type ConnectionEvents,
+  type Listener,
+  type Network,
+  type SharedKey,
+} from './network.ts'
+
+/** Output queued above this makes `write` answer false. */
+const pendingBytesMark = 1024 * KiB
+/** Names the kind of key, for versions to come that know several; no secret. */
+const keyIdentity = 'hotbackup'
+const tlsOptions = {
+  minVersion: 'TLSv1.3',
+  maxVersion: 'TLSv1.3',
+  ciphers: 'TLS_AES_128_GCM_SHA256',
+} as const
+
+class NodeConnection implements Connection {
+  readonly remoteAddress: string
+  readonly #socket: net.Socket
+  #events: ConnectionEvents | null = null
+  #error: Error | null = null
+  #closed = false
+
+  constructor(socket: net.Socket) {
+    this.#socket = socket
+    this.remoteAddress = addressText(socket.remoteAddress ?? '?', socket.remotePort ?? 0)
+    // A transaction that is waited for must not wait for a full packet.
+    socket.setNoDelay(true)
+    // Until somebody listens, the socket reads no more than its buffer holds.
+    socket.on('error', error => {
+      this.#error ??= error
+    })
+    socket.on('close', () => {
+      this.#closed = true
+      this.#events?.closed(this.#error)
+    })
+    socket.on('drain', () => this.#events?.drained())
+  }
+
+  get pendingBytes(): number {
+    return this.#socket.writableLength
+  }
+
+  listen(events: ConnectionEvents): void {
+    if (this.#events !== null) throw new TypeError('this connection has a listener already')
+    this.#events = events
+    // Attached last: `data` makes the socket flow.
+    if (this.#closed) process.nextTick(() => events.closed(this.#error))
+    else this.#socket.on('data', (bytes: Buffer) => events.data(bytes))
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.#socket.destroyed || this.#socket.writableEnded) return true
+    // Above our mark the socket is above its own, lower one: `drain` follows.
+    this.#socket.write(bytes)
+    return this.#socket.writableLength < pendingBytesMark
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  end(): void {
+    this.#socket.end()
+  }
+
+  destroy(error?: Error): void {
+    this.#socket.destroy(error)
+  }
+}
+
+export const nodeNetwork: Network = { connect, listen }
+
+/**
+ * Throws ERR_CONNECT when nobody answers there, ERR_WIRE_TIMEOUT when it takes longer than `timeoutMs`, ERR_KEY
+ * when the peer has another key, ERR_WIRE when it does not speak TLS at all.
+ */
+function connect(address: Address, key: SharedKey | null, timeoutMs: number): Promise<Connection> {
+  const { host, port } = address
+  const where = addressText(host, port)
+  return new Promise((resolve, reject) => {
+    const socket =
+      key === null
+        ? net.connect({ host, port })
+        : tls.connect({
+            host,
+            port,
+            ...tlsOptions,
+            pskCallback: () => ({ psk: key.bytes, identity: keyIdentity }),
+            // Asked only about a peer that shows a certificate instead of proving the key.
+            checkServerIdentity: () => new Error('the peer does not use the key'),
+          })
+    let connected = false
+    const fail = (error: HotBackupError) => {
+      clearTimeout(timeout)
+      socket.destroy()
+      reject(error)
+    }
+    const timeout = setTimeout(() => {
+      const doing = connected ? 'prove the key' : 'answer'
+      fail(new HotBackupError('ERR_WIRE_TIMEOUT', `${where} did not ${doing} in ${timeoutMs} ms`))
+    }, timeoutMs)
+    const failed = (error: Error) => fail(connectError(where, connected, error))
+    const closed = () => failed(new Error('the peer closed the connection'))
+    socket.once('connect', () => {
+      connected = true
+    })
+    socket.once('error', failed)
+    socket.once('close', closed)
+    socket.once(key === null ? 'connect' : 'secureConnect', () => {
+      clearTimeout(timeout)
+      const connection = new NodeConnection(socket)
+      socket.off('error', failed)
+      socket.off('close', closed)
+      resolve(connection)
+    })
+  })
+}
+
+function connectError(where: string, connected: boolean, error: Error): HotBackupError {
+  const { code = '', message } = error as NodeJS.ErrnoException
+  if (!connected) {
+    return new HotBackupError('ERR_CONNECT', `cannot connect to ${where}: ${message}`, {}, error)
+  }
+  // Alerts by which a server of ours answers a wrong key (illegal parameter) or none (handshake failure).
+  const refused = /ALERT_(ILLEGAL_PARAMETER|HANDSHAKE_FAILURE|DECRYPT_ERROR)|BINDER|DECRYPTION/
+  if (refused.test(code)) {
+    const text = `${where} does not accept our key: the keys of the two servers differ`
+    return new HotBackupError('ERR_KEY', text, {}, error)
+  }
+  const text = `${where} broke off the TLS handshake (has it a key?): ${message.trim()}`
+  return new HotBackupError('ERR_WIRE', text, {}, error)
+}
+
+/**
+ * At most `connectionsMax` connections that were handed over are open; a further one is dropped. With a key, as
+ * many again may be in their handshake; the oldest of them makes room, so that idle strangers keep nobody out.
+ * `close` stops listening; connections that were handed over belong to their owners and live on.
+ * Throws ERR_LISTEN.
+ */
+function listen(
+  address: Address,
+  key: SharedKey | null,
+  accept: (connection: Connection) => void,
+  { timeoutMs, connectionsMax }: { readonly timeoutMs: number; readonly connectionsMax: number },
+): Promise<Listener> {
+  const open = new Set<net.Socket>()
+  /** Sockets in their handshake, oldest first, by the peer's address. */
+  const handshakes = new Map<string, net.Socket>()
+  const handOver = (socket: net.Socket) => {
+    // The peer may be gone, or the place taken, before we hear of it.
+    if (socket.destroyed || open.size >= connectionsMax) {
+      socket.on('error', () => {})
+      socket.destroy()
+      return
+    }
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
+    accept(new NodeConnection(socket))
+  }
+  const peer = (socket: net.Socket) =>
+    addressText(socket.remoteAddress ?? '?', socket.remotePort ?? 0)
+  const beginHandshake = (socket: net.Socket) => {
+    const name = peer(socket)
+    handshakes.set(name, socket)
+    socket.once('close', () => {
+      if (handshakes.get(name) === socket) handshakes.delete(name)
+    })
+    if (handshakes.size > connectionsMax) {
+      const [oldest] = handshakes.values()
+      oldest?.destroy()
+    }
+  }
+
+  let server: net.Server
+  if (key === null) {
+    server = net.createServer(handOver)
+  } else {
+    server = tls.createServer({
+      ...tlsOptions,
+      handshakeTimeout: timeoutMs,
+      pskCallback: (_socket, identity) =>
+        identity === keyIdentity ? Buffer.from(key.bytes) : null,
+    })
+    server.on('connection', beginHandshake)
+    server.on('secureConnection', (socket: tls.TLSSocket) => {
+      handshakes.delete(peer(socket))
+      handOver(socket)
+    })
+    // Node leaves the socket open after the handshake's time-out.
+    server.on('tlsClientError', (_error: Error, socket: tls.TLSSocket) => socket.destroy())
+  }
+
+  return new Promise((resolve, reject) => {
+    server.once('error', error => {
+      const text = `cannot listen at ${addressText(address.host, address.port)}: ${error.message}`
+      reject(new HotBackupError('ERR_LISTEN', text, {}, error))
+    })
+    server.listen({ host: address.host, port: address.port }, () => {
+      server.removeAllListeners('error')
+      // An accept that fails (too many open files, say) concerns one peer, which calls again.
+      server.on('error', () => {})
+      const bound = server.address() as net.AddressInfo
+      resolve({
+        address: { host: address.host, port: bound.port },
+        // The port is free at once; the callback of `close` would wait for the last connection.
+        close: async () => {
+          server.close()
+          for (const socket of handshakes.values()) socket.destroy()
+        },
+      })
+    })
+  })
+}
+
+/** HOST:PORT as it is read again; an IPv6 address stands in brackets. */
+function addressText(host: string, port: number): string {
+  return net.isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`
+}

@@ -1,0 +1,117 @@
+// Processes by node:child_process and Linux's /proc. Elsewhere a pid is all that is known of a process, and
+// a dead one whose pid was given away again counts as alive.
+import { spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync, readlinkSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { HotBackupError } from '../errors.ts'
+import { type ChildProcess, type ProcessIdentity, type Processes } from './processes.ts'
+
+/** The first pid namespace of every Linux kernel (PROC_PID_INIT_INO): the machine itself, not a container. */
+const machinePidNamespace = 'pid:[4026531836]'
+
+export const nodeProcesses: Processes = {
+  self,
+
+  mayBeAlive({ pid, startTicks, bootId, host }) {
+    const own = self()
+    if (host !== own.host) return true
+    if (bootId !== '' && own.bootId !== '' && bootId !== own.bootId) return false
+    if (own.startTicks === 0) return signalled(pid, 0)
+    const found = processState(pid)
+    if (found === null) return false
+    if (startTicks !== 0 && found.startTicks !== startTicks) return false
+    // A zombie whose other threads are not gone yet may have a write under way.
+    return found.state !== 'X' && !(found.state === 'Z' && found.threads <= 1)
+  },
+
+  /**
+   * A child that is not detached has a pipe as its standard input, which ends when this process does.
+   * Throws ERR_PROCESS when the system cannot start it.
+   */
+  start(modulePath, args, { detached, environment }) {
+    const output = detached === undefined ? 'inherit' : openSync(detached.outputPath, 'a', 0o600)
+    try {
+      const child = spawn(process.execPath, [modulePath, ...args], {
+        detached: detached !== undefined,
+        stdio: [detached === undefined ? 'pipe' : 'ignore', output, output],
+        env: { ...process.env, ...environment },
+      })
+      const exited: ChildProcess['exited'] = new Promise(resolve => {
+        child.once('exit', (code, signal) => resolve({ code, signal }))
+        child.once('error', () => resolve({ code: null, signal: null }))
+      })
+      // The pipe is there to end, not to be written: a child that closes it early is no error.
+      child.stdin?.on('error', () => {})
+      if (child.pid === undefined) {
+        throw new HotBackupError('ERR_PROCESS', `cannot start a process for ${modulePath}`, {
+          path: modulePath,
+        })
+      }
+      if (detached !== undefined) child.unref()
+      return { pid: child.pid, exited, kill: signal => void child.kill(signal) }
+    } finally {
+      if (typeof output === 'number') closeSync(output)
+    }
+  },
+
+  signal: (pid, signal) => signalled(pid, signal),
+}
+
+let identity: ProcessIdentity | null = null
+
+function self(): ProcessIdentity {
+  identity ??= {
+    pid: process.pid,
+    startTicks: processState(process.pid)?.startTicks ?? 0,
+    bootId: readText('/proc/sys/kernel/random/boot_id').trim(),
+    host: hostIdentity(),
+  }
+  return identity
+}
+
+/** Pids mean something within one namespace only, so a container is a host of its own. */
+function hostIdentity(): string {
+  try {
+    const namespace = readlinkSync('/proc/self/ns/pid')
+    return namespace === machinePidNamespace ? hostname() : `${hostname()}/${namespace}`
+  } catch {
+    return hostname()
+  }
+}
+
+interface ProcessState {
+  readonly state: string
+  readonly threads: number
+  readonly startTicks: number
+}
+
+/** Null when there is no such process (or no /proc). Fields of /proc/PID/stat by proc(5): 3, 20 and 22. */
+function processState(pid: number): ProcessState | null {
+  const text = readText(`/proc/${pid}/stat`)
+  // The command's name, in parentheses, may hold spaces and parentheses: the last one closes it.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  const [state, threads, startTicks] = [fields[0], Number(fields[17]), Number(fields[19])]
+  if (state === undefined || !Number.isSafeInteger(threads) || !Number.isSafeInteger(startTicks)) {
+    return null
+  }
+  return { state, threads, startTicks }
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'latin1')
+  } catch {
+    return ''
+  }
+}
+
+/** False when there is no such process; one that belongs to another user is there. */
+function signalled(pid: number, signal: 'SIGTERM' | 'SIGKILL' | 0): boolean {
+  try {
+    return process.kill(pid, signal)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
+    if (signal === 0) return true
+    throw new HotBackupError('ERR_PROCESS', `cannot signal process ${pid}`, {}, error)
+  }
+}
