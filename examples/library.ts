@@ -1,0 +1,27 @@
+// The library in one page; README.md shows it. Run it with a directory that "hb setup --type master" has made:
+//   node build/examples/library.js DIR
+import { Master } from '../src/index.ts'
+
+const master = await Master.open(process.argv[2] ?? '.')
+try {
+  const sales = await master.createAccount('SALES')
+  const customers = await sales.createFile('CUSTOMERS', { modulo: 1009 })
+  const orders = await sales.createFile('ORDERS')
+
+  // A write resolves when it is durable in the transaction log.
+  await customers.write('CUST*1000', 'Ada Lovelace')
+  console.log(String(await customers.read('CUST*1000')))
+
+  // Several updates, whole or not at all, here and on every slave.
+  const count = await master.transaction(transaction => {
+    transaction.write(orders, 'ORD*1', 'CUST*1000')
+    const before = Number(transaction.read(customers, 'ORDER.COUNT') ?? 0)
+    transaction.write(customers, 'ORDER.COUNT', String(before + 1))
+    return before + 1
+  })
+  console.log(`${count} order`)
+
+  for await (const { id, value } of customers.items()) console.log(`${id} = ${value}`)
+} finally {
+  await master.close()
+}

@@ -1,0 +1,97 @@
+// Decides when a checkpoint is made, on either side: one at a time, when it pays, when memory runs short, or
+// when somebody asks for it.
+import type { LogPosition } from '../log/chain.ts'
+import type { Clock, Timer } from '../platform/clock.ts'
+import type { Database } from './database.ts'
+
+/** A checkpoint at least this often while there are updates, so that a quiet server's log can be removed. */
+const intervalMs = 5 * 60_000
+
+/** What a checkpoint needs of the log. */
+export interface CheckpointLog {
+  /** Where the database stands now, at the end of a block, and when the log is durable up to there. */
+  cut(): { readonly position: LogPosition; readonly durable: Promise<void> }
+  /** Bytes of log that the database has taken in since some start. */
+  readonly bytes: number
+}
+
+export class Checkpointer {
+  readonly #database: Database
+  readonly #log: CheckpointLog
+  readonly #clock: Clock
+  readonly #made: () => void
+  readonly #failed: (error: unknown) => void
+  #bytesAtCut: number
+  #running: Promise<void> | null = null
+  #timer: Timer | null = null
+  #stopped = false
+
+  /** `made` hears of each checkpoint (the log may be removed up to it), `failed` of the error that ends them all. */
+  constructor(
+    database: Database,
+    log: CheckpointLog,
+    clock: Clock,
+    made: () => void,
+    failed: (error: unknown) => void,
+  ) {
+    this.#database = database
+    this.#log = log
+    this.#clock = clock
+    this.#made = made
+    this.#failed = failed
+    this.#bytesAtCut = log.bytes
+    this.#arm()
+  }
+
+  /** Call it after updates: starts a checkpoint in the background when one is due. Cheap when none is. */
+  note(): void {
+    if (this.#running !== null || this.#stopped) return
+    if (!this.#database.checkpointDue(this.#log.bytes - this.#bytesAtCut)) return
+    this.#run(true).catch(this.#failed)
+  }
+
+  /** Resolves when there is room for more changed frames. */
+  async room(): Promise<void> {
+    while (this.#database.overfull) await (this.#running ?? this.#run(false))
+  }
+
+  /** A checkpoint of everything that is applied now. Resolves when it is durable. */
+  async now(): Promise<void> {
+    await this.#running
+    if (this.#database.appliedTxn === this.#database.stamp.txn) return
+    await (this.#running ?? this.#run(false))
+  }
+
+  /** No more checkpoints; resolves when the running one is done. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#timer?.cancel()
+    await this.#running?.catch(() => {})
+  }
+
+  #run(paced: boolean): Promise<void> {
+    this.#running = this.#checkpoint(paced).finally(() => {
+      this.#running = null
+    })
+    return this.#running
+  }
+
+  async #checkpoint(paced: boolean): Promise<void> {
+    const { position, durable } = this.#log.cut()
+    if (position.txn === this.#database.stamp.txn) return
+    this.#bytesAtCut = this.#log.bytes
+    await this.#database.checkpoint(position, durable, { paced })
+    this.#made()
+  }
+
+  #arm(): void {
+    this.#timer = this.#clock.after(
+      intervalMs,
+      () => {
+        if (this.#running === null) this.#run(true).catch(this.#failed)
+        if (!this.#stopped) this.#arm()
+      },
+      true,
+    )
+  }
+}

@@ -1,0 +1,246 @@
+// A master's directory, opened by the one process that owns it: lock, recovery, control socket, checkpoints,
+// removal of old segments, and a clean end. What can be done with the data is in account.ts and updates.ts.
+import path from 'node:path'
+import { Checkpointer } from '../database/checkpointer.ts'
+import { Database } from '../database/database.ts'
+import { replayLog } from '../database/replay.ts'
+import { HotBackupError } from '../errors.ts'
+import { readDurableMark } from '../log/durable.ts'
+import type { LogPosition } from '../log/chain.ts'
+import { LogWriter } from '../log/writer.ts'
+import { acquireLock, type Lock } from '../platform/lock.ts'
+import { nodePlatform } from '../platform/node-platform.ts'
+import type { Platform } from '../platform/platform.ts'
+import { listAcks } from '../ship/ack-file.ts'
+import { Account, checkAccount } from './account.ts'
+import { loadConfig, type Config } from './config.ts'
+import { ControlServer } from './control.ts'
+import type { DataSource } from './data-source.ts'
+import { layoutOf, type Layout } from './layout.ts'
+import { NamedWrites } from './named-writes.ts'
+import { Retention } from './retention.ts'
+import type { Transaction } from './transaction.ts'
+import { Updates } from './updates.ts'
+
+export interface MasterOptions {
+  /** The outside world: disk, network, clock and so on. Node's by default. */
+  readonly platform?: Platform
+}
+
+export interface MasterStatus {
+  readonly lastTxn: number
+  readonly durableTxn: number
+  /** The last transaction that the database files hold. */
+  readonly checkpointTxn: number
+  /** Why the master takes no more updates; null while it does. */
+  readonly failure: string | null
+}
+
+/** Everything that an open master holds, in the order in which it was opened. */
+interface Parts {
+  readonly lock: Lock
+  readonly database: Database
+  readonly log: LogWriter
+  readonly checkpointer: Checkpointer
+  readonly updates: Updates
+}
+
+/**
+ * The database of a master. One process has it open at a time; others reach it through that process, by the
+ * commands of hb(1).
+ */
+export class Master {
+  readonly directory: string
+  readonly name: string
+  readonly #database: Database
+  readonly #log: LogWriter
+  readonly #lock: Lock
+  readonly #checkpointer: Checkpointer
+  readonly #updates: Updates
+  readonly #retention: Retention
+  #control: ControlServer | null = null
+  #closing: Promise<void> | null = null
+
+  private constructor(layout: Layout, config: Config, platform: Platform, parts: Parts) {
+    this.directory = layout.directory
+    this.name = config.name
+    this.#lock = parts.lock
+    this.#database = parts.database
+    this.#log = parts.log
+    this.#checkpointer = parts.checkpointer
+    this.#updates = parts.updates
+    const slaves = config.slaves.map(slave => slave.name)
+    this.#retention = new Retention(platform, parts.log, layout.slaves, slaves, config.log)
+  }
+
+  /**
+   * Opens the master whose directory "hb setup" has made; recovers what a crash has left. Errors:
+   * ERR_NOT_A_SERVER, ERR_CONFIG, ERR_WRONG_TYPE, ERR_RUNNING (another process has it open), ERR_LOG_CORRUPT,
+   * ERR_DATABASE_CORRUPT, ERR_DISK.
+   */
+  static async open(directory: string, options: MasterOptions = {}): Promise<Master> {
+    const platform = options.platform ?? nodePlatform
+    const layout = layoutOf(path.resolve(directory))
+    const config = await loadConfig(platform.disk, layout)
+    if (config.type !== 'master') {
+      throw new HotBackupError('ERR_WRONG_TYPE', `${directory} is a ${config.type}`, { path: directory })
+    }
+    const lost: { master: Master | null } = { master: null }
+    const lock = await acquireLock(layout.ownerLock, platform.processes.self(), platform.processes, 'master', error => {
+      lost.master?.#fail(error)
+    })
+    try {
+      const parts = await openParts(platform, layout, config, lock, error => lost.master?.#fail(error))
+      const master = new Master(layout, config, platform, parts)
+      lost.master = master
+      master.#control = await ControlServer.start(platform, layout.ownerSocket, {
+        data: master.source,
+        status: () => Promise.resolve(master.status()),
+      })
+      await master.#retention.apply(parts.database.stamp.txn)
+      return master
+    } catch (error) {
+      await lock.release()
+      throw error
+    }
+  }
+
+  /** Names of the accounts, sorted. */
+  accounts(): string[] {
+    return this.#database.accounts()
+  }
+
+  /** The account of that name. Throws ERR_NO_ACCOUNT. */
+  account(name: string): Account {
+    checkAccount(this.#database, name)
+    return new Account(name, this.#database, this.#updates)
+  }
+
+  /** Creates an account; resolves when that is durable. Errors: ERR_NAME, ERR_EXISTS. */
+  async createAccount(name: string): Promise<Account> {
+    await this.#updates.createAccount(name)
+    return this.account(name)
+  }
+
+  /** Deletes an account with its files; resolves when that is durable. Errors: ERR_NO_ACCOUNT. */
+  async deleteAccount(name: string): Promise<void> {
+    checkAccount(this.#database, name)
+    await this.#updates.deleteAccount(name)
+  }
+
+  /**
+   * Several updates, whole or not at all, on the master, in the log and on every slave. `work` runs at once, without
+   * a pause in which others could update, and must not be async; what it throws is thrown, and nothing has
+   * happened then. Resolves with its result when the transaction is durable.
+   */
+  async transaction<T>(work: (transaction: Transaction) => T): Promise<T> {
+    return this.#updates.transaction(work)
+  }
+
+  /** Number of the last transaction. */
+  get lastTxn(): number {
+    return this.#log.lastTxn
+  }
+
+  /** Number of the last transaction that is durable: shippers go this far and no further. */
+  get durableTxn(): number {
+    return this.#log.durableTxn
+  }
+
+  /** Makes the database files hold all updates so far, so that recovery has nothing to replay. */
+  async checkpoint(): Promise<void> {
+    await this.#checkpointer.now()
+  }
+
+  /** What commands and the control socket work on. */
+  get source(): DataSource {
+    return {
+      database: this.#database,
+      settled: () => this.#updates.settled(),
+      writes: new NamedWrites(this.#database, this.#updates),
+    }
+  }
+
+  /** The server must not go on: its lock is lost, or a checkpoint has failed. Further updates are refused. */
+  #fail(error: HotBackupError): void {
+    this.#log.fail(error)
+  }
+
+  status(): MasterStatus {
+    return {
+      lastTxn: this.#log.lastTxn,
+      durableTxn: this.#log.durableTxn,
+      checkpointTxn: this.#database.stamp.txn,
+      failure: this.#log.failed?.message ?? null,
+    }
+  }
+
+  /** Stops taking updates, finishes what is under way, makes a checkpoint and gives the directory free. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    this.#updates.close()
+    await this.#control?.close()
+    try {
+      if (this.#log.failed === null) {
+        await this.#log.synced()
+        await this.#checkpointer.now()
+        await this.#retention.apply(this.#database.stamp.txn)
+      }
+    } finally {
+      await this.#checkpointer.stop()
+      await this.#log.close()
+      await this.#database.close()
+      await this.#lock.release()
+    }
+  }
+}
+
+async function openParts(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  lock: Lock,
+  failed: (error: HotBackupError) => void,
+): Promise<Parts> {
+  const database = await Database.open(platform, layout.directory, config.database)
+  const acks = await listAcks(platform.disk, layout.slaves)
+  const knownDurableTxn = Math.max(database.stamp.txn, ...acks.map(ack => ack.durableTxn))
+  const log = await LogWriter.open(platform, layout.log, {
+    ...config.log,
+    knownDurableTxn,
+    ownPromises: true,
+  })
+  if (log.identity === null) {
+    await log.beginHistory({
+      databaseId: platform.random.bytes(16),
+      lineageId: platform.random.bytes(16),
+      timeline: 1,
+    })
+  }
+  const mark = await readDurableMark(platform.disk, layout.log)
+  if (mark !== null) await replayLog(platform.disk, layout.log, database, mark)
+  const checkpointer = new Checkpointer(
+    database,
+    {
+      cut: (): { position: LogPosition; durable: Promise<void> } => ({
+        position: log.cut(),
+        durable: log.synced(),
+      }),
+      get bytes() {
+        return log.bytesWritten
+      },
+    },
+    platform.clock,
+    () => {},
+    error => failed(error as HotBackupError),
+  )
+  return { lock, database, log, checkpointer, updates: new Updates(log, database, checkpointer) }
+}

@@ -1,0 +1,70 @@
+// Which segments may go: only what every registered slave has stored, what the checkpoint is past, and what the
+// operator does not want to keep for other reasons.
+import type { LogWriter } from '../log/writer.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Disk } from '../platform/disk.ts'
+import { readAck } from '../ship/ack-file.ts'
+
+export interface RetentionPolicy {
+  /** Sealed segments younger than this stay; milliseconds, 0 for no such wish. */
+  readonly keepMs: number
+  /** This many bytes of sealed segments stay; 0 for no such wish. */
+  readonly keepBytes: number
+}
+
+export class Retention {
+  readonly #platform: { readonly disk: Disk; readonly clock: Clock }
+  readonly #log: LogWriter
+  readonly #acksDirectory: string
+  readonly #slaves: readonly string[]
+  readonly #policy: RetentionPolicy
+  #running: Promise<void> | null = null
+
+  constructor(
+    platform: { readonly disk: Disk; readonly clock: Clock },
+    log: LogWriter,
+    acksDirectory: string,
+    slaves: readonly string[],
+    policy: RetentionPolicy,
+  ) {
+    this.#platform = platform
+    this.#log = log
+    this.#acksDirectory = acksDirectory
+    this.#slaves = slaves
+    this.#policy = policy
+  }
+
+  /** Removes what may go. `stampTxn`: the database needs the transactions behind it for its own recovery. */
+  apply(stampTxn: number): Promise<void> {
+    this.#running ??= this.#remove(stampTxn).finally(() => {
+      this.#running = null
+    })
+    return this.#running
+  }
+
+  async #remove(stampTxn: number): Promise<void> {
+    let needed = stampTxn
+    for (const slave of this.#slaves) {
+      const ack = await readAck(this.#platform.disk, this.#acksDirectory, slave)
+      needed = Math.min(needed, ack?.durableTxn ?? 0)
+    }
+    const kept = this.#keptFrom()
+    await this.#log.removeBefore(Math.min(needed + 1, kept))
+  }
+
+  /** The first transaction that the operator's own wishes keep. */
+  #keptFrom(): number {
+    const { keepMs, keepBytes } = this.#policy
+    if (keepMs === 0 && keepBytes === 0) return Infinity
+    const segments = this.#log.segments()
+    const oldest = this.#platform.clock.now() - keepMs
+    let bytes = 0
+    let kept = Infinity
+    for (const segment of [...segments].reverse()) {
+      bytes += segment.bytes
+      if (bytes > keepBytes && segment.created < oldest) break
+      kept = segment.firstTxn
+    }
+    return kept
+  }
+}
