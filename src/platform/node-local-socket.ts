@@ -57,7 +57,16 @@ export const nodeLocalSockets: LocalSockets = {
 
   connect(path) {
     return new Promise((resolve, reject) => {
-      const short = shorten(path)
+      const gone = (error: unknown) => {
+        if (hasCode(error, 'ENOENT', 'ECONNREFUSED', 'ENOTDIR', 'ENOTSOCK')) resolve(null)
+        else reject(socketError(error as Error, 'connect to', path))
+      }
+      let short: ShortPath
+      try {
+        short = shorten(path)
+      } catch (error) {
+        return gone(error)
+      }
       const socket = net.connect(short.path)
       socket.once('connect', () => {
         short.release()
@@ -66,28 +75,20 @@ export const nodeLocalSockets: LocalSockets = {
       })
       socket.once('error', error => {
         short.release()
-        if (hasCode(error, 'ENOENT', 'ECONNREFUSED', 'ENOTDIR', 'ENOTSOCK')) resolve(null)
-        else reject(socketError(error, 'connect to', path))
+        gone(error)
       })
     })
   },
 }
 
+/** Throws the system's error when the directory is not there. */
 function shorten(path: string): ShortPath {
   if (Buffer.byteLength(path) <= pathBytesMax) return { path, release: () => {} }
   if (process.platform !== 'linux') {
     const message = `${path} is too long for a socket: at most ${pathBytesMax} bytes`
     throw new HotBackupError('ERR_DISK', message, { path })
   }
-  let directory: number
-  try {
-    directory = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY)
-  } catch (error) {
-    // Whoever connects is told by the system that there is nothing; whoever listens, that it cannot.
-    if (hasCode(error, 'ENOENT', 'ENOTDIR'))
-      return { path: '/nonexistent/socket', release: () => {} }
-    throw socketError(error as Error, 'open the directory of', path)
-  }
+  const directory = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY)
   return {
     path: join('/proc/self/fd', String(directory), basename(path)),
     release: () => closeSync(directory),

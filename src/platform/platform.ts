@@ -1,6 +1,8 @@
 // All ports in one bundle. A server gets it once, at the door, and hands on what each part needs.
 import type { Clock } from './clock.ts'
 import type { Disk } from './disk.ts'
+import type { FileModes } from './file-modes.ts'
+import type { LocalSockets } from './local-socket.ts'
 import type { Network } from './network.ts'
 import type { Processes } from './processes.ts'
 import type { Random } from './random.ts'
@@ -13,4 +15,6 @@ export interface Platform {
   readonly random: Random
   readonly processes: Processes
   readonly watcher: Watcher
+  readonly localSockets: LocalSockets
+  readonly fileModes: FileModes
 }

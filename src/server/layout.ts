@@ -1,0 +1,57 @@
+// Where everything lies in a server's directory. Nobody else puts such a path together.
+//
+//   hb.toml            the configuration, written by "hb setup", edited by hand
+//   hb.key             the key that the servers of one database share
+//   server.id          16 random bytes in hexadecimal: this server among all others
+//   log/               the transaction log: segments and log/durable
+//   database/          accounts, files and items
+//   slaves/NAME.ack    how far each slave is
+//   lost+found/        transactions that could not be applied
+//   messages.log       what the server in the background has to say
+//   run/               locks, sockets, and the output of the server in the background
+//   run/owner          lock of the process that owns the log and the database
+//   run/shipper        lock of the process that sends the log to the slaves
+import path from 'node:path'
+
+export interface Layout {
+  readonly directory: string
+  readonly config: string
+  readonly key: string
+  readonly serverId: string
+  readonly log: string
+  readonly database: string
+  readonly slaves: string
+  readonly lostAndFound: string
+  readonly messages: string
+  readonly run: string
+  readonly ownerLock: string
+  readonly ownerSocket: string
+  readonly ownerOutput: string
+  readonly shipperLock: string
+  readonly shipperSocket: string
+  readonly shipperOutput: string
+}
+
+/** The paths in the server's directory, which becomes absolute. */
+export function layoutOf(directory: string): Layout {
+  const root = path.resolve(directory)
+  const at = (...names: string[]) => path.join(root, ...names)
+  return {
+    directory: root,
+    config: at('hb.toml'),
+    key: at('hb.key'),
+    serverId: at('server.id'),
+    log: at('log'),
+    database: at('database'),
+    slaves: at('slaves'),
+    lostAndFound: at('lost+found'),
+    messages: at('messages.log'),
+    run: at('run'),
+    ownerLock: at('run', 'owner'),
+    ownerSocket: at('run', 'owner.sock'),
+    ownerOutput: at('run', 'owner.out'),
+    shipperLock: at('run', 'shipper'),
+    shipperSocket: at('run', 'shipper.sock'),
+    shipperOutput: at('run', 'shipper.out'),
+  }
+}
