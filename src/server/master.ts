@@ -17,7 +17,6 @@ import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
 import { layoutOf, type Layout } from './layout.ts'
-import { NamedWrites } from './named-writes.ts'
 import { Retention } from './retention.ts'
 import type { Transaction } from './transaction.ts'
 import { Updates } from './updates.ts'
@@ -157,7 +156,7 @@ export class Master {
     return {
       database: this.#database,
       settled: () => this.#updates.settled(),
-      writes: new NamedWrites(this.#database, this.#updates),
+      updates: this.#updates,
     }
   }
 
