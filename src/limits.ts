@@ -28,6 +28,27 @@ export const unsyncedBytesMax = 32 * MiB
 /** One read of the log by a shipper, a replayer or a check. */
 export const readBytesTarget = 1 * MiB
 
+/** Bytes sent to a slave and not acknowledged as received, above which the shipper waits for an ack. */
+export const windowBytesDefault = 8 * MiB
+/** How often each side of a link asks the other whether it is there. */
+export const heartbeatMsDefault = 5_000
+/** A peer that is silent, or does not read, for so long is disconnected and called again. */
+export const linkTimeoutMsDefault = 30_000
+/** A message that was begun must come in at this rate at least, or its sender is taken for dead. */
+export const messageBytesPerSecondMin = 16 * KiB
+/** A run is handed to the connection in pieces of this size, so that slow progress can be told from none. */
+export const writePieceBytes = 256 * KiB
+/** What a link reads ahead of the connection: the next run comes from the disk while this one is sent. */
+export const sendQueueBytes = 1 * MiB
+/** Servers above a master in a cascade. */
+export const cascadeServersMax = 16
+/** The text of a refusal, in bytes of UTF-8. */
+export const refusalBytesMax = 1024
+/** Connections that a slave's port holds at once: its master's, the one that replaces it, and strangers. */
+export const connectionsMax = 32
+
 assert(itemIdBytesMax + itemBytesMax < transactionBytesMax)
 assert(blockBytesTarget <= segmentBytesMin, 'a segment overshoots its target by one block at most')
 assert(blockBytesMax < 2 ** 31, 'lengths fit a signed 32-bit number')
+assert(blockBytesTarget <= windowBytesDefault, 'an ordinary block fits the window')
+assert(heartbeatMsDefault * 4 < linkTimeoutMsDefault, 'a lost answer or two is no time-out')

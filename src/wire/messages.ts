@@ -1,0 +1,86 @@
+// All messages of the protocol, and the bytes of each as they go over the network: frame header and payload.
+import { crc32 } from '../log/crc.ts'
+import type { Codec } from './codec.ts'
+import { FieldWriter } from './fields.ts'
+import { ackCodec, type Ack } from './messages/ack.ts'
+import { writeBlocksHead, type Blocks, type BlocksHead } from './messages/blocks.ts'
+import { helloCodec, type Hello } from './messages/hello.ts'
+import { pingCodec, pongCodec, type Ping, type Pong } from './messages/ping.ts'
+import { refuseCodec, type Refuse } from './messages/refuse.ts'
+import { rewindCodec, type Rewind } from './messages/rewind.ts'
+import { segmentCodec, type SegmentStart } from './messages/segment.ts'
+import { startCodec, type Start } from './messages/start.ts'
+import { welcomeCodec, type Welcome } from './messages/welcome.ts'
+import {
+  MessageType,
+  frameHeaderBytes,
+  framingVersion,
+  messageMagic,
+  type MessageName,
+} from './protocol.ts'
+
+/** The messages that are made and read in one piece: all but BLOCKS. */
+export type SmallMessage =
+  Hello | Welcome | Start | Refuse | SegmentStart | Ack | Rewind | Ping | Pong
+export type Message = SmallMessage | Blocks
+
+type CodecTable = {
+  readonly [M in SmallMessage as M['name']]: Codec<M>
+}
+
+const codecs: CodecTable = {
+  hello: helloCodec,
+  welcome: welcomeCodec,
+  start: startCodec,
+  refuse: refuseCodec,
+  segment: segmentCodec,
+  ack: ackCodec,
+  rewind: rewindCodec,
+  ping: pingCodec,
+  pong: pongCodec,
+}
+
+/** Codecs by the type's number; no entry for BLOCKS. */
+export const codecOfType: ReadonlyMap<number, Codec<SmallMessage>> = new Map(
+  Object.values(codecs).map(codec => [MessageType[codec.name], codec as Codec<SmallMessage>]),
+)
+
+/** The largest payload of a message that is read in one piece. */
+export const smallBytesMax = Math.max(...Object.values(codecs).map(codec => codec.bytesMax))
+
+// One scratch for all: encoding is synchronous, and the result is a copy of its own length.
+const scratch = new FieldWriter(frameHeaderBytes + smallBytesMax)
+
+export function encodeMessage(message: SmallMessage): Buffer {
+  scratch.end = frameHeaderBytes
+  // The table pairs each name with its codec; the compiler cannot follow the pair through an index.
+  const codec = codecs[message.name] as Codec<SmallMessage>
+  codec.write(scratch, message)
+  return framed(message.name, scratch.end - frameHeaderBytes)
+}
+
+/** What goes before a run of `runBytes` bytes. */
+export function encodeBlocksHead(head: BlocksHead, runBytes: number): Buffer {
+  scratch.end = frameHeaderBytes
+  writeBlocksHead(scratch, head)
+  return framed('blocks', scratch.end - frameHeaderBytes + runBytes)
+}
+
+/** Puts the header before the payload in the scratch. `length` may reach beyond the scratch (BLOCKS). */
+function framed(name: MessageName, length: number): Buffer {
+  const payloadEnd = scratch.end
+  scratch.end = 0
+  scratch.u32(messageMagic)
+  scratch.u8(MessageType[name])
+  scratch.u8(framingVersion)
+  scratch.u16(0)
+  scratch.u32(length)
+  scratch.u32(frameCrc(scratch.bytes, 0, payloadEnd))
+  return Buffer.from(scratch.bytes.subarray(0, payloadEnd))
+}
+
+/** The CRC-32 of the frame that starts at `start`, its payload up to `payloadEnd`. */
+export function frameCrc(bytes: Uint8Array, start: number, payloadEnd: number): number {
+  const header = crc32(bytes, start, start + 12)
+  return crc32(bytes, start + frameHeaderBytes, payloadEnd, header)
+}

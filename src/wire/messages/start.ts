@@ -1,0 +1,28 @@
+// START, master to slave: the stream goes on behind this position. It answers WELCOME, and REWIND.
+//
+//    0  txn       u64
+//    8  chain     u32  CRC-32 of the block that ends with txn
+//   12  reserved  u32  0
+import type { LogPosition } from '../../log/chain.ts'
+import type { Codec } from '../codec.ts'
+
+export interface Start {
+  readonly name: 'start'
+  readonly position: LogPosition
+}
+
+export const startCodec: Codec<Start> = {
+  name: 'start',
+  bytesMin: 16,
+  bytesMax: 16,
+  write(fields, { position }) {
+    fields.u64(position.txn)
+    fields.u32(position.chain)
+    fields.u32(0)
+  },
+  read(fields) {
+    const position = fields.position()
+    fields.skip(4)
+    return { name: 'start', position }
+  },
+}
