@@ -1,11 +1,31 @@
 // What those who serve data commands work on: an open master, a slave, or files that are only looked at.
 import type { Database } from '../database/database.ts'
-import type { Updates } from './updates.ts'
+import type { Bytes } from '../log/record.ts'
 
 export interface DataSource {
   readonly database: Database
   /** Resolves when everything that readers could have seen so far is durable. Awaited before an answer leaves. */
   settled(): Promise<void>
   /** Null where nothing may be written: ERR_READ_ONLY. */
-  readonly updates: Updates | null
+  readonly writes: DataWrites | null
+}
+
+/** Updates by name. Every promise resolves when the update is durable. */
+export interface DataWrites {
+  createAccount(account: string): Promise<void>
+  deleteAccount(account: string): Promise<void>
+  createFile(account: string, file: string, modulo: number): Promise<void>
+  deleteFile(account: string, file: string): Promise<void>
+  clearFile(account: string, file: string): Promise<void>
+  resizeFile(account: string, file: string, modulo: number): Promise<void>
+  write(account: string, file: string, id: Bytes, value: Bytes): Promise<void>
+  /** False when there was no such item. */
+  delete(account: string, file: string, id: Bytes): Promise<boolean>
+  /** In order, each item an update of its own; resolves when the last is durable. May wait for room in between. */
+  writeMany(account: string, file: string, items: Iterable<ItemToWrite>): Promise<void>
+}
+
+export interface ItemToWrite {
+  readonly id: Bytes
+  readonly value: Bytes
 }

@@ -1,0 +1,335 @@
+// The configuration of a server, hb.toml: read, checked, and resolved once, at the door. A wrong key or value is
+// refused by line and key. hb.toml(5) describes every key; config-text.ts writes the file.
+import path from 'node:path'
+import { parse, TomlError } from 'smol-toml'
+import * as v from 'valibot'
+import { HotBackupError } from '../errors.ts'
+import { KiB, MiB, segmentBytesDefault, segmentBytesMax, segmentBytesMin } from '../limits.ts'
+import type { FsyncPolicy } from '../log/writer.ts'
+import { readFile } from '../platform/atomic-file.ts'
+import type { Disk } from '../platform/disk.ts'
+import type { Address } from '../platform/network.ts'
+import { machineMemoryBytes } from '../platform/node-memory.ts'
+import { addressText, isLoopback, parseAddress, portDefault } from './address.ts'
+import type { Layout } from './layout.ts'
+import { parseShare, parseSize, parseTime } from './sizes-and-times.ts'
+
+export type ServerType = 'master' | 'slave'
+
+export interface SlaveAddress {
+  readonly name: string
+  readonly address: Address
+}
+
+/** hb.toml with everything filled in. Sizes are bytes, times milliseconds, paths absolute. */
+export interface Config {
+  readonly name: string
+  readonly type: ServerType
+  readonly log: {
+    readonly fsync: FsyncPolicy
+    readonly segmentBytes: number
+    /** Segments that no slave needs any more stay this long … */
+    readonly keepMs: number
+    /** … and as long as they are no more than this; 0 for no such wish. */
+    readonly keepBytes: number
+  }
+  readonly database: { readonly cacheBytes: number }
+  readonly link: {
+    /** Where a slave listens for its master. */
+    readonly listen: Address
+    /** Null: no encryption, loopback only. */
+    readonly keyPath: string | null
+    readonly windowBytes: number
+    readonly heartbeatMs: number
+    readonly timeoutMs: number
+  }
+  readonly slave: {
+    readonly applyUpdates: boolean
+    readonly logSlaveUpdates: boolean
+    readonly autoCreate: boolean
+  }
+  readonly slaves: readonly SlaveAddress[]
+  /** This server has a shipper: a master always, a slave when it hands on what it receives. */
+  readonly ships: boolean
+}
+
+const configBytesMax = 1 * MiB
+export const cacheBytesMin = 4 * MiB
+
+/** A value that is read by `parse`; null from it means that it is not what was expected. */
+function parsed<T>(expected: string, parse: (value: unknown) => T | null) {
+  return v.pipe(
+    v.unknown(),
+    v.rawTransform<unknown, T>(({ dataset, addIssue, NEVER }) => {
+      const value = parse(dataset.value)
+      if (value !== null) return value
+      addIssue({ message: `expected ${expected}, got ${JSON.stringify(dataset.value)}` })
+      return NEVER
+    }),
+  )
+}
+
+const serverNamePattern = /^[A-Za-z0-9_-]{1,32}$/
+export const serverNameRule = '1 to 32 letters, digits, - and _'
+
+export function isServerName(text: string): boolean {
+  return serverNamePattern.test(text)
+}
+
+const name = parsed(serverNameRule, value =>
+  typeof value === 'string' && isServerName(value) ? value : null,
+)
+const address = parsed('HOST:PORT with a port from 1024 to 65535', value =>
+  typeof value === 'string' ? parseAddress(value) : null,
+)
+const boolean = parsed('true or false', value => (typeof value === 'boolean' ? value : null))
+const text = parsed('text in quotes', value =>
+  typeof value === 'string' && value !== '' ? value : null,
+)
+
+function oneOf<const T extends string>(...words: readonly T[]) {
+  const quoted = words.map(word => `"${word}"`)
+  const expected = `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`
+  return parsed(expected, value => words.find(word => word === value) ?? null)
+}
+
+function size(min: number, max: number, range: string) {
+  return parsed(`a size ${range}, such as "16MiB"`, value => {
+    const bytes = typeof value === 'number' ? value : parseSize(String(value))
+    return bytes !== null && Number.isInteger(bytes) && bytes >= min && bytes <= max ? bytes : null
+  })
+}
+
+function time(min: number, max: number, range: string) {
+  return parsed(`a time ${range}, such as "30s"`, value => {
+    const ms = typeof value === 'string' ? parseTime(value) : value === 0 ? 0 : null
+    return ms !== null && ms >= min && ms <= max ? ms : null
+  })
+}
+
+const cacheSize = parsed(
+  'a size of at least 4 MiB, such as "512MiB", or a share of the memory, such as "25%"',
+  value => {
+    if (typeof value === 'number') return value >= cacheBytesMin ? { bytes: value } : null
+    if (typeof value !== 'string') return null
+    const share = parseShare(value)
+    if (share !== null) return { share }
+    const bytes = parseSize(value)
+    return bytes !== null && bytes >= cacheBytesMin ? { bytes } : null
+  },
+)
+
+const hour = 3_600_000
+const schema = v.strictObject({
+  name,
+  type: oneOf('master', 'slave'),
+  log: v.optional(
+    v.strictObject({
+      fsync: v.optional(oneOf('commit', 'interval', 'os'), 'commit'),
+      fsync_interval: v.optional(time(1, 60_000, 'from 1 ms to 1 min'), '10ms'),
+      segment_size: v.optional(
+        size(segmentBytesMin, segmentBytesMax, 'from 1 MiB to 1 GiB'),
+        segmentBytesDefault,
+      ),
+      keep_time: v.optional(time(0, 10_000 * 24 * hour, 'of up to 10000 days'), '0'),
+      keep_size: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'in bytes'), 0),
+    }),
+    {},
+  ),
+  database: v.optional(v.strictObject({ cache_size: v.optional(cacheSize, '25%') }), {}),
+  link: v.optional(
+    v.strictObject({
+      listen: v.optional(address),
+      key: v.optional(text),
+      window_size: v.optional(size(64 * KiB, 1024 * MiB, 'from 64 KiB to 1 GiB'), 8 * MiB),
+      heartbeat: v.optional(time(100, hour, 'from 100 ms to 1 h'), '5s'),
+      timeout: v.optional(time(200, 24 * hour, 'from 200 ms to 24 h'), '30s'),
+    }),
+    {},
+  ),
+  slave: v.optional(
+    v.strictObject({
+      apply_updates: v.optional(boolean, true),
+      log_slave_updates: v.optional(boolean, false),
+      auto_create: v.optional(boolean, false),
+    }),
+    {},
+  ),
+  slaves: v.optional(v.array(v.strictObject({ name, address })), []),
+})
+
+type Settings = v.InferOutput<typeof schema>
+
+/** Reads hb.toml. Throws ERR_NOT_A_SERVER when there is none, ERR_CONFIG when it is wrong. */
+export async function loadConfig(disk: Disk, layout: Layout): Promise<Config> {
+  return parseConfig(await readConfigText(disk, layout), layout)
+}
+
+/** The text of hb.toml. Throws ERR_NOT_A_SERVER when there is none. */
+export async function readConfigText(disk: Disk, layout: Layout): Promise<string> {
+  const bytes = await readFile(disk, layout.config, configBytesMax)
+  if (bytes !== null) return bytes.toString()
+  throw new HotBackupError('ERR_NOT_A_SERVER', `${layout.directory} has no hb.toml`, {
+    path: layout.directory,
+  })
+}
+
+/** Checks the text of an hb.toml. Throws ERR_CONFIG. */
+export function parseConfig(source: string, layout: Layout): Config {
+  const refuse = (keys: readonly string[], message: string) => {
+    const line = lineOf(source, keys)
+    const place = line === null ? 'hb.toml' : `hb.toml line ${line}`
+    return new HotBackupError('ERR_CONFIG', `${place}: ${keyText(keys)}: ${message}`, {
+      path: layout.config,
+    })
+  }
+  const result = v.safeParse(schema, parseToml(source, layout))
+  if (!result.success) {
+    const issue = result.issues[0]
+    const keys = (issue.path ?? []).map(item => String(item.key))
+    throw refuse(keys, issueText(issue))
+  }
+  const settings = result.output
+  checkSlaves(settings, refuse)
+  checkLink(settings, refuse)
+  return resolve(settings, layout)
+}
+
+type Refuse = (keys: readonly string[], message: string) => HotBackupError
+
+function parseToml(source: string, layout: Layout): unknown {
+  try {
+    return parse(source)
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error
+    const message = error.message.split('\n', 1)[0]?.replace(/^Invalid TOML document: /, '')
+    throw new HotBackupError('ERR_CONFIG', `hb.toml line ${error.line}: ${message}`, {
+      path: layout.config,
+    })
+  }
+}
+
+function issueText(issue: v.InferIssue<typeof schema>): string {
+  if (issue.type === 'strict_object') {
+    return issue.received === 'undefined'
+      ? 'is missing'
+      : issue.expected === 'never'
+        ? 'is no key of hb.toml'
+        : `expected a table, got ${issue.received}`
+  }
+  if (issue.type === 'array') return 'expected [[slaves]] tables'
+  return issue.message
+}
+
+function checkSlaves({ name: own, slaves }: Settings, refuse: Refuse): void {
+  const seen = new Set<string>([own])
+  slaves.forEach((slave, index) => {
+    const keys = ['slaves', String(index), 'name']
+    if (seen.has(slave.name)) throw refuse(keys, `the name ${slave.name} is taken already`)
+    seen.add(slave.name)
+  })
+}
+
+function checkLink({ link, slaves }: Settings, refuse: Refuse): void {
+  if (link.timeout < 2 * link.heartbeat) {
+    throw refuse(['link', 'timeout'], 'expected at least twice link.heartbeat')
+  }
+  if (link.key !== undefined) return
+  const rule =
+    'without link.key, what travels is not encrypted: only loopback addresses are allowed'
+  if (link.listen !== undefined && !isLoopback(link.listen)) {
+    throw refuse(['link', 'listen'], `${rule}, got "${addressText(link.listen)}"`)
+  }
+  slaves.forEach((slave, index) => {
+    if (isLoopback(slave.address)) return
+    const keys = ['slaves', String(index), 'address']
+    throw refuse(keys, `${rule}, got "${addressText(slave.address)}"`)
+  })
+}
+
+function resolve(settings: Settings, layout: Layout): Config {
+  const { log, link, slave, slaves } = settings
+  const { cache_size: cache } = settings.database
+  const cacheBytes =
+    'bytes' in cache
+      ? cache.bytes
+      : Math.max(cacheBytesMin, Math.floor(machineMemoryBytes() * cache.share))
+  const keyPath = link.key === undefined ? null : path.resolve(layout.directory, link.key)
+  return {
+    name: settings.name,
+    type: settings.type,
+    log: {
+      fsync:
+        log.fsync === 'interval'
+          ? { kind: 'interval', intervalMs: log.fsync_interval }
+          : { kind: log.fsync },
+      segmentBytes: log.segment_size,
+      keepMs: log.keep_time,
+      keepBytes: log.keep_size,
+    },
+    database: { cacheBytes },
+    link: {
+      listen: link.listen ?? {
+        host: keyPath === null ? '127.0.0.1' : '0.0.0.0',
+        port: portDefault,
+      },
+      keyPath,
+      windowBytes: link.window_size,
+      heartbeatMs: link.heartbeat,
+      timeoutMs: link.timeout,
+    },
+    slave: {
+      applyUpdates: slave.apply_updates,
+      logSlaveUpdates: slave.log_slave_updates,
+      autoCreate: slave.auto_create,
+    },
+    slaves,
+    ships: settings.type === 'master' || (slave.log_slave_updates && slaves.length > 0),
+  }
+}
+
+/** "log.fsync"; of the second slave "slaves.address". */
+function keyText(keys: readonly string[]): string {
+  return keys.filter(key => !/^\d+$/.test(key)).join('.')
+}
+
+/**
+ * The line of a key, for people: found by how TOML is usually written, a table's head and "key =" at the start of
+ * a line. A key that is not written that way, or missing, is looked for under what holds it.
+ */
+export function lineOf(source: string, keys: readonly string[]): number | null {
+  const lines = keyLines(source)
+  for (let length = keys.length; length > 0; length--) {
+    const line = lines.get(keys.slice(0, length).join('.'))
+    if (line !== undefined) return line
+  }
+  return null
+}
+
+/** Lines by full key; the elements of [[slaves]] are numbered: "slaves.0.name". */
+function keyLines(source: string): Map<string, number> {
+  const lines = new Map<string, number>()
+  const counts = new Map<string, number>()
+  let table = ''
+  source.split('\n').forEach((line, index) => {
+    const head = /^\s*(\[\[?)\s*([^\]]+?)\s*\]/.exec(line)
+    const key = /^\s*([\w.\-"' ]+?)\s*=/.exec(line)
+    if (head !== null) {
+      table = plainKey(head[2] ?? '')
+      if (head[1] === '[[') {
+        const count = counts.get(table) ?? 0
+        counts.set(table, count + 1)
+        table = `${table}.${count}`
+      }
+      lines.set(table, index + 1)
+    } else if (key !== null) {
+      const full = (table === '' ? '' : `${table}.`) + plainKey(key[1] ?? '')
+      if (!lines.has(full)) lines.set(full, index + 1)
+    }
+  })
+  return lines
+}
+
+function plainKey(key: string): string {
+  return key.replaceAll(/["' ]/g, '')
+}

@@ -1,0 +1,136 @@
+// What a server has to say: JSON lines in DIR/messages.log for one in the background, lines for people on
+// standard error for one in the foreground. Nothing secret ever gets here.
+import { pino, type Logger as Pino } from 'pino'
+import { MiB } from '../limits.ts'
+import type { Disk, DiskFile } from '../platform/disk.ts'
+import { isNotFound } from '../platform/atomic-file.ts'
+
+export type MessageLevel = 'debug' | 'info' | 'warn' | 'error'
+export type MessageFields = Readonly<Record<string, unknown>>
+
+/** How the parts of a server speak. */
+export type Log = (level: MessageLevel, message: string, fields?: MessageFields) => void
+
+/** The file is renamed to messages.log.1 when it has grown to this, over the last one of that name. */
+const fileBytesMax = 4 * MiB
+
+export class MessagesLog {
+  readonly #pino: Pino
+  readonly #output: Output
+  readonly log: Log = (level, message, fields = {}) => {
+    this.#pino[level](fields, message)
+  }
+
+  private constructor(output: Output) {
+    this.#output = output
+    this.#pino = pino(
+      {
+        level: 'debug',
+        base: null,
+        timestamp: pino.stdTimeFunctions.isoTime,
+        formatters: { level: level => ({ level }) },
+      },
+      output,
+    )
+  }
+
+  /** For a server in the background. */
+  static toFile(disk: Disk, path: string): MessagesLog {
+    return new MessagesLog(new RotatedFile(disk, path))
+  }
+
+  /** For a server in the foreground: `write` gets lines for people. */
+  static toPeople(write: (line: string) => void): MessagesLog {
+    return new MessagesLog({
+      write: line => write(`${messageText(line)}\n`),
+      close: () => Promise.resolve(),
+    })
+  }
+
+  close(): Promise<void> {
+    return this.#output.close()
+  }
+}
+
+interface Output {
+  write(line: string): void
+  close(): Promise<void>
+}
+
+/** A line of messages.log as people read it; the line itself when it is none. */
+export function messageText(line: string): string {
+  try {
+    const { time, level, msg, ...fields } = JSON.parse(line) as Record<string, unknown>
+    if (typeof msg !== 'string') return line.trimEnd()
+    const details = Object.entries(fields)
+      .map(([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+      .join('')
+    return `${String(time)} ${String(level).padEnd(5)} ${msg}${details}`
+  } catch {
+    return line.trimEnd()
+  }
+}
+
+/** Appends lines; what cannot be written is lost, since a full disk must not stop the server by its messages. */
+class RotatedFile implements Output {
+  readonly #disk: Disk
+  readonly #path: string
+  #file: DiskFile | null
+  #end: number
+  /** Lines that wait while the file is exchanged. */
+  readonly #waiting: string[] = []
+  #exchange: Promise<void> = Promise.resolve()
+
+  constructor(disk: Disk, path: string) {
+    this.#disk = disk
+    this.#path = path
+    this.#file = openOrCreate(disk, path)
+    this.#end = this.#file.size()
+  }
+
+  write(line: string): void {
+    if (this.#file === null) {
+      this.#waiting.push(line)
+      return
+    }
+    const bytes = Buffer.from(line)
+    try {
+      this.#file.writeSync(bytes, 0, bytes.length, this.#end)
+      this.#end += bytes.length
+    } catch {
+      return
+    }
+    if (this.#end >= fileBytesMax) this.#exchange = this.#rotate(this.#file)
+  }
+
+  async #rotate(file: DiskFile): Promise<void> {
+    this.#file = null
+    try {
+      await file.close()
+      await this.#disk.rename(this.#path, `${this.#path}.1`)
+    } catch {
+      // The old file goes on growing; better than no messages.
+    }
+    try {
+      this.#file = openOrCreate(this.#disk, this.#path)
+      this.#end = this.#file.size()
+    } catch {
+      return
+    }
+    for (const line of this.#waiting.splice(0)) this.write(line)
+  }
+
+  async close(): Promise<void> {
+    await this.#exchange
+    await this.#file?.close()
+  }
+}
+
+function openOrCreate(disk: Disk, path: string): DiskFile {
+  try {
+    return disk.openSync(path, 'write')
+  } catch (error) {
+    if (!isNotFound(error)) throw error
+    return disk.openSync(path, 'create')
+  }
+}

@@ -1,0 +1,184 @@
+// The operations on data, written once: used by a process that has the database open itself, and over the
+// control socket by everybody else. An operation answers with one message or a stream of them. Nothing leaves
+// before it is durable.
+import { digestAccount, digestDatabase, digestFile } from '../database/digest.ts'
+import type { HashedFile } from '../database/hashed-file.ts'
+import { HotBackupError } from '../errors.ts'
+import { MiB } from '../limits.ts'
+import { checkAccount, findFile } from './account.ts'
+import type { DataSource, DataWrites } from './data-source.ts'
+import type { JsonObject } from './frames.ts'
+import { ItemPacker, unpackItems } from './packed-items.ts'
+
+export interface Message {
+  readonly header: JsonObject
+  readonly body?: Uint8Array
+}
+
+/** What a request says, read with checks: it may come from another version of this program. */
+export class Arguments {
+  readonly #header: JsonObject
+  readonly body: Buffer
+
+  constructor(header: JsonObject, body: Buffer) {
+    this.#header = header
+    this.body = body
+  }
+
+  text(key: string): string {
+    const value = this.#header[key]
+    if (typeof value === 'string') return value
+    throw new HotBackupError('ERR_WIRE', `a request without ${key}`)
+  }
+
+  number(key: string): number {
+    const value = this.#header[key]
+    if (typeof value === 'number') return value
+    throw new HotBackupError('ERR_WIRE', `a request without ${key}`)
+  }
+
+  get account(): string {
+    return this.text('account')
+  }
+  get file(): string {
+    return this.text('file')
+  }
+}
+
+export type Operation = (source: DataSource, args: Arguments) => AsyncIterable<Message>
+
+/** Stops at a group of the file, so a part can be larger than this by one item. */
+const partBytes = 1 * MiB
+/** Item-ids that are looked for at once: about a millisecond in which nobody else is served. */
+const scanItems = 512
+
+const done: Message = { header: {} }
+
+export const operations: Readonly<Record<string, Operation>> = {
+  'create-account': write(({ account }, writes) => writes.createAccount(account)),
+  'delete-account': write(({ account }, writes) => writes.deleteAccount(account)),
+  'create-file': write((args, writes) =>
+    writes.createFile(args.account, args.file, args.number('modulo')),
+  ),
+  'delete-file': write(({ account, file }, writes) => writes.deleteFile(account, file)),
+  'clear-file': write(({ account, file }, writes) => writes.clearFile(account, file)),
+  'resize-file': write((args, writes) =>
+    writes.resizeFile(args.account, args.file, args.number('modulo')),
+  ),
+  'write-items': write(({ account, file, body }, writes) =>
+    writes.writeMany(account, file, unpackItems(body)),
+  ),
+  'delete-item': write(async ({ account, file, body }, writes) => {
+    if (!(await writes.delete(account, file, body))) throw noItem(account, file, body)
+  }),
+
+  'read-item': async function* (source, { account, file, body }) {
+    const value = findFile(source.database, account, file).read(body)
+    await source.settled()
+    if (value === null) throw noItem(account, file, body)
+    yield { header: {}, body: value }
+  },
+
+  'list-accounts': async function* (source) {
+    const { database } = source
+    const accounts = database.accounts().map(account => ({
+      account,
+      files: database.files(account).length,
+    }))
+    yield* inParts(source, 'accounts', accounts)
+  },
+
+  'list-files': async function* (source, { account }) {
+    checkAccount(source.database, account)
+    const files = source.database.files(account).map(file => ({
+      file: file.name,
+      modulo: file.modulo,
+      items: file.itemCount,
+    }))
+    yield* inParts(source, 'files', files)
+  },
+
+  'list-items': (source, args) => scan(source, args, false),
+  'scan-items': (source, args) => scan(source, args, true),
+
+  'file-exists': async function* (source, { account, file }) {
+    checkAccount(source.database, account)
+    const exists = source.database.file(account, file) !== undefined
+    await source.settled()
+    yield { header: { exists } }
+  },
+}
+
+/** An operation that writes: it answers when the update is durable. */
+function write(run: (args: Arguments, writes: DataWrites) => Promise<void>): Operation {
+  return async function* (source, args) {
+    if (source.writes === null) {
+      throw new HotBackupError('ERR_READ_ONLY', 'this server is a slave')
+    }
+    await run(args, source.writes)
+    yield done
+  }
+}
+
+/** Lists of any length: a header is bounded. */
+async function* inParts(
+  source: DataSource,
+  key: string,
+  rows: readonly JsonObject[],
+): AsyncGenerator<Message> {
+  await source.settled()
+  for (let start = 0; start < rows.length; start += 1000) {
+    yield { header: { [key]: rows.slice(start, start + 1000) } }
+  }
+}
+
+/** The items of a file, or their ids alone, packed. Each part is durable when it leaves. */
+async function* scan(
+  source: DataSource,
+  { account, file }: Arguments,
+  withValues: boolean,
+): AsyncGenerator<Message> {
+  const found = findFile(source.database, account, file)
+  const packer = new ItemPacker()
+  let cursor: number | null = 0
+  while (cursor !== null) {
+    checkStillThere(source, found)
+    const ids: Buffer[] = []
+    // The ids first: a scan with values would hold all of a slice in memory, and an item may have 64 MiB.
+    cursor = found.scan(cursor, scanItems, id => ids.push(id), false)
+    for (const id of ids) {
+      const value = withValues ? found.read(id) : noValue
+      // Deleted since, while a part was on its way.
+      if (value === null) continue
+      packer.add(id, value)
+      if (packer.byteLength < partBytes) continue
+      yield await part(source, packer)
+      checkStillThere(source, found)
+    }
+    await source.settled()
+  }
+  if (packer.count > 0) yield await part(source, packer)
+}
+
+const noValue = new Uint8Array()
+
+async function part(source: DataSource, packer: ItemPacker): Promise<Message> {
+  const { count } = packer
+  const body = packer.take()
+  await source.settled()
+  return { header: { count }, body }
+}
+
+function checkStillThere({ database }: DataSource, file: HashedFile): void {
+  if (database.fileByNumber(file.number) === file) return
+  const { account, name } = file
+  throw new HotBackupError('ERR_NO_FILE', `file ${account} ${name} has been deleted meanwhile`, {
+    account,
+    file: name,
+  })
+}
+
+function noItem(account: string, file: string, id: Buffer): HotBackupError {
+  const message = `there is no item ${id.toString()} in ${account} ${file}`
+  return new HotBackupError('ERR_NO_ITEM', message, { account, file })
+}
