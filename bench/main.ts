@@ -36,12 +36,15 @@ const benchmarks: Readonly<Record<string, () => Promise<Row[]>>> = {
 
 const { positionals } = parseArgs({ allowPositionals: true })
 const names = positionals.length > 0 ? positionals : Object.keys(benchmarks)
-console.log(`${cpus().length} × ${cpus()[0]?.model ?? '?'}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}\n`)
+console.log(
+  `${cpus().length} × ${cpus()[0]?.model ?? '?'}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}\n`,
+)
 console.log('| what | per second | MB/s | CPU s per million | peak MiB | |')
 console.log('| --- | ---: | ---: | ---: | ---: | --- |')
 for (const name of names) {
   const bench = benchmarks[name]
-  if (bench === undefined) throw new Error(`no benchmark ${name}; there are ${Object.keys(benchmarks).join(', ')}`)
+  if (bench === undefined)
+    throw new Error(`no benchmark ${name}; there are ${Object.keys(benchmarks).join(', ')}`)
   for (const row of await bench()) print(row)
 }
 
@@ -58,9 +61,20 @@ async function benchDurable(): Promise<Row[]> {
       ratios.push(bare.seconds / one.seconds)
       if (round < 2) continue
       rows.push(rowOf('bare write + fdatasync in Node', bare))
-      rows.push(rowOf('durable write, 1 writer waiting', one, `${percent(median(ratios))} of bare (median of 3)`))
+      rows.push(
+        rowOf(
+          'durable write, 1 writer waiting',
+          one,
+          `${percent(median(ratios))} of bare (median of 3)`,
+        ),
+      )
     }
-    const many = await worker('waiting', { directory, items: 200_000, updates: 300_000, outstanding: 64 })
+    const many = await worker('waiting', {
+      directory,
+      items: 200_000,
+      updates: 300_000,
+      outstanding: 64,
+    })
     rows.push(rowOf('durable write, 64 writers waiting', many))
     return rows
   })
@@ -72,7 +86,12 @@ async function benchPipelined(): Promise<Row[]> {
     rows.push(
       await withAlone(async directory => {
         await worker('load', { directory, items, outstanding: 8192 })
-        const result = await worker('pipelined', { directory, items, updates: 2_000_000, outstanding: 8192 })
+        const result = await worker('pipelined', {
+          directory,
+          items,
+          updates: 2_000_000,
+          outstanding: 8192,
+        })
         return rowOf(`durable write, 8,192 under way, ${items.toLocaleString('en')} items`, result)
       }),
     )
@@ -92,14 +111,23 @@ async function benchStream(): Promise<Row[]> {
         const pids = [await pidOf(pair.master), await pidOf(pair.slave)]
         const before = pids.map(cpuSeconds)
         const start = performance.now()
-        const result = await worker('pipelined', { directory, items, updates: 2_000_000, outstanding: 8192 })
+        const result = await worker('pipelined', {
+          directory,
+          items,
+          updates: 2_000_000,
+          outstanding: 8192,
+        })
         await hb('wait', '-d', pair.master, '--timeout', '300')
         const seconds = (performance.now() - start) / 1000
         const [shipper = 0, slave = 0] = pids.map((pid, i) => cpuSeconds(pid) - (before[i] ?? 0))
         const cpu = result.cpuSeconds + shipper + slave
         const note = `CPU s: master ${result.cpuSeconds.toFixed(1)}, shipper ${shipper.toFixed(1)}, slave ${slave.toFixed(1)}; with start and stop of the writer`
         return {
-          ...rowOf(`stream, applied on the slave, ${items.toLocaleString('en')} items`, { ...result, seconds, cpuSeconds: cpu }, note),
+          ...rowOf(
+            `stream, applied on the slave, ${items.toLocaleString('en')} items`,
+            { ...result, seconds, cpuSeconds: cpu },
+            note,
+          ),
           peakMiB: [result.peakMiB, ...pids.map(peakMiB)].map(Math.round).join(' + '),
         }
       }),
@@ -123,7 +151,11 @@ async function benchCatchUp(): Promise<Row[]> {
     const seconds = (performance.now() - start) / 1000
     const [shipper, slave] = [await pidOf(pair.master), await pidOf(pair.slave)]
     const result = { seconds, count: updates, cpuSeconds: cpuSeconds(slave), peakMiB: 0 }
-    const row = rowOf('catch-up of a slave that was away, 1,000,000 items', result, 'CPU: slave alone, with its start')
+    const row = rowOf(
+      'catch-up of a slave that was away, 1,000,000 items',
+      result,
+      'CPU: slave alone, with its start',
+    )
     return [{ ...row, peakMiB: [shipper, slave].map(pid => Math.round(peakMiB(pid))).join(' + ') }]
   })
 }
@@ -131,7 +163,9 @@ async function benchCatchUp(): Promise<Row[]> {
 async function benchVerify(): Promise<Row[]> {
   return withPair(async pair => {
     await worker('load', { directory: pair.master, items: 3_000_000, outstanding: 8192 })
-    const status = JSON.parse(await hb('status', '-d', pair.master, '--json')) as { log: { bytes: number } }
+    const status = JSON.parse(await hb('status', '-d', pair.master, '--json')) as {
+      log: { bytes: number }
+    }
     const startUp = await timed(() => hb('log', 'list', '-d', pair.master))
     const seconds = Math.min(
       await timed(() => hb('log', 'verify', '-d', pair.master)),
@@ -193,7 +227,12 @@ async function benchGrowth(): Promise<Row[]> {
     rows.push(
       await withAlone(async directory => {
         await worker('load', { directory, items, outstanding: 8192 })
-        const result = await worker('pipelined', { directory, items, updates: 2_000_000, outstanding: 8192 })
+        const result = await worker('pipelined', {
+          directory,
+          items,
+          updates: 2_000_000,
+          outstanding: 8192,
+        })
         first ??= result.cpuSeconds
         const note = `CPU ${(result.cpuSeconds / first).toFixed(2)} × that of 10,000 items`
         return rowOf(`cost per update, ${items.toLocaleString('en')} items`, result, note)
@@ -251,7 +290,10 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 
 function rowOf(what: string, result: WorkerResult, note = ''): Row {
   const { count, seconds, p50, p99 } = result
-  const latency = p50 === undefined || p99 === undefined ? '' : `p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`
+  const latency =
+    p50 === undefined || p99 === undefined
+      ? ''
+      : `p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`
   return {
     what,
     perSecond: count / seconds,

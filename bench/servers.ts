@@ -15,16 +15,39 @@ export async function hb(...args: string[]): Promise<string> {
 }
 
 export class Pair {
-  readonly root = mkdtempSync(path.join(process.env['HB_BENCH_DIR'] ?? tmpdir(), 'hotbackup-bench-'))
+  readonly root = mkdtempSync(
+    path.join(process.env['HB_BENCH_DIR'] ?? tmpdir(), 'hotbackup-bench-'),
+  )
   readonly master = path.join(this.root, 'master')
   readonly slave = path.join(this.root, 'slave')
 
   static async make(): Promise<Pair> {
     const pair = new Pair()
     const port = await freePort()
-    await hb('setup', '-d', pair.master, '--type', 'master', '--name', 'alpha', '--slave', `beta=127.0.0.1:${port}`)
-    await hb('setup', '-d', pair.slave, '--type', 'slave', '--name', 'beta', '--listen', `127.0.0.1:${port}`,
-      '--key', path.join(pair.master, 'hb.key'))
+    await hb(
+      'setup',
+      '-d',
+      pair.master,
+      '--type',
+      'master',
+      '--name',
+      'alpha',
+      '--slave',
+      `beta=127.0.0.1:${port}`,
+    )
+    await hb(
+      'setup',
+      '-d',
+      pair.slave,
+      '--type',
+      'slave',
+      '--name',
+      'beta',
+      '--listen',
+      `127.0.0.1:${port}`,
+      '--key',
+      path.join(pair.master, 'hb.key'),
+    )
     return pair
   }
 

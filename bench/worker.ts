@@ -103,7 +103,9 @@ async function reads(args: WorkerArguments): Promise<WorkerResult> {
 async function writeUntilKilled(args: WorkerArguments): Promise<WorkerResult> {
   const random = randomNumbers(4)
   return withFile(args, async file => {
-    await pipeline(args.updates, args.outstanding, i => file.write(itemId(random(args.items)), itemValue(i)))
+    await pipeline(args.updates, args.outstanding, i =>
+      file.write(itemId(random(args.items)), itemValue(i)),
+    )
     process.stdout.write('ready\n')
     await pipeline(1e9, args.outstanding, i => file.write(itemId(random(args.items)), itemValue(i)))
     throw new Error('nobody ended it')
@@ -147,7 +149,10 @@ async function pipeline(count: number, outstanding: number, write: (i: number) =
   await newer
 }
 
-async function measure(count: number, work: (samples: number[]) => Promise<unknown>): Promise<WorkerResult> {
+async function measure(
+  count: number,
+  work: (samples: number[]) => Promise<unknown>,
+): Promise<WorkerResult> {
   const samples: number[] = []
   const cpuBefore = process.cpuUsage()
   const start = performance.now()

@@ -35,28 +35,57 @@ try {
 async function main(): Promise<void> {
   const port = await freePort()
   title('Two servers, one key')
-  await hb(['setup', '-d', masterDirectory, '--type', 'master', '--name', 'alpha', '--slave', `beta=127.0.0.1:${port}`])
-  await hb(['setup', '-d', slaveDirectory, '--type', 'slave', '--name', 'beta', '--listen', `127.0.0.1:${port}`,
-    '--key', path.join(masterDirectory, 'hb.key')])
+  await hb([
+    'setup',
+    '-d',
+    masterDirectory,
+    '--type',
+    'master',
+    '--name',
+    'alpha',
+    '--slave',
+    `beta=127.0.0.1:${port}`,
+  ])
+  await hb([
+    'setup',
+    '-d',
+    slaveDirectory,
+    '--type',
+    'slave',
+    '--name',
+    'beta',
+    '--listen',
+    `127.0.0.1:${port}`,
+    '--key',
+    path.join(masterDirectory, 'hb.key'),
+  ])
   await hb(['start', '-d', slaveDirectory])
   await hb(['start', '-d', masterDirectory])
 
-  title(`The ${cities.length.toLocaleString('en')} cities of the world, into the master and over TCP to the slave`)
+  title(
+    `The ${cities.length.toLocaleString('en')} cities of the world, into the master and over TCP to the slave`,
+  )
   const master = await Master.open(masterDirectory)
   const geo = await master.createAccount('GEO')
   const file = await geo.createFile('CITIES', { modulo: 8009 })
   const importing = performance.now()
   await importCities(file)
   const seconds = (performance.now() - importing) / 1000
-  say(`imported and durable on the master in ${seconds.toFixed(1)} s (${rate(cities.length, seconds)})`)
+  say(
+    `imported and durable on the master in ${seconds.toFixed(1)} s (${rate(cities.length, seconds)})`,
+  )
 
   title('The slave is killed (kill -9) while updates go on, and started again')
   const before = await status(slaveDirectory)
   if (before.pid === null) throw new Error('the slave is not running')
   process.kill(before.pid, 'SIGKILL')
-  say(`killed pid ${before.pid}, which had applied transaction ${before.apply.appliedTxn.toLocaleString('en')}`)
+  say(
+    `killed pid ${before.pid}, which had applied transaction ${before.apply.appliedTxn.toLocaleString('en')}`,
+  )
   await updatePopulations(file, 20_000)
-  say(`meanwhile 20,000 more updates on the master, now at transaction ${master.lastTxn.toLocaleString('en')}`)
+  say(
+    `meanwhile 20,000 more updates on the master, now at transaction ${master.lastTxn.toLocaleString('en')}`,
+  )
   await hb(['start', '-d', slaveDirectory])
   await updatePopulations(file, 20_000)
   const small = cities.filter(city => city.population < 1100)
@@ -70,7 +99,9 @@ async function main(): Promise<void> {
   title('Both sides')
   const waiting = performance.now()
   await hb(['wait', '-d', masterDirectory, '--timeout', '120'])
-  say(`the slave has applied everything ${((performance.now() - waiting) / 1000).toFixed(1)} s later`)
+  say(
+    `the slave has applied everything ${((performance.now() - waiting) / 1000).toFixed(1)} s later`,
+  )
   await hb(['status', '-d', masterDirectory])
   const ours = (await hb(['digest', '-d', masterDirectory])).trim()
   const theirs = (await hb(['digest', '-d', slaveDirectory])).trim()
@@ -100,7 +131,10 @@ async function updatePopulations(file: File, count: number): Promise<void> {
   for (let i = 0; i < count; i++) {
     const city = cities[i * step]
     if (city === undefined) break
-    last = file.write(String(city.cityId), JSON.stringify({ ...city, population: city.population + i }))
+    last = file.write(
+      String(city.cityId),
+      JSON.stringify({ ...city, population: city.population + i }),
+    )
   }
   await last
 }
@@ -110,7 +144,13 @@ async function hb(args: readonly string[]): Promise<string> {
   console.log(`\n  $ hb ${args.map(arg => arg.replace(`${root}/`, '')).join(' ')}`)
   const { stdout, stderr } = await run(process.execPath, [cli('hb'), ...args])
   const output = stderr + stdout
-  if (output !== '') console.log(output.replaceAll(`${root}/`, '').replace(/^(?=.)/gm, '    ').trimEnd())
+  if (output !== '')
+    console.log(
+      output
+        .replaceAll(`${root}/`, '')
+        .replace(/^(?=.)/gm, '    ')
+        .trimEnd(),
+    )
   return stdout
 }
 

@@ -17,6 +17,7 @@ import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
 import { layoutOf, type Layout } from './layout.ts'
+import { NamedWrites } from './named-writes.ts'
 import { Retention } from './retention.ts'
 import type { Transaction } from './transaction.ts'
 import { Updates } from './updates.ts'
@@ -85,7 +86,8 @@ export class Master {
       throw new HotBackupError('ERR_WRONG_TYPE', `${directory} is a ${config.type}`, { path: directory })
     }
     const lost: { master: Master | null } = { master: null }
-    const lock = await acquireLock(layout.ownerLock, platform.processes.self(), platform.processes, 'master', error => {
+    const lock = await acquireLock(
+      layout.ownerLock, platform.processes.self(), platform.processes, 'master', error => {
       lost.master?.#fail(error)
     })
     try {
@@ -156,7 +158,7 @@ export class Master {
     return {
       database: this.#database,
       settled: () => this.#updates.settled(),
-      updates: this.#updates,
+      writes: new NamedWrites(this.#database, this.#updates),
     }
   }
 

@@ -6,7 +6,13 @@ import type { Database } from '../database/database.ts'
 import type { HashedFile } from '../database/hashed-file.ts'
 import { checkName } from '../database/names.ts'
 import { HotBackupError } from '../errors.ts'
-import { itemBytesMax, itemIdBytesMax, moduloMax, transactionBytesMax, unsyncedBytesMax } from '../limits.ts'
+import {
+  itemBytesMax,
+  itemIdBytesMax,
+  moduloMax,
+  transactionBytesMax,
+  unsyncedBytesMax,
+} from '../limits.ts'
 import type { Bytes, RecordEncoder } from '../log/record.ts'
 import type { LogWriter } from '../log/writer.ts'
 import { Transaction } from './transaction.ts'
@@ -86,7 +92,10 @@ export class Updates {
     checkName('file', file)
     checkModulo(modulo)
     if (this.#database.file(account, file) !== undefined) {
-      throw new HotBackupError('ERR_EXISTS', `file ${account} ${file} exists already`, { account, file })
+      throw new HotBackupError('ERR_EXISTS', `file ${account} ${file} exists already`, {
+        account,
+        file,
+      })
     }
     const number = this.#database.nextFileNumber
     this.#update(encoder => {
@@ -132,7 +141,10 @@ export class Updates {
           if (value === null) encoder.deleteItem(file.number, id)
           else encoder.writeItem(file.number, id, value)
           if (encoder.end - this.#log.transactionStart > transactionBytesMax) {
-            throw new HotBackupError('ERR_TRANSACTION_SIZE', 'the transaction is larger than 128 MiB')
+            throw new HotBackupError(
+              'ERR_TRANSACTION_SIZE',
+              'the transaction is larger than 128 MiB',
+            )
           }
         }
       })

@@ -1,0 +1,64 @@
+// Updates by names, for commands and the control socket.
+import type { Database } from '../database/database.ts'
+import type { Bytes } from '../log/record.ts'
+import { checkAccount, findFile } from './account.ts'
+import type { DataWrites } from './data-source.ts'
+import type { Updates } from './updates.ts'
+
+export class NamedWrites implements DataWrites {
+  readonly #database: Database
+  readonly #updates: Updates
+
+  constructor(database: Database, updates: Updates) {
+    this.#database = database
+    this.#updates = updates
+  }
+
+  async createAccount(account: string): Promise<void> {
+    await this.#updates.createAccount(account)
+  }
+
+  async deleteAccount(account: string): Promise<void> {
+    checkAccount(this.#database, account)
+    await this.#updates.deleteAccount(account)
+  }
+
+  async createFile(account: string, file: string, modulo: number): Promise<void> {
+    checkAccount(this.#database, account)
+    await this.#updates.createFile(account, file, modulo)
+  }
+
+  async deleteFile(account: string, file: string): Promise<void> {
+    await this.#updates.deleteFile(findFile(this.#database, account, file))
+  }
+
+  async clearFile(account: string, file: string): Promise<void> {
+    await this.#updates.clearFile(findFile(this.#database, account, file))
+  }
+
+  async resizeFile(account: string, file: string, modulo: number): Promise<void> {
+    await this.#updates.resizeFile(findFile(this.#database, account, file), modulo)
+  }
+
+  async write(account: string, file: string, id: Bytes, value: Bytes): Promise<void> {
+    await this.#updates.writeItem(findFile(this.#database, account, file), id, value)
+  }
+
+  async delete(account: string, file: string, id: Bytes): Promise<boolean> {
+    return this.#updates.deleteItem(findFile(this.#database, account, file), id)
+  }
+
+  /** Takes items as long as there is room, so that they share blocks; resolves when the last one is durable. */
+  async writeMany(
+    account: string,
+    file: string,
+    items: Iterable<{ readonly id: Bytes; readonly value: Bytes }>,
+  ): Promise<void> {
+    const found = findFile(this.#database, account, file)
+    for (const { id, value } of items) {
+      if (this.#updates.crowded) await this.#updates.room()
+      this.#updates.writeItem(found, id, value).catch(() => {}) // `settled` says so for all of them.
+    }
+    await this.#updates.settled()
+  }
+}

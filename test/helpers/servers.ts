@@ -1,0 +1,151 @@
+// Real servers for tests: directories made by "hb setup", real processes, real TCP on a free port of this machine.
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import type { Test } from 'tap'
+
+const module = (name: string) => new URL(`../../src/cli/${name}.js`, import.meta.url).pathname
+
+export interface Outcome {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs a command of hb and returns what became of it, whatever that is. */
+export function hb(...args: readonly string[]): Promise<Outcome> {
+  return hbWithInput('', ...args)
+}
+
+export function hbWithInput(input: string | Buffer, ...args: readonly string[]): Promise<Outcome> {
+  return new Promise(resolve => {
+    const options = { maxBuffer: 1 << 28 }
+    const child = execFile(
+      process.execPath,
+      [module('hb'), ...args],
+      options,
+      (error, stdout, stderr) => {
+        const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1
+        resolve({ code, stdout, stderr })
+      },
+    )
+    child.stdin?.on('error', () => {}) // The command may end without reading.
+    child.stdin?.end(input)
+  })
+}
+
+/** Runs a command that must succeed; returns its standard output. */
+export async function ok(...args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await hb(...args)
+  if (code !== 0) throw new Error(`hb ${args.join(' ')} ended with ${code}: ${stderr}`)
+  return stdout
+}
+
+export async function statusOf(directory: string): Promise<Status> {
+  return JSON.parse(await ok('status', '-d', directory, '--json')) as Status
+}
+
+export interface Status {
+  readonly name: string
+  readonly type: string
+  readonly running: boolean
+  readonly pid: number | null
+  readonly state: string
+  readonly log: { readonly firstTxn: number; readonly lastTxn: number; readonly durableTxn: number }
+  readonly slaves: readonly {
+    readonly name: string
+    readonly state: string
+    readonly durableTxn: number
+    readonly appliedTxn: number
+    readonly lagTxns: number
+    readonly lastError?: string | null
+  }[]
+  readonly apply: {
+    readonly on: boolean
+    readonly appliedTxn: number
+    readonly checkpointTxn: number
+  }
+}
+
+/** A master and a slave that know each other, in a temporary directory; all of it is gone after the test. */
+export class Pair {
+  readonly root: string
+  readonly master: string
+  readonly slave: string
+  readonly port: number
+
+  private constructor(root: string, port: number) {
+    this.root = root
+    this.port = port
+    this.master = path.join(root, 'alpha')
+    this.slave = path.join(root, 'beta')
+  }
+
+  static async make(test: Test): Promise<Pair> {
+    const root = mkdtempSync(path.join(tmpdir(), 'hotbackup-test-'))
+    const pair = new Pair(root, await freePort())
+    test.teardown(async () => {
+      await hb('stop', '-d', pair.master)
+      await hb('stop', '-d', pair.slave)
+      rmSync(root, { recursive: true, force: true })
+    })
+    const address = `127.0.0.1:${pair.port}`
+    await ok(
+      'setup',
+      '-d',
+      pair.master,
+      '--type',
+      'master',
+      '--name',
+      'alpha',
+      '--slave',
+      `beta=${address}`,
+    )
+    const key = path.join(pair.master, 'hb.key')
+    await ok(
+      'setup',
+      '-d',
+      pair.slave,
+      '--type',
+      'slave',
+      '--name',
+      'beta',
+      '--listen',
+      address,
+      '--key',
+      key,
+    )
+    return pair
+  }
+
+  async start(): Promise<void> {
+    await ok('start', '-d', this.slave)
+    await ok('start', '-d', this.master)
+  }
+
+  /** Waits until the slave has applied everything; returns the digests of both sides. */
+  async digests(): Promise<{ readonly master: string; readonly slave: string }> {
+    await ok('wait', '-d', this.master, '--timeout', '60')
+    return {
+      master: await ok('digest', '-d', this.master),
+      slave: await ok('digest', '-d', this.slave),
+    }
+  }
+}
+
+/** A process of the tests' own, next to the built test files. */
+export function startHelper(name: string, ...args: readonly string[]): ChildProcess {
+  const file = new URL(`${name}.js`, import.meta.url).pathname
+  return spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await new Promise(resolve => server.once('listening', resolve))
+  const address = server.address()
+  await new Promise(resolve => server.close(resolve))
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return address.port
+}

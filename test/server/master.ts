@@ -1,0 +1,175 @@
+// The library: accounts, files, items, transactions, iteration, errors, and what a crash leaves.
+import { cp } from 'node:fs/promises'
+import path from 'node:path'
+import t, { type Test } from 'tap'
+import { Master } from '../../src/index.ts'
+import { ok } from '../helpers/servers.ts'
+
+async function makeMaster(t: Test): Promise<string> {
+  const directory = path.join(t.testdir(), 'alpha')
+  await ok('setup', '-d', directory, '--type', 'master', '--name', 'alpha')
+  return directory
+}
+
+t.test('accounts, files and items', async t => {
+  const directory = await makeMaster(t)
+  const master = await Master.open(directory)
+  t.teardown(() => master.close())
+  t.same(master.accounts(), [])
+  const sales = await master.createAccount('SALES')
+  const file = await sales.createFile('CUSTOMERS', { modulo: 3 })
+  t.equal(file.modulo, 3)
+  await file.write('ada', 'Ada')
+  await file.write(Buffer.from([0, 255]), Buffer.from([1, 2, 3]))
+  t.equal(String(await file.read('ada')), 'Ada')
+  t.same(await file.read(Buffer.from([0, 255])), Buffer.from([1, 2, 3]))
+  t.equal(await file.read('nobody'), null)
+  t.equal(await file.has('ada'), true)
+  t.equal(await file.delete('ada'), true)
+  t.equal(await file.delete('ada'), false)
+  t.equal(file.itemCount, 1)
+  await file.write('empty', '')
+  t.same(await file.read('empty'), Buffer.alloc(0), 'an empty item is an item')
+  const long = 'é'.repeat(512)
+  await file.write(long, 'an id of 1,024 bytes')
+  t.equal(String(await file.read(long)), 'an id of 1,024 bytes')
+  await file.clear()
+  t.equal(file.itemCount, 0)
+  await sales.deleteFile('CUSTOMERS')
+  await t.rejects(file.read('ada'), { code: 'ERR_NO_FILE' }, 'a handle outlives its file')
+  await sales.createFile('CUSTOMERS')
+  t.equal(await file.read('ada'), null, 'and serves a new one of that name')
+  await master.deleteAccount('SALES')
+  t.throws(() => sales.files(), { code: 'ERR_NO_ACCOUNT' })
+})
+
+t.test('what is refused changes nothing', async t => {
+  const master = await Master.open(await makeMaster(t))
+  t.teardown(() => master.close())
+  const account = await master.createAccount('A')
+  const file = await account.createFile('F')
+  const before = master.lastTxn
+  for (const name of [
+    '',
+    '../x',
+    '.',
+    '..',
+    'a/b',
+    'a\\b',
+    'a\0b',
+    'a\nb',
+    '-x',
+    'x'.repeat(65),
+    'é'.repeat(33),
+  ]) {
+    await t.rejects(master.createAccount(name), { code: 'ERR_NAME' }, JSON.stringify(name))
+    await t.rejects(account.createFile(name), { code: 'ERR_NAME' })
+  }
+  await t.rejects(master.createAccount('A'), { code: 'ERR_EXISTS' })
+  await t.rejects(account.createFile('F'), { code: 'ERR_EXISTS' })
+  for (const modulo of [0, -1, 1.5, Number.NaN, 2 ** 27]) {
+    await t.rejects(account.createFile('G', { modulo }), { code: 'ERR_MODULO' })
+    await t.rejects(file.resize(modulo), { code: 'ERR_MODULO' })
+  }
+  await t.rejects(file.write('', 'x'), { code: 'ERR_ITEM_ID' })
+  await t.rejects(file.write('x'.repeat(1025), 'x'), { code: 'ERR_ITEM_ID' })
+  await t.rejects(file.write('é'.repeat(513), 'x'), { code: 'ERR_ITEM_ID' })
+  await t.rejects(file.write('x', Buffer.alloc(64 * 2 ** 20 + 1)), { code: 'ERR_ITEM_SIZE' })
+  t.throws(() => master.account('B'), { code: 'ERR_NO_ACCOUNT' })
+  t.throws(() => account.file('G'), { code: 'ERR_NO_FILE' })
+  t.equal(master.lastTxn, before)
+  await file.write('x', Buffer.alloc(64 * 2 ** 20, 7))
+  t.equal((await file.read('x'))?.length, 64 * 2 ** 20, 'the largest item')
+})
+
+t.test('a transaction is whole or not at all', async t => {
+  const master = await Master.open(await makeMaster(t))
+  t.teardown(() => master.close())
+  const account = await master.createAccount('A')
+  const file = await account.createFile('F')
+  const other = await account.createFile('G')
+  await file.write('sum', '1')
+  const before = master.lastTxn
+  const result = await master.transaction(transaction => {
+    transaction.write(file, 'sum', '2')
+    transaction.write(other, 'entry', 'new')
+    t.equal(String(transaction.read(file, 'sum')), '2', 'it sees its own updates')
+    t.equal(transaction.delete(other, 'none'), false)
+    return 'done'
+  })
+  t.equal(result, 'done')
+  t.equal(master.lastTxn, before + 1)
+  await t.rejects(
+    master.transaction(transaction => {
+      transaction.write(file, 'sum', '3')
+      throw new Error('changed my mind')
+    }),
+    { message: 'changed my mind' },
+  )
+  t.equal(String(await file.read('sum')), '2')
+  t.equal(master.lastTxn, before + 1)
+  await t.rejects(
+    master.transaction(async () => {}),
+    TypeError,
+  )
+  let escaped: Parameters<Parameters<typeof master.transaction>[0]>[0] | undefined
+  await master.transaction(transaction => (escaped = transaction))
+  t.throws(
+    () => escaped?.write(file, 'a', 'b'),
+    TypeError,
+    'it is over when the function has returned',
+  )
+  const counters = await Promise.all(
+    Array.from({ length: 100 }, () =>
+      master.transaction(transaction => {
+        const next = Number(transaction.read(file, 'sum')) + 1
+        transaction.write(file, 'sum', String(next))
+        return next
+      }),
+    ),
+  )
+  t.equal(new Set(counters).size, 100, 'no lost update')
+  t.equal(String(await file.read('sum')), '102')
+})
+
+t.test('iteration while updates go on', async t => {
+  const master = await Master.open(await makeMaster(t))
+  t.teardown(() => master.close())
+  const file = await (await master.createAccount('A')).createFile('F', { modulo: 11 })
+  for (let i = 0; i < 5000; i++) void file.write(`stays ${i}`, 'x')
+  await file.write('stays 5000', 'x')
+  const seen = new Map<string, number>()
+  let count = 0
+  for await (const { id } of file.items()) {
+    seen.set(String(id), (seen.get(String(id)) ?? 0) + 1)
+    if (++count % 500 === 0) {
+      await file.write(`new ${count}`, 'y'.repeat(count))
+      await file.write(`stays ${count}`, 'changed '.repeat(count))
+    }
+    if (count === 2000) await file.resize(307)
+  }
+  for (let i = 0; i <= 5000; i++) {
+    if (seen.get(`stays ${i}`) !== 1) t.fail(`stays ${i} came ${seen.get(`stays ${i}`)} times`)
+  }
+  t.equal(file.modulo, 307)
+})
+
+t.test('a copy of the directory, taken at any moment, recovers what was acknowledged', async t => {
+  const directory = await makeMaster(t)
+  const master = await Master.open(directory)
+  const file = await (await master.createAccount('A')).createFile('F', { modulo: 5 })
+  for (let round = 0; round < 5; round++) {
+    for (let i = 0; i < 200; i++) void file.write(`${round}*${i}`, 'v'.repeat(i))
+    await file.write(`${round}*last`, 'v')
+    if (round === 2) await master.checkpoint()
+    const copy = path.join(t.testdirName, `copy ${round}`)
+    await cp(directory, copy, { recursive: true, filter: source => !source.includes('/run') })
+    const again = await Master.open(copy)
+    const copied = again.account('A').file('F')
+    t.equal(copied.itemCount, (round + 1) * 201)
+    t.equal(String(await copied.read(`${round}*7`)), 'vvvvvvv')
+    await copied.write('more', 'after recovery')
+    await again.close()
+  }
+  await master.close()
+})
