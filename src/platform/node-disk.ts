@@ -203,11 +203,17 @@ export const nodeDisk: Disk = {
     return called('rename', from, done => fs.rename(from, to, done))
   },
 
+  /** Removes a file, or an empty directory. */
   remove(path) {
     return new Promise((resolve, reject) => {
-      fs.unlink(path, error => {
-        if (error === null || error.code === 'ENOENT') resolve()
+      const done: Done = error => {
+        if (error === null || error === undefined || error.code === 'ENOENT') resolve()
         else reject(diskError(error, 'remove', path))
+      }
+      // Linux answers EISDIR for a directory, POSIX says EPERM.
+      fs.unlink(path, error => {
+        if (error?.code === 'EISDIR' || error?.code === 'EPERM') fs.rmdir(path, done)
+        else done(error)
       })
     })
   },
