@@ -8,6 +8,7 @@
 //   slaves/NAME.ack    how far each slave is
 //   lost+found/        transactions that could not be applied
 //   messages.log       what the server in the background has to say
+//   apply-updates      "on" or "off" since "hb apply" was used; goes before hb.toml
 //   run/               locks, sockets, and the output of the server in the background
 //   run/owner          lock of the process that owns the log and the database
 //   run/shipper        lock of the process that sends the log to the slaves
@@ -23,6 +24,7 @@ export interface Layout {
   readonly slaves: string
   readonly lostAndFound: string
   readonly messages: string
+  readonly applySwitch: string
   readonly run: string
   readonly ownerLock: string
   readonly ownerSocket: string
@@ -46,6 +48,7 @@ export function layoutOf(directory: string): Layout {
     slaves: at('slaves'),
     lostAndFound: at('lost+found'),
     messages: at('messages.log'),
+    applySwitch: at('apply-updates'),
     run: at('run'),
     ownerLock: at('run', 'owner'),
     ownerSocket: at('run', 'owner.sock'),

@@ -83,20 +83,31 @@ export class Master {
     const layout = layoutOf(path.resolve(directory))
     const config = await loadConfig(platform.disk, layout)
     if (config.type !== 'master') {
-      throw new HotBackupError('ERR_WRONG_TYPE', `${directory} is a ${config.type}`, { path: directory })
+      throw new HotBackupError('ERR_WRONG_TYPE', `${directory} is a ${config.type}`, {
+        path: directory,
+      })
     }
-    const lost: { master: Master | null } = { master: null }
+    // What goes wrong behind everybody's back stops the log; before it is open, opening fails by itself.
+    let master: Master | null = null
+    const fail = (error: HotBackupError) => {
+      if (master !== null) master.#log.fail(error)
+    }
     const lock = await acquireLock(
-      layout.ownerLock, platform.processes.self(), platform.processes, 'master', error => {
-      lost.master?.#fail(error)
-    })
+      layout.ownerLock,
+      platform.processes.self(),
+      platform.processes,
+      'master',
+      error => {
+        fail(error)
+      },
+    )
     try {
-      const parts = await openParts(platform, layout, config, lock, error => lost.master?.#fail(error))
-      const master = new Master(layout, config, platform, parts)
-      lost.master = master
-      master.#control = await ControlServer.start(platform, layout.ownerSocket, {
-        data: master.source,
-        status: () => Promise.resolve(master.status()),
+      const parts = await openParts(platform, layout, config, lock, error => fail(error))
+      master = new Master(layout, config, platform, parts)
+      const opened = master
+      opened.#control = await ControlServer.start(platform, layout.ownerSocket, {
+        data: opened.source,
+        status: () => Promise.resolve(opened.status()),
       })
       await master.#retention.apply(parts.database.stamp.txn)
       return master
@@ -160,11 +171,6 @@ export class Master {
       settled: () => this.#updates.settled(),
       writes: new NamedWrites(this.#database, this.#updates),
     }
-  }
-
-  /** The server must not go on: its lock is lost, or a checkpoint has failed. Further updates are refused. */
-  #fail(error: HotBackupError): void {
-    this.#log.fail(error)
   }
 
   status(): MasterStatus {

@@ -1,0 +1,240 @@
+// A slave's directory, opened by the one process that owns it: receiver, replayer, control socket, checkpoints,
+// removal of old segments, and, when it logs slave updates, a shipper to the next slaves.
+import path from 'node:path'
+import { Database } from '../database/database.ts'
+import { HotBackupError } from '../errors.ts'
+import { readDurableMark } from '../log/durable.ts'
+import { LogWriter } from '../log/writer.ts'
+import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
+import { acquireLock, type Lock } from '../platform/lock.ts'
+import type { Platform } from '../platform/platform.ts'
+import { Shipper, type ShipStatus } from '../ship/shipper.ts'
+import { Receiver, type ReceiverStatus } from '../slave/receiver.ts'
+import { Replayer } from '../slave/replayer.ts'
+import { loadConfig, type Config } from './config.ts'
+import { ControlServer } from './control.ts'
+import type { DataSource } from './data-source.ts'
+import { readServerId } from './identity.ts'
+import { readKey } from './key.ts'
+import { layoutOf, type Layout } from './layout.ts'
+import type { Log } from './messages-log.ts'
+import { Retention } from './retention.ts'
+import { shipperOptions } from './shipper-server.ts'
+
+/** What the control socket answers to "status". */
+export interface SlaveStatus {
+  readonly pid: number
+  readonly receiver: ReceiverStatus
+  readonly slaves: readonly ShipStatus[]
+  readonly apply: {
+    readonly on: boolean
+    readonly appliedTxn: number
+    readonly checkpointTxn: number
+  }
+  /** Why the slave applies or stores no more; null while it does. */
+  readonly failure: string | null
+}
+
+export class SlaveServer {
+  readonly #platform: Platform
+  readonly #layout: Layout
+  readonly #config: Config
+  readonly #say: Log
+  readonly #lock: Lock
+  readonly #database: Database
+  readonly #log: LogWriter
+  readonly #retention: Retention
+  readonly #replayer: Replayer
+  #receiver: Receiver | null = null
+  #shipper: Shipper | null = null
+  #control: ControlServer | null = null
+  #stopping: Promise<void> | null = null
+  /** One "apply updates" after the other. */
+  #switching: Promise<void> = Promise.resolve()
+
+  private constructor(
+    platform: Platform,
+    layout: Layout,
+    config: Config,
+    say: Log,
+    opened: {
+      lock: Lock
+      database: Database
+      log: LogWriter
+      replayer: (server: SlaveServer) => Replayer
+    },
+  ) {
+    this.#platform = platform
+    this.#layout = layout
+    this.#config = config
+    this.#say = say
+    this.#lock = opened.lock
+    this.#database = opened.database
+    this.#log = opened.log
+    const next = config.ships ? config.slaves.map(slave => slave.name) : []
+    this.#retention = new Retention(platform, opened.log, layout.slaves, next, config.log)
+    this.#replayer = opened.replayer(this)
+  }
+
+  /**
+   * Opens the slave in `directory`, recovers what a crash has left, and listens for its master. `lost` is called
+   * when the process must end: it has lost its lock. Errors: ERR_NOT_A_SERVER, ERR_CONFIG, ERR_WRONG_TYPE,
+   * ERR_RUNNING, ERR_KEY, ERR_LISTEN, ERR_LOG_CORRUPT, ERR_DATABASE_CORRUPT, ERR_DISK.
+   */
+  static async start(
+    platform: Platform,
+    directory: string,
+    say: Log,
+    lost: (error: HotBackupError) => void,
+  ): Promise<SlaveServer> {
+    const layout = layoutOf(directory)
+    const config = await loadConfig(platform.disk, layout)
+    if (config.type !== 'slave') {
+      throw new HotBackupError('ERR_WRONG_TYPE', `${directory} is a ${config.type}`, {
+        path: directory,
+      })
+    }
+    const self = platform.processes.self()
+    const lock = await acquireLock(layout.ownerLock, self, platform.processes, 'slave', lost)
+    try {
+      const server = await SlaveServer.#open(platform, layout, config, say, lock)
+      await server.#listen()
+      return server
+    } catch (error) {
+      await lock.release()
+      throw error
+    }
+  }
+
+  static async #open(
+    platform: Platform,
+    layout: Layout,
+    config: Config,
+    say: Log,
+    lock: Lock,
+  ): Promise<SlaveServer> {
+    const database = await Database.open(platform, layout.directory, config.database)
+    const log = await LogWriter.open(platform, layout.log, {
+      ...config.log,
+      knownDurableTxn: database.stamp.txn,
+      ownPromises: false,
+    })
+    const mark = await readDurableMark(platform.disk, layout.log)
+    const on = await readSwitch(platform, layout, config.slave.applyUpdates)
+    const replayer = (server: SlaveServer) =>
+      new Replayer(platform, log, layout.log, database, mark, on, {
+        applied: () => server.#receiver?.ackSoon(),
+        checkpointed: () => server.#removeSegments(),
+        failed: error =>
+          say('error', `updates are not applied any more: ${error.message}`, { code: error.code }),
+      })
+    return new SlaveServer(platform, layout, config, say, { lock, database, log, replayer })
+  }
+
+  async #listen(): Promise<void> {
+    const { link } = this.#config
+    const key = link.keyPath === null ? null : await readKey(this.#platform, link.keyPath)
+    const serverId = await readServerId(this.#platform.disk, this.#layout)
+    this.#receiver = await Receiver.start(this.#platform, {
+      name: this.#config.name,
+      serverId,
+      key,
+      listen: link.listen,
+      log: this.#log,
+      appliedTxn: () => this.#replayer.appliedTxn,
+      appliedTime: () => this.#replayer.appliedTime,
+      heartbeatMs: link.heartbeatMs,
+      timeoutMs: link.timeoutMs,
+      logger: this.#say,
+    })
+    if (this.#config.ships) {
+      const options = await shipperOptions(this.#platform, this.#layout, this.#config, this.#say)
+      this.#shipper = await Shipper.start(this.#platform, options)
+    }
+    this.#control = await ControlServer.start(this.#platform, this.#layout.ownerSocket, {
+      status: () => Promise.resolve(this.status()),
+      data: this.#source,
+      applyUpdates: on => this.applyUpdates(on),
+    })
+  }
+
+  status(): SlaveStatus {
+    if (this.#receiver === null) throw new TypeError('the slave is not started')
+    return {
+      pid: this.#platform.processes.self().pid,
+      receiver: this.#receiver.status(),
+      slaves: this.#shipper?.status() ?? [],
+      apply: {
+        on: this.#replayer.on,
+        appliedTxn: this.#replayer.appliedTxn,
+        checkpointTxn: this.#database.stamp.txn,
+      },
+      failure: (this.#log.failed ?? this.#replayer.failure)?.message ?? null,
+    }
+  }
+
+  /**
+   * Apply updates on or off; it stays so across restarts. Off resolves when the database stands still at a
+   * checkpoint, so that its files may be copied, while the log goes on taking everything.
+   */
+  applyUpdates(on: boolean): Promise<void> {
+    const switched = this.#switching.then(() => this.#apply(on))
+    this.#switching = switched.catch(() => {})
+    return switched
+  }
+
+  async #apply(on: boolean): Promise<void> {
+    const { disk } = this.#platform
+    if (on) await this.#replayer.resume()
+    else await this.#replayer.pause()
+    await writeFileAtomic(disk, this.#layout.applySwitch, Buffer.from(on ? 'on\n' : 'off\n'))
+    this.#say('info', `apply updates: ${on ? 'on' : 'off'}`, {
+      appliedTxn: this.#replayer.appliedTxn,
+    })
+  }
+
+  /** Ends the links, stores and applies what has come, makes a checkpoint and gives the directory free. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  async #stop(): Promise<void> {
+    await this.#control?.close()
+    await this.#receiver?.stop()
+    await this.#shipper?.stop()
+    try {
+      await this.#replayer.stop()
+    } finally {
+      await this.#log.close()
+      await this.#database.close()
+      await this.#lock.release()
+    }
+  }
+
+  #removeSegments(): void {
+    this.#retention.apply(this.#database.stamp.txn).catch((error: unknown) => {
+      this.#say('error', `old segments could not be removed: ${String(error)}`)
+    })
+  }
+
+  get #source(): DataSource {
+    // Only what is durable is applied, so whatever a reader sees is.
+    return { database: this.#database, settled: () => Promise.resolve(), writes: null }
+  }
+}
+
+async function readSwitch(
+  platform: Platform,
+  layout: Layout,
+  configured: boolean,
+): Promise<boolean> {
+  const bytes = await readFile(platform.disk, layout.applySwitch, 16)
+  const word = bytes?.toString().trim()
+  if (word === undefined) return configured
+  if (word === 'on' || word === 'off') return word === 'on'
+  const { base } = path.parse(layout.applySwitch)
+  throw new HotBackupError('ERR_CONFIG', `${base} holds neither on nor off`, {
+    path: layout.applySwitch,
+  })
+}
