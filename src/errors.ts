@@ -35,6 +35,11 @@ const catalogue = {
   },
   ERR_USAGE: { exit: exitCodes.usage, hint: 'See the --help of the command.' },
 
+  ERR_IMPORT: {
+    exit: exitCodes.failed,
+    hint: 'Mend the line and import the rest: items before it have been imported.',
+  },
+
   // Things that are not there, or there already
   ERR_NO_ACCOUNT: { exit: exitCodes.notFound, hint: 'See "hb list" for the accounts.' },
   ERR_NO_FILE: { exit: exitCodes.notFound, hint: 'See "hb list ACCOUNT" for its files.' },

@@ -1,0 +1,114 @@
+// The text of hb.toml as "hb setup" writes it: every key with its default and what it is for, to be edited by
+// hand. And the one change that a command makes in it later: apply_updates.
+import type { ServerType } from './config.ts'
+
+/** What "hb setup" decides; the rest of hb.toml are defaults. */
+export interface InitialSettings {
+  readonly name: string
+  readonly type: ServerType
+  /** HOST:PORT; null for the default. */
+  readonly listen: string | null
+  /** The server has hb.key. */
+  readonly key: boolean
+  readonly slaves: readonly { readonly name: string; readonly address: string }[]
+  readonly applyUpdates: boolean
+  readonly logSlaveUpdates: boolean
+  readonly autoCreate: boolean
+}
+
+export function initialConfigText(settings: InitialSettings): string {
+  const { name, type, slaves } = settings
+  const parts = [head(name, type), linkText(settings), slaveText(settings), commonText]
+  parts.push(slavesHead(type), ...slaves.map(slave => tableText(slave.name, slave.address)))
+  if (slaves.length === 0) parts.push(slavesExample)
+  return `${parts.join('\n')}`
+}
+
+function head(name: string, type: ServerType): string {
+  return `# The configuration of a hotbackup server; hb.toml(5) describes every key.
+# It is read when the server starts. Lines that begin with # show the defaults.
+
+name = "${name}"
+type = "${type}"
+`
+}
+
+function linkText({ listen, key }: InitialSettings): string {
+  return `[link]
+# The key that the servers of one database share, in this directory or by its path. Without a key nothing is
+# encrypted, and only addresses of this machine (127.0.0.1, ::1) are allowed.
+${key ? '' : '# '}key = "hb.key"
+# Where a slave listens for its master. Default: port 2000 on all addresses, without a key on 127.0.0.1 only.
+${listen === null ? '# listen = "0.0.0.0:2000"' : `listen = "${listen}"`}
+# What may be on its way to a slave before it acknowledges.
+# window_size = "8MiB"
+# Each side tells this often that it lives, and hangs up after a silence of timeout.
+# heartbeat = "5s"
+# timeout = "30s"
+`
+}
+
+function slaveText(settings: InitialSettings): string {
+  return `[slave]
+# Apply what the master sends, or only store it (also: "hb apply on", "hb apply off").
+apply_updates = ${settings.applyUpdates}
+# Hand on what the master sends to the slaves below.
+log_slave_updates = ${settings.logSlaveUpdates}
+# Create an account or file that an update needs and that is not there.
+auto_create = ${settings.autoCreate}
+`
+}
+
+const commonText = `[log]
+# When an update is done: "commit" after an fsync, "interval" after at most fsync_interval without one, "os"
+# whenever the operating system writes it. Only "commit" survives a power failure whole.
+# fsync = "commit"
+# fsync_interval = "10ms"
+# A segment file of the log is closed at this size, 1 MiB to 1 GiB.
+# segment_size = "16MiB"
+# Segments that nobody needs any more are kept this long, and up to this many bytes.
+# keep_time = "0"
+# keep_size = "0"
+
+[database]
+# Memory for the database: a size, or a share of the machine's memory.
+# cache_size = "25%"
+`
+
+function slavesHead(type: ServerType): string {
+  return type === 'master'
+    ? '# The slaves, one table each: everything is sent to all of them.'
+    : '# The slaves of this slave, one table each; see log_slave_updates.'
+}
+
+function tableText(name: string, address: string): string {
+  return `[[slaves]]
+name = "${name}"
+address = "${address}"
+`
+}
+
+const slavesExample = `# [[slaves]]
+# name = "south"
+# address = "192.0.2.7:2000"
+`
+
+/** The same text with another apply_updates; everything else stays as it is. Null when it is not written plainly. */
+export function withApplyUpdates(text: string, on: boolean): string | null {
+  const line = `apply_updates = ${on}`
+  let table = ''
+  let changed = false
+  const lines = text.split('\n').map(old => {
+    const head = /^\s*\[+\s*([^\]]+?)\s*\]/.exec(old)
+    if (head !== null) table = head[1] ?? ''
+    const key = /^(\s*)apply_updates(\s*=\s*)(?:true|false)\b/.exec(old)
+    if (table !== 'slave' || key === null || changed) return old
+    changed = true
+    return `${key[1]}apply_updates${key[2]}${on}${old.slice(key[0].length)}`
+  })
+  if (changed) return lines.join('\n')
+  const at = lines.findIndex(old => /^\s*\[\s*slave\s*\]/.test(old))
+  if (at >= 0) return [...lines.slice(0, at + 1), line, ...lines.slice(at + 1)].join('\n')
+  if (/^\s*slave\s*[.=]/m.test(text)) return null
+  return `${text.trimEnd()}\n\n[slave]\n${line}\n`
+}
