@@ -1,5 +1,5 @@
 // The text of hb.toml as "hb setup" writes it: every key with its default and what it is for, to be edited by
-// hand. And the one change that a command makes in it later: apply_updates.
+// hand. No command changes it later.
 import type { ServerType } from './config.ts'
 
 /** What "hb setup" decides; the rest of hb.toml are defaults. */
@@ -50,7 +50,8 @@ ${listen === null ? '# listen = "0.0.0.0:2000"' : `listen = "${listen}"`}
 
 function slaveText(settings: InitialSettings): string {
   return `[slave]
-# Apply what the master sends, or only store it (also: "hb apply on", "hb apply off").
+# Whether a new slave applies what the master sends, or only stores it. "hb apply on" and "hb apply off" switch it
+# later, and what they say goes before this.
 apply_updates = ${settings.applyUpdates}
 # Hand on what the master sends to the slaves below.
 log_slave_updates = ${settings.logSlaveUpdates}
@@ -92,23 +93,3 @@ const slavesExample = `# [[slaves]]
 # name = "south"
 # address = "192.0.2.7:2000"
 `
-
-/** The same text with another apply_updates; everything else stays as it is. Null when it is not written plainly. */
-export function withApplyUpdates(text: string, on: boolean): string | null {
-  const line = `apply_updates = ${on}`
-  let table = ''
-  let changed = false
-  const lines = text.split('\n').map(old => {
-    const head = /^\s*\[+\s*([^\]]+?)\s*\]/.exec(old)
-    if (head !== null) table = head[1] ?? ''
-    const key = /^(\s*)apply_updates(\s*=\s*)(?:true|false)\b/.exec(old)
-    if (table !== 'slave' || key === null || changed) return old
-    changed = true
-    return `${key[1]}apply_updates${key[2]}${on}${old.slice(key[0].length)}`
-  })
-  if (changed) return lines.join('\n')
-  const at = lines.findIndex(old => /^\s*\[\s*slave\s*\]/.test(old))
-  if (at >= 0) return [...lines.slice(0, at + 1), line, ...lines.slice(at + 1)].join('\n')
-  if (/^\s*slave\s*[.=]/m.test(text)) return null
-  return `${text.trimEnd()}\n\n[slave]\n${line}\n`
-}

@@ -5,14 +5,12 @@ import type { Platform } from '../platform/platform.ts'
 import { parseAddress } from './address.ts'
 import {
   isServerName,
-  loadConfig,
   parseConfig,
-  readConfigText,
   serverNameRule,
   type Config,
   type ServerType,
 } from './config.ts'
-import { initialConfigText, withApplyUpdates, type InitialSettings } from './config-text.ts'
+import { initialConfigText, type InitialSettings } from './config-text.ts'
 import { makeServerId } from './identity.ts'
 import { makeKey, readKey, writeKey } from './key.ts'
 import { layoutOf, type Layout } from './layout.ts'
@@ -107,19 +105,4 @@ function checkAddress(text: string): void {
 
 function usage(message: string): HotBackupError {
   return new HotBackupError('ERR_USAGE', message)
-}
-
-/** Writes apply_updates into hb.toml, durably. Throws ERR_CONFIG when it is not written where this can change it. */
-export async function saveApplyUpdates(
-  { disk }: Pick<Platform, 'disk'>,
-  layout: Layout,
-  on: boolean,
-): Promise<void> {
-  if ((await loadConfig(disk, layout)).slave.applyUpdates === on) return
-  const text = withApplyUpdates(await readConfigText(disk, layout), on)
-  if (text === null || parseConfig(text, layout).slave.applyUpdates !== on) {
-    const message = `hb.toml: slave.apply_updates is not written on a line of its own: set it to ${on} there`
-    throw new HotBackupError('ERR_CONFIG', message, { path: layout.config })
-  }
-  await writeFileAtomic(disk, layout.config, Buffer.from(text))
 }

@@ -1,0 +1,59 @@
+// The switch "apply updates" of a slave, running or not. It lies in a file of its own, goes before hb.toml, and
+// stays as it is across restarts.
+import { HotBackupError } from '../errors.ts'
+import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
+import { acquireLock } from '../platform/lock.ts'
+import type { Platform } from '../platform/platform.ts'
+import { loadConfig, type Config } from './config.ts'
+import { ControlClient } from './control-client.ts'
+import { layoutOf, type Layout } from './layout.ts'
+
+/** Whether the slave applies updates: by the switch, by hb.toml as long as nobody has touched the switch. */
+export async function readApplyUpdates(
+  { disk }: Pick<Platform, 'disk'>,
+  layout: Layout,
+  config: Config,
+): Promise<boolean> {
+  const word = (await readFile(disk, layout.applySwitch, 16))?.toString().trim()
+  return word === undefined ? config.slave.applyUpdates : word === 'on'
+}
+
+/**
+ * Switches. Off resolves when the database of a running slave stands still at a checkpoint. Throws ERR_WRONG_TYPE
+ * on a master, ERR_RUNNING when the slave is just starting or stopping.
+ */
+export async function switchApplyUpdates(
+  platform: Platform,
+  directory: string,
+  on: boolean,
+): Promise<void> {
+  const layout = layoutOf(directory)
+  const config = await loadConfig(platform.disk, layout)
+  if (config.type !== 'slave') {
+    const message = `${config.name} is a master: only a slave applies updates`
+    throw new HotBackupError('ERR_WRONG_TYPE', message, { path: layout.directory })
+  }
+  const client = await ControlClient.connect(platform, layout.ownerSocket)
+  if (client === null) return switchStopped(platform, layout, on)
+  try {
+    for await (const _ of client.request('apply-updates', { on })) void _
+  } finally {
+    client.close()
+  }
+}
+
+async function switchStopped(platform: Platform, layout: Layout, on: boolean): Promise<void> {
+  const { processes } = platform
+  const lock = await acquireLock(
+    layout.ownerLock,
+    processes.self(),
+    processes,
+    'hb apply',
+    () => {},
+  )
+  try {
+    await writeFileAtomic(platform.disk, layout.applySwitch, Buffer.from(on ? 'on\n' : 'off\n'))
+  } finally {
+    await lock.release()
+  }
+}

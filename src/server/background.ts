@@ -1,0 +1,130 @@
+// Starts and stops the server in the background: a process of its own, which goes on when the command ends.
+import { fileURLToPath } from 'node:url'
+import { errorCodes, HotBackupError, type ErrorCode } from '../errors.ts'
+import { KiB } from '../limits.ts'
+import { readFile } from '../platform/atomic-file.ts'
+import { sleep } from '../platform/clock.ts'
+import type { LockHolder } from '../platform/lock.ts'
+import type { Platform } from '../platform/platform.ts'
+import { loadConfig, type Config } from './config.ts'
+import { layoutOf, type Layout } from './layout.ts'
+import { ask, liveHolder } from './status.ts'
+
+/** Tells hb-shipper and hb-slave that they run in the background: their messages go to messages.log. */
+export const backgroundVariable = 'HB_BACKGROUND'
+
+const pollMs = 20
+/** A server that is told to stop finishes what is under way and makes a checkpoint. */
+const stopWaitMs = 120_000
+
+type BackgroundPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'processes'>
+
+/** The process that "hb start" starts. */
+interface Service {
+  readonly config: Config
+  readonly layout: Layout
+  readonly module: string
+  readonly lock: string
+  readonly socket: string
+  readonly output: string
+}
+
+async function serviceOf(platform: BackgroundPlatform, directory: string): Promise<Service> {
+  const layout = layoutOf(directory)
+  const config = await loadConfig(platform.disk, layout)
+  return config.type === 'master'
+    ? {
+        config,
+        layout,
+        module: 'hb-shipper.js',
+        lock: layout.shipperLock,
+        socket: layout.shipperSocket,
+        output: layout.shipperOutput,
+      }
+    : {
+        config,
+        layout,
+        module: 'hb-slave.js',
+        lock: layout.ownerLock,
+        socket: layout.ownerSocket,
+        output: layout.ownerOutput,
+      }
+}
+
+/**
+ * Resolves with the pid when the server answers. Throws ERR_RUNNING when it runs already, and the server's own
+ * error when it cannot start.
+ */
+export async function startServer(
+  platform: BackgroundPlatform,
+  directory: string,
+): Promise<number> {
+  const service = await serviceOf(platform, directory)
+  const { config, layout, lock, socket, output } = service
+  const holder = await liveHolder(platform, lock)
+  if (holder !== null) throw alreadyRunning(config, holder)
+  await platform.disk.makeDirectory(layout.run)
+  await platform.disk.remove(output)
+  const child = platform.processes.start(
+    fileURLToPath(new URL(`../cli/${service.module}`, import.meta.url)),
+    ['-d', layout.directory],
+    { detached: { outputPath: output }, environment: { [backgroundVariable]: '1' } },
+  )
+  let exited = false
+  void child.exited.then(() => {
+    exited = true
+  })
+  while (!exited) {
+    const answer = (await ask(platform, socket)) as { readonly pid?: number } | null
+    if (answer?.pid === child.pid) return child.pid
+    await sleep(platform.clock, pollMs)
+  }
+  throw await startError(platform, service)
+}
+
+function alreadyRunning({ name }: Config, { identity, purpose }: LockHolder): HotBackupError {
+  const message = `${name} is running already: process ${identity.pid} (${purpose})`
+  return new HotBackupError('ERR_RUNNING', message)
+}
+
+/** What the process said last: its error, as it would have been told in the foreground. */
+async function startError(
+  { disk }: BackgroundPlatform,
+  { config, output }: Service,
+): Promise<HotBackupError> {
+  const text = (await readFile(disk, output, 64 * KiB).catch(() => null))?.toString() ?? ''
+  const line = text.trimEnd().split('\n').at(-1) ?? ''
+  const told = /^hb-\w+: (ERR_\w+): (.*?)\.(?: [A-Z].*)?$/.exec(line)
+  const code = errorCodes.find(known => known === told?.[1])
+  if (code !== undefined) return new HotBackupError(code, told?.[2] ?? '')
+  const fallback: ErrorCode = 'ERR_NOT_RUNNING'
+  return new HotBackupError(fallback, `${config.name} did not start: ${line || `see ${output}`}`)
+}
+
+/** Resolves with its pid when the server has ended. Throws ERR_NOT_RUNNING, ERR_TIMEOUT. */
+export async function stopServer(platform: BackgroundPlatform, directory: string): Promise<number> {
+  const { config, lock } = await serviceOf(platform, directory)
+  const { processes, clock } = platform
+  const holder = await liveHolder(platform, lock)
+  if (holder === null) throw notRunning(config)
+  // A command that has a slave's lock for a moment is not its server.
+  const { identity } = holder
+  if (identity.host !== processes.self().host) {
+    const message = `${config.name} runs on ${identity.host}: stop it there`
+    throw new HotBackupError('ERR_NOT_RUNNING', message)
+  }
+  if (!processes.signal(identity.pid, 'SIGTERM')) throw notRunning(config)
+  const start = clock.monotonic()
+  while (processes.mayBeAlive(identity)) {
+    if (clock.monotonic() - start > stopWaitMs) {
+      const message = `process ${identity.pid} has not ended ${stopWaitMs / 1000} s after SIGTERM`
+      throw new HotBackupError('ERR_TIMEOUT', message)
+    }
+    await sleep(clock, pollMs)
+  }
+  return identity.pid
+}
+
+function notRunning({ name }: Config): HotBackupError {
+  return new HotBackupError('ERR_NOT_RUNNING', `${name} is not running`)
+}

@@ -1,0 +1,245 @@
+// Shows the records of a log, one line each, for people or as JSON. Written for large logs: nothing is allocated
+// for a record, and the lines leave in large pieces.
+import { HotBackupError } from '../errors.ts'
+import { BlockView } from '../log/block.ts'
+import { BlockChain } from '../log/chain.ts'
+import { readDurableMark } from '../log/durable.ts'
+import { RecordCursor, RecordType, recordTypeNames } from '../log/record.ts'
+import { SegmentScan } from '../log/scan.ts'
+import { segmentFiles } from '../log/segments.ts'
+import type { Disk } from '../platform/disk.ts'
+import { LineBuffer } from './line-buffer.ts'
+
+export interface DumpOptions {
+  /** First and last transaction to show. */
+  readonly from: number
+  readonly to: number
+  /** Null: all of them. */
+  readonly account: string | null
+  readonly file: string | null
+  readonly json: boolean
+}
+
+/** Takes the bytes and resolves when more are welcome. The bytes are the taker's own. */
+export type Sink = (bytes: Uint8Array) => Promise<void>
+
+/** A segment, and where in it to stop. */
+interface Source {
+  readonly path: string
+  /** Offset in the file. */
+  readonly limit: number
+}
+
+/** Dumps the log in `directory` as far as it is durable. Throws ERR_LOG_CORRUPT with the place. */
+export async function dumpLog(
+  disk: Disk,
+  directory: string,
+  options: DumpOptions,
+  sink: Sink,
+): Promise<void> {
+  const mark = await readDurableMark(disk, directory)
+  if (mark === null) return
+  const files = await segmentFiles(disk, directory)
+  const sources = files.flatMap(({ path, firstTxn }, index): Source[] => {
+    const next = files[index + 1]?.firstTxn ?? Infinity
+    if (firstTxn > mark.txn || firstTxn > options.to || next <= options.from) return []
+    return [{ path, limit: firstTxn === mark.segmentFirstTxn ? mark.offset : Infinity }]
+  })
+  await dump(disk, sources, options, sink, true)
+}
+
+/** Dumps segment files, each by itself. Throws ERR_LOG_CORRUPT with the place of what is no block. */
+export async function dumpFiles(
+  disk: Disk,
+  paths: readonly string[],
+  options: DumpOptions,
+  sink: Sink,
+): Promise<void> {
+  const sources = paths.map(path => ({ path, limit: Infinity }))
+  await dump(disk, sources, options, sink, false)
+}
+
+async function dump(
+  disk: Disk,
+  sources: readonly Source[],
+  options: DumpOptions,
+  sink: Sink,
+  chained: boolean,
+): Promise<void> {
+  const printer = new RecordPrinter(options)
+  let chain: BlockChain | null = null
+  for (const { path, limit } of sources) {
+    const scan = await SegmentScan.open(disk, path, { reuse: true })
+    try {
+      const { header } = scan
+      if (chain === null || !chained) {
+        chain = new BlockChain({ txn: header.firstTxn - 1, chain: header.chain })
+      }
+      scan.enter(chain)
+      printer.enterSegment()
+      while (chain.txn < options.to && (await scan.next(limit))) {
+        printer.run(scan.bytes, scan.start, scan.end)
+        if (printer.full) await sink(printer.take())
+      }
+      if (chain.txn < options.to) checkEnd(scan)
+    } finally {
+      // What was read before an error is shown.
+      await sink(printer.take())
+      await scan.close()
+    }
+  }
+}
+
+function checkEnd(scan: SegmentScan): void {
+  const { fault, path, offset } = scan
+  if (fault === null || fault === 'end') return
+  // Nothing at all behind the last block: the file ends there.
+  if (fault === 'short' && offset >= scan.file.size()) return
+  const message = `${path}: no valid block at offset ${offset} (${fault}); "hb log verify" says more`
+  throw new HotBackupError('ERR_LOG_CORRUPT', message, { path, offset })
+}
+
+const anyFile = { names: Buffer.alloc(0), wanted: true }
+
+class RecordPrinter {
+  readonly #options: DumpOptions
+  readonly #lines = new LineBuffer()
+  readonly #block = new BlockView()
+  readonly #record = new RecordCursor()
+  /** By number: the names as they are shown, and whether the file is asked for. Known anew in each segment. */
+  readonly #files = new Map<number, { readonly names: Buffer; readonly wanted: boolean }>()
+
+  constructor(options: DumpOptions) {
+    this.#options = options
+  }
+
+  get full(): boolean {
+    return this.#lines.full
+  }
+
+  take(): Buffer {
+    return this.#lines.take()
+  }
+
+  enterSegment(): void {
+    this.#files.clear()
+  }
+
+  /** Whole, valid blocks. */
+  run(bytes: Buffer, start: number, end: number): void {
+    const block = this.#block
+    for (let at = start; at < end; at += block.length) {
+      block.reset(bytes, at)
+      this.#records(bytes, block)
+    }
+  }
+
+  #records(bytes: Buffer, block: BlockView): void {
+    const record = this.#record
+    const time = new Date(block.time).toISOString()
+    const { from, to } = this.#options
+    let txn = block.firstTxn
+    record.reset(bytes, block.bodyStart, block.bodyEnd)
+    while (record.next()) {
+      const { names, wanted } = this.#fileOf(record)
+      if (wanted && txn >= from && txn <= to) {
+        if (this.#options.json) this.#jsonLine(txn, time, names)
+        else this.#textLine(txn, time, names)
+      }
+      if (record.last) txn++
+    }
+  }
+
+  #fileOf(record: RecordCursor): { readonly names: Buffer; readonly wanted: boolean } {
+    const { account, file, json } = this.#options
+    const { type } = record
+    if (type === RecordType.mapFile || type === RecordType.createFile) {
+      const attributes = record.attributes()
+      const found = {
+        names: json
+          ? Buffer.from(
+              `"account":${JSON.stringify(attributes.account)},"file":${JSON.stringify(attributes.file)},`,
+            )
+          : Buffer.from(`${attributes.account} ${attributes.file}  `),
+        wanted:
+          (account === null || account === attributes.account) &&
+          (file === null || file === attributes.file),
+      }
+      this.#files.set(record.fileNumber, found)
+      return found
+    }
+    if (record.fileNumber !== 0) return this.#files.get(record.fileNumber) ?? anyFile
+    // About an account: its name is the id.
+    const about = file === null && (account === null || account === record.idText())
+    return about ? anyFile : { ...anyFile, wanted: false }
+  }
+
+  #textLine(txn: number, time: string, names: Buffer): void {
+    const record = this.#record
+    const lines = this.#lines
+    lines.ascii(
+      `${String(txn).padStart(10)}  ${time}  ${recordTypeNames[record.type].padEnd(14)}  `,
+    )
+    lines.bytes(names)
+    switch (record.type) {
+      case RecordType.mapFile:
+      case RecordType.createFile:
+        lines.ascii(`modulo ${record.attributes().modulo}`)
+        break
+      case RecordType.resizeFile:
+        lines.ascii(`modulo ${record.modulo()}`)
+        break
+      default:
+        if (record.idEnd > record.idStart) lines.quoted(record.bytes, record.idStart, record.idEnd)
+    }
+    if (record.type === RecordType.writeItem) this.#valueText()
+    lines.newLine()
+  }
+
+  #valueText(): void {
+    const { bytes, valueStart, valueEnd } = this.#record
+    const length = valueEnd - valueStart
+    this.#lines.ascii(`  ${length} B  `)
+    const shown = Math.min(length, valueBytesShown)
+    this.#lines.quoted(bytes, valueStart, valueStart + shown)
+    if (shown < length) this.#lines.ascii('…')
+  }
+
+  #jsonLine(txn: number, time: string, names: Buffer): void {
+    const record = this.#record
+    const lines = this.#lines
+    lines.ascii(`{"txn":${txn},"time":"${time}","type":"${recordTypeNames[record.type]}",`)
+    lines.bytes(names)
+    if (record.fileNumber !== 0) lines.ascii(`"fileNumber":${record.fileNumber},`)
+    switch (record.type) {
+      case RecordType.mapFile:
+      case RecordType.createFile:
+        lines.ascii(`"modulo":${record.attributes().modulo},`)
+        break
+      case RecordType.resizeFile:
+        lines.ascii(`"modulo":${record.modulo()},`)
+        break
+      case RecordType.createAccount:
+      case RecordType.deleteAccount:
+        lines.ascii(`"account":${JSON.stringify(record.idText())},`)
+        break
+      case RecordType.promote:
+        lines.ascii(`"server":${JSON.stringify(record.idText())},`)
+        break
+      case RecordType.writeItem:
+      case RecordType.deleteItem:
+        lines.json('id', 'idBase64', record.bytes, record.idStart, record.idEnd)
+        break
+      default:
+        break
+    }
+    if (record.type === RecordType.writeItem) {
+      lines.json('value', 'base64', record.bytes, record.valueStart, record.valueEnd)
+    }
+    lines.ascii(`"last":${record.last}}`)
+    lines.newLine()
+  }
+}
+
+/** Of a value, in a line for people. */
+const valueBytesShown = 60

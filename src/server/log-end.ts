@@ -1,0 +1,37 @@
+// Where the log ends that nobody has open: behind the last valid block. After a crash that can be further than
+// log/durable says. Only looks.
+import { BlockChain, historyStart } from '../log/chain.ts'
+import { readDurableMark, type DurableMark } from '../log/durable.ts'
+import { SegmentScan } from '../log/scan.ts'
+import { segmentFiles } from '../log/segments.ts'
+import type { Disk } from '../platform/disk.ts'
+
+/** Null when the log holds nothing. Throws ERR_LOG_CORRUPT for a segment without a valid header, ERR_DISK. */
+export async function logEnd(disk: Disk, directory: string): Promise<DurableMark | null> {
+  let end = await readDurableMark(disk, directory)
+  const chain = new BlockChain(end ?? historyStart)
+  for (const { path, firstTxn } of await segmentFiles(disk, directory)) {
+    const marked = end?.segmentFirstTxn === firstTxn
+    if (!marked && firstTxn !== chain.txn + 1) continue
+    const scan = await SegmentScan.open(disk, path, { reuse: true })
+    try {
+      if (marked && end !== null) {
+        chain.resumeSegment(scan.header, end, end.offset)
+        scan.resume(chain)
+      } else {
+        scan.enter(chain)
+      }
+      while (await scan.next()) {
+        end = {
+          ...chain.position,
+          segmentFirstTxn: firstTxn,
+          offset: chain.offset,
+          time: scan.time,
+        }
+      }
+    } finally {
+      await scan.close()
+    }
+  }
+  return end
+}

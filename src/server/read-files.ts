@@ -1,0 +1,116 @@
+// Reads the data of a server that nobody has open: the database files as of their checkpoint, and in memory what
+// the log holds since. Nothing is locked or changed, so a server may start meanwhile and write the files: that is
+// noticed by the journal, which comes before every change, and the catalog, which comes after, before anything
+// that was read leaves.
+import path from 'node:path'
+import { catalogBytesMax } from '../database/catalog.ts'
+import { Database } from '../database/database.ts'
+import { replayLog } from '../database/replay.ts'
+import { HotBackupError } from '../errors.ts'
+import { crc32 } from '../log/crc.ts'
+import { isNotFound, readFile } from '../platform/atomic-file.ts'
+import type { Disk } from '../platform/disk.ts'
+import type { Platform } from '../platform/platform.ts'
+import { readApplyUpdates } from './apply-updates.ts'
+import type { Config } from './config.ts'
+import type { DataSource } from './data-source.ts'
+import type { Layout } from './layout.ts'
+import { logEnd } from './log-end.ts'
+import type { Message, Operation } from './operations.ts'
+
+export class FileReader {
+  readonly #platform: Pick<Platform, 'disk'>
+  readonly #layout: Layout
+  readonly #database: Database
+  readonly #signature: string
+
+  private constructor(
+    platform: Pick<Platform, 'disk'>,
+    layout: Layout,
+    database: Database,
+    before: string,
+  ) {
+    this.#platform = platform
+    this.#layout = layout
+    this.#database = database
+    this.#signature = before
+  }
+
+  /** Throws ERR_DATABASE_CORRUPT, ERR_LOG_CORRUPT, ERR_DISK, and ERR_DATABASE_CHANGED when a server is starting. */
+  static async open(
+    platform: Pick<Platform, 'disk' | 'clock'>,
+    layout: Layout,
+    config: Config,
+  ): Promise<FileReader> {
+    const before = await signature(platform, layout)
+    const { cacheBytes } = config.database
+    let database: Database | null = null
+    try {
+      database = await Database.open(platform, layout.directory, { cacheBytes, readOnly: true })
+      const applies = config.type === 'master' || (await readApplyUpdates(platform, layout, config))
+      const end = applies ? await logEnd(platform.disk, layout.log) : null
+      if (end !== null && end.txn > database.stamp.txn) {
+        await replayLog(platform.disk, layout.log, database, end)
+      }
+      return new FileReader(platform, layout, database, before)
+    } catch (error) {
+      await database?.close()
+      // A server that has started explains any error.
+      await checkSame(platform, layout, before, error)
+      throw error
+    }
+  }
+
+  /** Carries out an operation that only reads. */
+  async *carry(operation: Operation, args: Parameters<Operation>[1]): AsyncGenerator<Message> {
+    const source: DataSource = {
+      database: this.#database,
+      settled: () => checkSame(this.#platform, this.#layout, this.#signature),
+      writes: null,
+    }
+    try {
+      yield* operation(source, args)
+    } catch (error) {
+      await checkSame(this.#platform, this.#layout, this.#signature, error)
+      throw error
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#database.close()
+  }
+}
+
+/** Changes before the first data file is changed, and is not the same again afterwards. */
+async function signature({ disk }: Pick<Platform, 'disk'>, layout: Layout): Promise<string> {
+  const catalog = await readFile(disk, path.join(layout.database, catalogName), catalogBytesMax)
+  const journal = await sizeOf(disk, path.join(layout.database, journalName))
+  const crc = catalog === null ? 0 : crc32(catalog, 0, catalog.length)
+  return `${catalog?.length ?? 0} ${crc} ${journal}`
+}
+
+async function sizeOf(disk: Disk, file: string): Promise<number> {
+  let opened
+  try {
+    opened = await disk.open(file, 'read')
+  } catch (error) {
+    if (isNotFound(error)) return -1
+    throw error
+  }
+  try {
+    return opened.size()
+  } finally {
+    await opened.close()
+  }
+}
+
+async function checkSame(
+  platform: Pick<Platform, 'disk'>,
+  layout: Layout,
+  before: string,
+  cause?: unknown,
+): Promise<void> {
+  if ((await signature(platform, layout)) === before) return
+  const message = 'a server changed the database files while they were being read'
+  throw new HotBackupError('ERR_DATABASE_CHANGED', message, { path: layout.database }, cause)
+}

@@ -1,0 +1,148 @@
+// How a command gets at the data of a server, whatever state it is in.
+//
+//   somebody owns the server       his control socket carries it out
+//   nobody does, and it is read    the files are looked at, and the end of the log is replayed in memory;
+//                                  nothing is locked, held up or changed
+//   nobody does, and it is written this process opens the master for the moment (others wait for it, or use it)
+import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { sleep } from '../platform/clock.ts'
+import type { Platform } from '../platform/platform.ts'
+import { loadConfig, type Config } from './config.ts'
+import { ControlClient, RequestNotTaken } from './control-client.ts'
+import { DataClient, type Carrier } from './data-client.ts'
+import type { JsonObject } from './frames.ts'
+import { layoutOf, type Layout } from './layout.ts'
+import { Master } from './master.ts'
+import { Arguments, operations, type Message, type Operation } from './operations.ts'
+import { FileReader } from './read-files.ts'
+
+/** Another command that has the master open for a moment is waited for this long. */
+const ownerWaitMs = 10_000
+const ownerPollMs = 25
+/** How often a request starts anew when the owner comes or goes meanwhile. */
+const attemptsMax = 5
+
+/** Runs `work` with the server's data at hand. Throws ERR_NOT_A_SERVER, ERR_READ_ONLY, ERR_RUNNING and so on. */
+export async function withData<T>(
+  platform: Platform,
+  directory: string,
+  mode: 'read' | 'write',
+  work: (data: DataClient) => Promise<T>,
+): Promise<T> {
+  const layout = layoutOf(directory)
+  const config = await loadConfig(platform.disk, layout)
+  const session = new Session(platform, layout, config, mode)
+  try {
+    return await work(new DataClient(session.carry))
+  } finally {
+    await session.close()
+  }
+}
+
+/** One way to the data. */
+interface Access {
+  readonly carry: Carrier
+  close(): Promise<void>
+}
+
+/** Keeps a way to the data open, and finds another one when the server's owner comes or goes. */
+class Session {
+  readonly #platform: Platform
+  readonly #layout: Layout
+  readonly #config: Config
+  readonly #mode: 'read' | 'write'
+  #access: Access | null = null
+
+  constructor(platform: Platform, layout: Layout, config: Config, mode: 'read' | 'write') {
+    this.#platform = platform
+    this.#layout = layout
+    this.#config = config
+    this.#mode = mode
+  }
+
+  readonly carry: Carrier = (operation, args, body) => this.#carry(operation, args, body)
+
+  async *#carry(operation: string, args: JsonObject, body?: Uint8Array): AsyncGenerator<Message> {
+    for (let attempt = 1; ; attempt++) {
+      let begun = false
+      try {
+        this.#access ??= await this.#open()
+        for await (const message of this.#access.carry(operation, args, body)) {
+          begun = true
+          yield message
+        }
+        return
+      } catch (error) {
+        if (begun || attempt === attemptsMax || !this.#mayStartAnew(error, operation)) throw error
+        await this.close()
+      }
+    }
+  }
+
+  /** An update is sent again only when it was not carried out, or when carrying it out twice is the same. */
+  #mayStartAnew(error: unknown, operation: string): boolean {
+    if (error instanceof RequestNotTaken) return true
+    if (isHotBackupError(error, 'ERR_DATABASE_CHANGED')) return true
+    const repeatable = this.#mode === 'read' || operation === 'write-items'
+    return repeatable && isHotBackupError(error, 'ERR_CLOSED')
+  }
+
+  async close(): Promise<void> {
+    const access = this.#access
+    this.#access = null
+    await access?.close()
+  }
+
+  async #open(): Promise<Access> {
+    const { clock } = this.#platform
+    const deadline = clock.monotonic() + ownerWaitMs
+    for (;;) {
+      const client = await ControlClient.connect(this.#platform, this.#layout.ownerSocket)
+      if (client !== null) return remoteAccess(client)
+      if (this.#mode === 'read') {
+        return localAccess(await FileReader.open(this.#platform, this.#layout, this.#config))
+      }
+      if (this.#config.type === 'slave') {
+        const message = `${this.#config.name} is a slave`
+        throw new HotBackupError('ERR_READ_ONLY', message, { path: this.#layout.directory })
+      }
+      try {
+        const master = await Master.open(this.#layout.directory, { platform: this.#platform })
+        return localAccess({
+          carry: (operation, args) => operation(master.source, args),
+          close: () => master.close(),
+        })
+      } catch (error) {
+        // The owner may be about to listen, or about to leave.
+        if (!isHotBackupError(error, 'ERR_RUNNING') || clock.monotonic() > deadline) throw error
+        await sleep(clock, ownerPollMs)
+      }
+    }
+  }
+}
+
+function remoteAccess(client: ControlClient): Access {
+  return {
+    carry: (operation, args, body) => client.request(operation, args, body),
+    close: () => {
+      client.close()
+      return Promise.resolve()
+    },
+  }
+}
+
+/** This process carries the operations out itself. */
+function localAccess(local: {
+  carry(operation: Operation, args: Arguments): AsyncIterable<Message>
+  close(): Promise<void>
+}): Access {
+  return {
+    carry(name, args, body = new Uint8Array()) {
+      const operation = operations[name]
+      if (operation === undefined) throw new TypeError(`no operation ${name}`)
+      const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+      return local.carry(operation, new Arguments(args, bytes))
+    },
+    close: () => local.close(),
+  }
+}

@@ -1,0 +1,303 @@
+// Collects what "hb status" shows, from the files of the server and from whoever runs it. Takes no lock, changes
+// nothing, and waits for nobody who does not answer.
+import path from 'node:path'
+import { catalogBytesMax, decodeCatalog } from '../database/catalog.ts'
+import { isHotBackupError } from '../errors.ts'
+import { readDurableMark } from '../log/durable.ts'
+import { listSegments, readSegmentHeader, type SegmentInfo } from '../log/segments.ts'
+import { readFile } from '../platform/atomic-file.ts'
+import { readLockHolder, type LockHolder } from '../platform/lock.ts'
+import type { Platform } from '../platform/platform.ts'
+import { readAck } from '../ship/ack-file.ts'
+import type { ShipStatus } from '../ship/link.ts'
+import { addressText } from './address.ts'
+import { readApplyUpdates } from './apply-updates.ts'
+import { loadConfig, type Config, type ServerType, type SlaveAddress } from './config.ts'
+import { ControlClient } from './control-client.ts'
+import { layoutOf, type Layout } from './layout.ts'
+import type { MasterStatus } from './master.ts'
+import { messageText } from './messages-log.ts'
+import type { ShipperStatus } from './shipper-server.ts'
+import type { SlaveStatus } from './slave-server.ts'
+
+export interface ServerStatus {
+  readonly name: string
+  readonly type: ServerType
+  readonly directory: string
+  /** The server in the background (or foreground) runs: a master's shipper, a slave's server. */
+  readonly running: boolean
+  readonly pid: number | null
+  /** One of D3's words. */
+  readonly state: string
+  /** Why the server does not do its work though it runs; null when it does. */
+  readonly failure: string | null
+  /** Who has the log and the database open: on a master an application or a command, on a slave its server. */
+  readonly owner: { readonly pid: number; readonly purpose: string } | null
+  readonly log: LogStatus
+  readonly slaves: readonly SlaveRow[]
+  readonly apply: {
+    readonly on: boolean
+    readonly appliedTxn: number
+    readonly checkpointTxn: number
+  }
+  readonly helpers: readonly []
+  readonly holds: readonly []
+  readonly lostAndFound: number
+  readonly timeline: number | null
+  readonly databaseId: string | null
+  /** The latest messages, newest first. */
+  readonly messages: readonly string[]
+}
+
+export interface LogStatus {
+  readonly firstTxn: number
+  readonly lastTxn: number
+  readonly durableTxn: number
+  readonly segments: number
+  readonly bytes: number
+}
+
+export type SlaveRow = Pick<
+  ShipStatus,
+  | 'name'
+  | 'address'
+  | 'receivedTxn'
+  | 'durableTxn'
+  | 'appliedTxn'
+  | 'lagTxns'
+  | 'lagSeconds'
+  | 'lastError'
+> & { readonly state: string }
+
+type StatusPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'processes'>
+
+/** A process that does not answer within this is shown as one that does not. */
+const answerMs = 2000
+const messagesShown = 5
+const messagesTailBytes = 8192
+
+/** Throws ERR_NOT_A_SERVER, ERR_CONFIG, ERR_LOG_CORRUPT (a segment's header), ERR_DISK. */
+export async function collectStatus(
+  platform: StatusPlatform,
+  directory: string,
+): Promise<ServerStatus> {
+  const layout = layoutOf(directory)
+  const config = await loadConfig(platform.disk, layout)
+  const found = await findProcesses(platform, layout, config)
+  const checkpointTxn = await readCheckpointTxn(platform, layout)
+  const log = await readLog(platform, layout, found.master?.lastTxn ?? 0)
+  const slaves = await slaveRows(platform, layout, config, log.status.durableTxn, found)
+  return {
+    name: config.name,
+    type: config.type,
+    directory: layout.directory,
+    running: found.server !== null,
+    pid: found.server?.identity.pid ?? null,
+    state: stateOf(config, found, slaves),
+    failure: found.slave?.failure ?? found.master?.failure ?? null,
+    owner:
+      found.owner === null ? null : { pid: found.owner.identity.pid, purpose: found.owner.purpose },
+    log: log.status,
+    slaves,
+    apply: await applyStatus(platform, layout, config, found, log.status, checkpointTxn),
+    helpers: [],
+    holds: [],
+    lostAndFound: (await platform.disk.list(layout.lostAndFound)).length,
+    timeline: log.timeline,
+    databaseId: log.databaseId,
+    messages: await latestMessages(platform, layout),
+  }
+}
+
+/** Who runs, and what they answer: null for who does not run, or does not answer. */
+interface Found {
+  readonly owner: LockHolder | null
+  /** The holder that "hb start" and "hb stop" are about. */
+  readonly server: LockHolder | null
+  readonly master: MasterStatus | null
+  readonly slave: SlaveStatus | null
+  readonly shipper: ShipperStatus | null
+}
+
+async function findProcesses(
+  platform: StatusPlatform,
+  layout: Layout,
+  config: Config,
+): Promise<Found> {
+  const owner = await liveHolder(platform, layout.ownerLock)
+  const shipper = await liveHolder(platform, layout.shipperLock)
+  const [ownerAnswer, shipperAnswer] = await Promise.all([
+    owner === null ? null : ask(platform, layout.ownerSocket),
+    shipper === null ? null : ask(platform, layout.shipperSocket),
+  ])
+  const isMaster = config.type === 'master'
+  return {
+    owner,
+    server: isMaster ? shipper : owner,
+    master: isMaster ? (ownerAnswer as MasterStatus | null) : null,
+    slave: isMaster ? null : (ownerAnswer as SlaveStatus | null),
+    shipper: shipperAnswer as ShipperStatus | null,
+  }
+}
+
+export async function liveHolder(
+  { processes }: Pick<Platform, 'processes'>,
+  lock: string,
+): Promise<LockHolder | null> {
+  const holder = await readLockHolder(lock, processes)
+  return holder?.alive === true ? holder : null
+}
+
+/** What the process that listens at `socket` answers to "status"; null when it does not. */
+export async function ask(
+  platform: Pick<Platform, 'clock' | 'localSockets'>,
+  socket: string,
+): Promise<object | null> {
+  const client = await ControlClient.connect(platform, socket)
+  if (client === null) return null
+  const patience = platform.clock.after(answerMs, () => client.close())
+  try {
+    for await (const { header } of client.request('status', {})) return header
+    return null
+  } catch (error) {
+    if (isHotBackupError(error, 'ERR_CLOSED')) return null
+    throw error
+  } finally {
+    patience.cancel()
+    client.close()
+  }
+}
+
+async function readLog(
+  { disk }: StatusPlatform,
+  layout: Layout,
+  lastTxn: number,
+): Promise<{ status: LogStatus; timeline: number | null; databaseId: string | null }> {
+  const mark = await readDurableMark(disk, layout.log)
+  const segments = await listSegments(disk, layout.log)
+  const durableTxn = mark?.txn ?? 0
+  const first = segments[0]
+  const status: LogStatus = {
+    firstTxn: first === undefined || first.firstTxn > durableTxn ? 0 : first.firstTxn,
+    lastTxn: Math.max(lastTxn, durableTxn),
+    durableTxn,
+    segments: segments.length,
+    bytes: segments.reduce((sum, segment) => sum + segment.bytes, 0),
+  }
+  const last = segments.at(-1)
+  if (last === undefined) return { status, timeline: null, databaseId: null }
+  return { status, ...(await readHistory({ disk }, last)) }
+}
+
+async function readHistory({ disk }: Pick<Platform, 'disk'>, segment: SegmentInfo) {
+  const file = await disk.open(segment.path, 'read')
+  try {
+    const { header } = await readSegmentHeader(file)
+    return {
+      timeline: header.timeline,
+      databaseId: Buffer.from(header.databaseId).toString('hex'),
+    }
+  } finally {
+    await file.close()
+  }
+}
+
+export async function readCheckpointTxn(
+  { disk }: Pick<Platform, 'disk'>,
+  layout: Layout,
+): Promise<number> {
+  const file = path.join(layout.database, catalogName)
+  const bytes = await readFile(disk, file, catalogBytesMax)
+  return bytes === null ? 0 : decodeCatalog(bytes, file).stamp.txn
+}
+
+async function applyStatus(
+  platform: StatusPlatform,
+  layout: Layout,
+  config: Config,
+  found: Found,
+  log: LogStatus,
+  checkpointTxn: number,
+): Promise<ServerStatus['apply']> {
+  if (found.slave !== null) return found.slave.apply
+  if (config.type === 'slave') {
+    const on = await readApplyUpdates(platform, layout, config)
+    return { on, appliedTxn: checkpointTxn, checkpointTxn }
+  }
+  // A master applies what it logs; nobody having it open, its readers replay the log.
+  return { on: true, appliedTxn: log.lastTxn, checkpointTxn }
+}
+
+async function slaveRows(
+  platform: StatusPlatform,
+  layout: Layout,
+  config: Config,
+  durableTxn: number,
+  found: Found,
+): Promise<SlaveRow[]> {
+  const reported = new Map<string, ShipStatus>()
+  for (const row of (found.shipper ?? found.slave)?.slaves ?? []) reported.set(row.name, row)
+  return Promise.all(
+    config.slaves.map(async slave => {
+      const row = reported.get(slave.name)
+      return row ?? (await rowFromAck(platform, layout, slave, durableTxn))
+    }),
+  )
+}
+
+/** Without a shipper that could say more. */
+async function rowFromAck(
+  { disk, clock }: StatusPlatform,
+  layout: Layout,
+  { name, address }: SlaveAddress,
+  durableTxn: number,
+): Promise<SlaveRow> {
+  const ack = await readAck(disk, layout.slaves, name)
+  const lagTxns = Math.max(0, durableTxn - (ack?.appliedTxn ?? 0))
+  return {
+    name,
+    address: addressText(address),
+    state: 'Stopped',
+    receivedTxn: ack?.receivedTxn ?? 0,
+    durableTxn: ack?.durableTxn ?? 0,
+    appliedTxn: ack?.appliedTxn ?? 0,
+    lagTxns,
+    // The slave held everything up to then at least.
+    lagSeconds: lagTxns === 0 || ack === null ? 0 : Math.max(0, clock.now() - ack.time) / 1000,
+    lastError: null,
+  }
+}
+
+/** The most telling of the links' states comes first here. */
+const wordsByWeight = [
+  'Stopped',
+  'Wait response to call',
+  'Connected',
+  'Writing to network',
+  'Waiting for ACK',
+  'Reading queue',
+  'Idle',
+]
+
+function stateOf(config: Config, found: Found, slaves: readonly SlaveRow[]): string {
+  if (found.server === null) return 'Stopped'
+  if (config.type === 'slave') return found.slave?.receiver.state ?? 'Not answering'
+  if (found.shipper === null) return 'Not answering'
+  return wordsByWeight.find(word => slaves.some(slave => slave.state === word)) ?? 'Idle'
+}
+
+async function latestMessages({ disk }: StatusPlatform, layout: Layout): Promise<string[]> {
+  if (!(await disk.exists(layout.messages))) return []
+  const file = await disk.open(layout.messages, 'read')
+  try {
+    const size = file.size()
+    const bytes = Buffer.alloc(Math.min(size, messagesTailBytes))
+    const count = await file.read(bytes, 0, bytes.length, size - bytes.length)
+    const lines = bytes.toString('utf8', 0, count).split('\n')
+    // The first one is cut when the file is longer.
+    const whole = (size > bytes.length ? lines.slice(1) : lines).filter(line => line !== '')
+    return whole.slice(-messagesShown).reverse().map(messageText)
+  } finally {
+    await file.close()
+  }
+}

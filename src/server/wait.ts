@@ -1,0 +1,100 @@
+// Waits until a transaction has got somewhere: to the slaves (received, durable or applied there), or, on a
+// slave, into its own log or database. Looks at the acks and asks the slave's server; takes no lock.
+import { HotBackupError } from '../errors.ts'
+import { readDurableMark } from '../log/durable.ts'
+import { sleep } from '../platform/clock.ts'
+import type { Platform } from '../platform/platform.ts'
+import { readAck } from '../ship/ack-file.ts'
+import { loadConfig, type Config } from './config.ts'
+import { layoutOf, type Layout } from './layout.ts'
+import type { MasterStatus } from './master.ts'
+import type { SlaveStatus } from './slave-server.ts'
+import { ask, readCheckpointTxn } from './status.ts'
+
+export type WaitLevel = 'received' | 'durable' | 'applied'
+export const waitLevels: readonly WaitLevel[] = ['received', 'durable', 'applied']
+
+export interface WaitOptions {
+  /** Only this slave; null for all of them, or for this server itself when it is a slave. */
+  readonly slave: string | null
+  /** Null: the last one in the log when the wait begins. */
+  readonly txn: number | null
+  readonly level: WaitLevel
+  /** Null: for ever. */
+  readonly timeoutMs: number | null
+}
+
+type WaitPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets'>
+
+const pollMs = 20
+
+/** Resolves with the transaction that was waited for. Throws ERR_TIMEOUT, which says who is where; ERR_NO_SLAVE. */
+export async function waitForTxn(
+  platform: WaitPlatform,
+  directory: string,
+  options: WaitOptions,
+): Promise<number> {
+  const layout = layoutOf(directory)
+  const config = await loadConfig(platform.disk, layout)
+  const { clock } = platform
+  const start = clock.monotonic()
+  const txn = options.txn ?? (await lastTxn(platform, layout))
+  for (;;) {
+    const behind = await whoIsBehind(platform, layout, config, options, txn)
+    if (behind === null) return txn
+    if (options.timeoutMs !== null && clock.monotonic() - start >= options.timeoutMs) {
+      const message = `${behind}, not ${txn}, after ${options.timeoutMs / 1000} s`
+      throw new HotBackupError('ERR_TIMEOUT', message, { txn })
+    }
+    await sleep(clock, pollMs)
+  }
+}
+
+async function lastTxn(platform: WaitPlatform, layout: Layout): Promise<number> {
+  const answer = (await ask(platform, layout.ownerSocket)) as Partial<MasterStatus> | null
+  const mark = await readDurableMark(platform.disk, layout.log)
+  return Math.max(answer?.lastTxn ?? 0, mark?.txn ?? 0)
+}
+
+/** For people: the first who has not got there, and where he is. */
+async function whoIsBehind(
+  platform: WaitPlatform,
+  layout: Layout,
+  config: Config,
+  options: WaitOptions,
+  txn: number,
+): Promise<string | null> {
+  const { level } = options
+  if (options.slave === null && config.type === 'slave') {
+    const reached = await reachedHere(platform, layout, level)
+    return reached >= txn ? null : `${config.name} has ${level} transaction ${reached}`
+  }
+  for (const name of slavesToWaitFor(config, options.slave)) {
+    const ack = await readAck(platform.disk, layout.slaves, name)
+    const { receivedTxn = 0, durableTxn = 0, appliedTxn = 0 } = ack ?? {}
+    const reached = { received: receivedTxn, durable: durableTxn, applied: appliedTxn }[level]
+    if (reached < txn) return `slave ${name} has ${level} transaction ${reached}`
+  }
+  return null
+}
+
+function slavesToWaitFor(config: Config, slave: string | null): string[] {
+  const names = config.slaves.map(({ name }) => name)
+  if (slave === null) {
+    if (names.length > 0) return names
+    throw new HotBackupError('ERR_NO_SLAVE', `${config.name} has no slaves to wait for`)
+  }
+  if (names.includes(slave)) return [slave]
+  throw new HotBackupError('ERR_NO_SLAVE', `${config.name} has no slave ${slave}`, { slave })
+}
+
+async function reachedHere(
+  platform: WaitPlatform,
+  layout: Layout,
+  level: WaitLevel,
+): Promise<number> {
+  // What a slave has received and what is durable there differ by one fsync; only the latter is in a file.
+  if (level !== 'applied') return (await readDurableMark(platform.disk, layout.log))?.txn ?? 0
+  const answer = (await ask(platform, layout.ownerSocket)) as SlaveStatus | null
+  return answer?.apply.appliedTxn ?? (await readCheckpointTxn(platform, layout))
+}
