@@ -34,7 +34,6 @@ const catalogue = {
     hint: 'Split the transaction: all of it together is at most 128 MiB.',
   },
   ERR_USAGE: { exit: exitCodes.usage, hint: 'See the --help of the command.' },
-
   ERR_IMPORT: {
     exit: exitCodes.failed,
     hint: 'Mend the line and import the rest: items before it have been imported.',
@@ -99,9 +98,10 @@ const catalogue = {
     exit: exitCodes.failed,
     hint: 'The bytes belong to another database or history; bring those of this one.',
   },
+
+  // The system
   ERR_DISK: { exit: exitCodes.failed, hint: 'Look at the disk and the system log.' },
   ERR_DISK_FULL: { exit: exitCodes.failed, hint: 'Make room on the disk.' },
-
   ERR_PROCESS: {
     exit: exitCodes.failed,
     hint: 'Look at the limits of processes and memory of this user.',

@@ -90,7 +90,7 @@ export class MemoryDisk implements Disk {
   readonly #failures: { operation: DiskOperation; error: Error; path: string | null }[] = []
   #crashes = 0
 
-  /** The next such operation (on `path`, if given) fails: with `error`, or with ERR_DISK_FULL or ERR_DISK for a system code. */
+  /** The next such operation (on `path`, if given) fails: with `error`, or as for a system code like ENOSPC. */
   failNext(
     operation: DiskOperation,
     error: Error | string = 'EIO',
