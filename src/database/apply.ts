@@ -1,0 +1,133 @@
+// Turns the records of a transaction into changes. Every record sets a state, none adds to one, so a record
+// that is applied again changes nothing. A transaction of one item takes the short way.
+import { HotBackupError } from '../errors.ts'
+import { RecordCursor, RecordType } from '../log/record.ts'
+import { type Accounts } from './accounts.ts'
+import { type FrameCache } from './cache.ts'
+import { checkTransaction } from './check.ts'
+import { Generation } from './generation.ts'
+import { type Groups } from './group.ts'
+import { HashedFile } from './hashed-file.ts'
+
+/** What the database does with a generation that no file has any more. */
+export type DropGeneration = (generation: Generation) => void
+
+export class Applier {
+  readonly #accounts: Accounts
+  readonly #cache: FrameCache
+  readonly #groups: Groups
+  readonly #drop: DropGeneration
+  /** Changed frames of new generations may be spilled to disk. */
+  readonly #mayWrite: boolean
+  readonly #cursor = new RecordCursor()
+  /** Why a transaction was left half done: the frames in memory are of no use any more. */
+  failure: unknown = null
+
+  constructor(
+    accounts: Accounts,
+    cache: FrameCache,
+    groups: Groups,
+    drop: DropGeneration,
+    mayWrite: boolean,
+  ) {
+    this.#accounts = accounts
+    this.#cache = cache
+    this.#groups = groups
+    this.#drop = drop
+    this.#mayWrite = mayWrite
+  }
+
+  /** See Database.apply. */
+  apply(bytes: Uint8Array, start: number, end: number, txn: number): void {
+    if (this.failure !== null) throw this.#stopped()
+    const cursor = this.#cursor
+    cursor.reset(bytes, start, end)
+    if (start === end || !cursor.next() || !this.#isSingleItem(cursor, end)) {
+      cursor.reset(bytes, start, end)
+      checkTransaction(cursor, end, this.#accounts)
+      cursor.reset(bytes, start, end)
+      cursor.next()
+    }
+    try {
+      do this.#record(cursor, txn)
+      while (cursor.next())
+    } catch (error) {
+      this.failure = error
+      throw error
+    }
+  }
+
+  /** True for the usual transaction, which needs no further check. */
+  #isSingleItem(cursor: RecordCursor, end: number): boolean {
+    return (
+      cursor.type <= RecordType.deleteItem &&
+      cursor.last &&
+      cursor.valueEnd === end &&
+      cursor.idStart < cursor.idEnd &&
+      this.#accounts.byNumber(cursor.fileNumber) !== undefined
+    )
+  }
+
+  #record(cursor: RecordCursor, txn: number): void {
+    switch (cursor.type) {
+      case RecordType.writeItem: {
+        const file = this.#accounts.byNumber(cursor.fileNumber)!
+        file.writeItem(cursor.bytes, cursor.idStart, cursor.idEnd, cursor.valueEnd, txn)
+        return
+      }
+      case RecordType.deleteItem: {
+        const file = this.#accounts.byNumber(cursor.fileNumber)!
+        file.deleteItem(cursor.bytes, cursor.idStart, cursor.idEnd, txn)
+        return
+      }
+      case RecordType.createFile:
+        return this.#createFile(cursor, txn)
+      case RecordType.clearFile: {
+        const file = this.#accounts.byNumber(cursor.fileNumber)!
+        this.#drop(file.switchTo(this.#generation(file.number, file.modulo), txn))
+        return
+      }
+      case RecordType.resizeFile: {
+        const file = this.#accounts.byNumber(cursor.fileNumber)!
+        const generation = this.#generation(file.number, cursor.modulo())
+        file.copyItemsTo(generation)
+        this.#drop(file.switchTo(generation, txn))
+        return
+      }
+      case RecordType.deleteFile: {
+        const file = this.#accounts.byNumber(cursor.fileNumber)!
+        this.#accounts.removeFile(file)
+        this.#drop(file.generation)
+        return
+      }
+      case RecordType.createAccount:
+        return this.#accounts.add(cursor.idText())
+      case RecordType.deleteAccount:
+        return this.#accounts.remove(cursor.idText())
+      case RecordType.mapFile:
+      case RecordType.promote:
+        // They say something of the log; the check has compared them with what is here.
+        return
+    }
+  }
+
+  #createFile(cursor: RecordCursor, txn: number): void {
+    const { account, file: name, modulo } = cursor.attributes()
+    const number = cursor.fileNumber
+    const generation = this.#generation(number, modulo)
+    const identity = { number, account, name }
+    this.#accounts.addFile(new HashedFile(identity, this.#cache, this.#groups, generation, txn))
+  }
+
+  #generation(fileNumber: number, modulo: number): Generation {
+    const number = this.#accounts.nextGeneration++
+    const generation = Generation.empty(fileNumber, number, modulo, !this.#mayWrite)
+    this.#cache.register(generation)
+    return generation
+  }
+
+  #stopped(): HotBackupError {
+    const message = 'the database stopped in the middle of a transaction; open the server again'
+    return new HotBackupError('ERR_STOPPED', message, {}, this.failure)
+  }
+}

@@ -1,0 +1,133 @@
+// Values that are too big for a group's frames: a chain of frames with a piece each, and the allocation of
+// frames in a generation, which they share with overflow frames.
+import { HotBackupError } from '../errors.ts'
+import { itemBytesMax } from '../limits.ts'
+import { type FrameCache } from './cache.ts'
+import {
+  countOf,
+  frameHeaderBytes,
+  framePayloadBytes,
+  FrameKind,
+  initFrame,
+  kindOf,
+  nextOf,
+  setCount,
+  setNext,
+} from './frame.ts'
+import { dataFileName } from './data-files.ts'
+import { type Generation } from './generation.ts'
+
+/** Frame numbers are u32, and offsets in a data file stay far below 2^53. */
+const frameCountMax = 2 ** 32 - 1
+
+/**
+ * Takes a frame from the free ones, or the next at the end, and makes it an empty one of that kind. Returns
+ * its number; the frame is in the cache and changed.
+ */
+export function allocateFrame(cache: FrameCache, generation: Generation, kind: FrameKind): number {
+  const frame = generation.freeHead !== 0 ? generation.freeHead : generation.frameCount
+  if (frame >= frameCountMax) {
+    throw new HotBackupError('ERR_APPLY', `file ${generation.fileNumber} has no frames left`)
+  }
+  let slot
+  if (generation.freeHead !== 0) {
+    slot = getFrame(cache, generation, frame, FrameKind.free)
+    generation.freeHead = nextOf(cache.slab(slot), cache.base(slot))
+  } else {
+    slot = cache.fresh(generation, frame)
+    generation.frameCount++
+  }
+  cache.change(slot, generation)
+  const { fileNumber, number } = generation
+  initFrame(cache.slab(slot), cache.base(slot), kind, fileNumber, number, frame)
+  return frame
+}
+
+export function freeFrame(cache: FrameCache, generation: Generation, frame: number): void {
+  const slot = cache.get(generation, frame)
+  cache.change(slot, generation)
+  const { fileNumber, number, freeHead } = generation
+  initFrame(cache.slab(slot), cache.base(slot), FrameKind.free, fileNumber, number, frame)
+  setNext(cache.slab(slot), cache.base(slot), freeHead)
+  generation.freeHead = frame
+}
+
+/** The slot of a frame that another one refers to. Throws ERR_DATABASE_CORRUPT when it is of another kind. */
+export function getFrame(
+  cache: FrameCache,
+  generation: Generation,
+  frame: number,
+  kind: FrameKind,
+): number {
+  const slot = cache.get(generation, frame)
+  const found = kindOf(cache.slab(slot), cache.base(slot))
+  if (found !== kind) {
+    throw corrupt(generation, `frame ${frame} has kind ${found}, expected ${kind}`)
+  }
+  return slot
+}
+
+/** Stores the value from its end to its start, so that each frame knows the next. Returns the first frame. */
+export function writeBigValue(
+  cache: FrameCache,
+  generation: Generation,
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+): number {
+  let next = 0
+  for (let piece = Math.ceil(length / framePayloadBytes) - 1; piece >= 0; piece--) {
+    const from = start + piece * framePayloadBytes
+    const pieceBytes = Math.min(framePayloadBytes, start + length - from)
+    const frame = allocateFrame(cache, generation, FrameKind.bigValue)
+    const slot = cache.get(generation, frame)
+    const slab = cache.slab(slot)
+    const base = cache.base(slot)
+    setNext(slab, base, next)
+    setCount(slab, base, pieceBytes)
+    slab.u8.set(bytes.subarray(from, from + pieceBytes), base + frameHeaderBytes)
+    next = frame
+  }
+  return next
+}
+
+/** Throws ERR_DATABASE_CORRUPT when the frames hold another length than the reference says. */
+export function readBigValue(
+  cache: FrameCache,
+  generation: Generation,
+  first: number,
+  length: number,
+): Buffer {
+  if (length > itemBytesMax) throw corrupt(generation, `an item of ${length} bytes`)
+  const value = Buffer.allocUnsafe(length)
+  let end = 0
+  for (let frame = first; frame !== 0;) {
+    const slot = getFrame(cache, generation, frame, FrameKind.bigValue)
+    const slab = cache.slab(slot)
+    const base = cache.base(slot)
+    const count = countOf(slab, base)
+    if (count === 0 || end + count > length) break
+    const from = base + frameHeaderBytes
+    value.set(slab.u8.subarray(from, from + count), end)
+    end += count
+    frame = nextOf(slab, base)
+  }
+  if (end !== length) {
+    throw corrupt(generation, `the frames from ${first} on do not hold an item of ${length} bytes`)
+  }
+  return value
+}
+
+export function freeBigValue(cache: FrameCache, generation: Generation, first: number): void {
+  for (let frame = first; frame !== 0;) {
+    const slot = getFrame(cache, generation, frame, FrameKind.bigValue)
+    const next = nextOf(cache.slab(slot), cache.base(slot))
+    freeFrame(cache, generation, frame)
+    frame = next
+  }
+}
+
+function corrupt(generation: Generation, what: string): HotBackupError {
+  const name = dataFileName(generation.fileNumber, generation.number)
+  return new HotBackupError('ERR_DATABASE_CORRUPT', `data file ${name}: ${what}`)
+}

@@ -1,0 +1,427 @@
+// The frame cache: every frame that is read or changed lies here. A few large slabs hold the frames, one
+// table finds them by (generation, frame); nothing is allocated for a frame.
+//
+// STATES of a slot, a set of flags
+//
+//   referenced   used since the clock hand passed
+//   dirty        changed since the last capture: must not be lost before it is in a checkpoint
+//   loose        with dirty: no catalog names the generation yet, so the frame may be written to its data file
+//                at any time to make room ("spilled")
+//   captured     belongs to the running checkpoint and is not in its journal yet: whoever changes it first
+//                puts a copy aside, under the odd key of the generation
+//   pinned       belongs to the running checkpoint and is not in place yet: the data file has an older one
+//   side         such a copy
+//
+// A slot may be evicted if and only if it has no flag but referenced, or it is loose and could be spilled.
+// When nothing can be evicted, slabs are added above the limit; `overfull` warns long before, so what is added
+// is bounded by the transactions that are applied in spite of it. `shrink` takes them away again.
+//
+// RULE: a slot number is valid until the next call of get, fresh or change for another frame.
+import { frameBytes, frameShift, initFrame, FrameKind, Slab } from './frame.ts'
+import { type Generation } from './generation.ts'
+
+const referenced = 1
+const dirty = 2
+const captured = 4
+const pinned = 8
+const side = 16
+const loose = 32
+/** Not evictable, whatever else. */
+const held = captured | pinned | side
+
+const slabFramesMax = 4096
+const slotsMin = 32
+/** Per slot, besides the frame: 9 bytes of state and up to 64 bytes of the table. */
+const slotOverheadBytes = 73
+/** Words per entry of the table: key, frame, slot, unused (so that an entry never straddles cache lines). */
+const entryShift = 2
+/** Above this part of the cache, writers must wait for a checkpoint. */
+const overfullPart = 0.8
+
+/** Where frames come from and go to, behind the cache's back. */
+export interface FrameStore {
+  /** Fills the frame from the data file; all zeros where it was never written. Throws ERR_DATABASE_CORRUPT. */
+  readFrame(generation: Generation, frame: number, slab: Slab, base: number): void
+  /** Writes a frame of a generation that no catalog names. */
+  spillFrame(generation: Generation, frame: number, slab: Slab, base: number): void
+}
+
+export class FrameCache {
+  readonly #store: FrameStore
+  readonly #slabs: Slab[] = []
+  readonly #slabShift: number
+  readonly #slabMask: number
+  /** Slots within the limit. */
+  readonly #slotLimit: number
+  /** Slots that have been handed out at least once. */
+  #slotTop = 0
+  #flags: Uint8Array
+  #keys: Uint32Array
+  #frames: Uint32Array
+  #table: Uint32Array
+  #tableMask: number
+  readonly #freeSlots: number[] = []
+  #hand = 0
+  #dirtyCount = 0
+  #heldCount = 0
+  /** By key: the generations that may have dirty frames. */
+  readonly #generations = new Map<number, Generation>()
+
+  constructor(cacheBytes: number, store: FrameStore) {
+    this.#store = store
+    const slots = Math.max(slotsMin, Math.floor(cacheBytes / (frameBytes + slotOverheadBytes)))
+    let shift = 4
+    while (1 << (shift + 1) <= Math.min(slabFramesMax, slots / 8)) shift++
+    this.#slabShift = shift
+    this.#slabMask = (1 << shift) - 1
+    this.#slotLimit = (slots >> shift) << shift
+    // All of it is address space only until it is used.
+    this.#flags = new Uint8Array(this.#slotLimit)
+    this.#keys = new Uint32Array(this.#slotLimit)
+    this.#frames = new Uint32Array(this.#slotLimit)
+    const entries = tableEntries(this.#slotLimit)
+    this.#table = new Uint32Array(entries << entryShift)
+    this.#tableMask = entries - 1
+  }
+
+  /** Bytes of changed frames: what a checkpoint would write. */
+  get dirtyBytes(): number {
+    return this.#dirtyCount * frameBytes
+  }
+  /** Bytes of frames that cannot be evicted now. */
+  get heldBytes(): number {
+    return this.#heldCount * frameBytes
+  }
+  get limitBytes(): number {
+    return this.#slotLimit * frameBytes
+  }
+  /** Bytes of frames that are allocated, above the limit too. */
+  get allocatedBytes(): number {
+    return this.#slabs.length * (frameBytes << this.#slabShift)
+  }
+  get overfull(): boolean {
+    return this.#heldCount >= this.#slotLimit * overfullPart
+  }
+
+  register(generation: Generation): void {
+    this.#generations.set(generation.key, generation)
+  }
+  /** Its dirty frames are garbage from now on. */
+  forget(generation: Generation): void {
+    this.#generations.delete(generation.key)
+  }
+  generationOf(key: number): Generation | undefined {
+    return this.#generations.get(key)
+  }
+
+  slab(slot: number): Slab {
+    return this.#slabs[slot >>> this.#slabShift]!
+  }
+  /** Byte offset of the slot's frame in its slab. */
+  base(slot: number): number {
+    return (slot & this.#slabMask) << frameShift
+  }
+
+  /** The slot of the frame, which is read from the data file when it is not here. */
+  get(generation: Generation, frame: number): number {
+    const table = this.#table
+    const mask = this.#tableMask
+    const key = generation.key
+    for (let entry = place(key, frame) & mask; ; entry = (entry + 1) & mask) {
+      const at = entry << entryShift
+      const found = table[at]!
+      if (found === key && table[at + 1] === frame) {
+        const slot = table[at + 2]!
+        const flags = this.#flags[slot]!
+        if ((flags & referenced) === 0) this.#flags[slot] = flags | referenced
+        return slot
+      }
+      if (found === 0) return this.#load(generation, frame)
+    }
+  }
+
+  /** A slot for a frame that is nowhere yet: all of it is the caller's to write. */
+  fresh(generation: Generation, frame: number): number {
+    const slot = this.#takeSlot()
+    this.#enter(generation.key, frame, slot)
+    this.#flags[slot] = referenced
+    return slot
+  }
+
+  /** True when the frame is certainly an empty group, neither here nor in the data file. */
+  isBlank(generation: Generation, frame: number): boolean {
+    return frame >= generation.diskFrames && this.#find(generation.key, frame) < 0
+  }
+
+  /** Before every change of a frame. */
+  change(slot: number, generation: Generation): void {
+    if ((this.#flags[slot]! & (dirty | captured)) !== dirty) this.#makeDirty(slot, generation)
+  }
+
+  #makeDirty(slot: number, generation: Generation): void {
+    let flags = this.#flags[slot]!
+    if ((flags & captured) !== 0) {
+      this.#putAside(slot)
+      flags &= ~captured
+    }
+    if ((flags & dirty) === 0) this.#dirtyCount++
+    const next = flags | dirty | referenced | (generation.named ? 0 : loose)
+    this.#setFlags(slot, next)
+  }
+
+  /** The copy takes over the part of the captured frame; the frame itself stays pinned. */
+  #putAside(slot: number): void {
+    const copy = this.#takeSlot()
+    const from = this.base(slot)
+    this.slab(copy).u8.set(this.slab(slot).u8.subarray(from, from + frameBytes), this.base(copy))
+    this.#enter(this.#keys[slot]! + 1, this.#frames[slot]!, copy)
+    this.#setFlags(copy, side)
+    this.#setFlags(slot, this.#flags[slot]! & ~captured)
+  }
+
+  /** Keeps the count of slots that cannot be evicted. */
+  #setFlags(slot: number, flags: number): void {
+    this.#heldCount += Number(isHeld(flags)) - Number(isHeld(this.#flags[slot]!))
+    this.#flags[slot] = flags
+  }
+
+  #load(generation: Generation, frame: number): number {
+    const slot = this.#takeSlot()
+    const slab = this.slab(slot)
+    const base = this.base(slot)
+    try {
+      this.#store.readFrame(generation, frame, slab, base)
+    } catch (error) {
+      this.#freeSlots.push(slot)
+      throw error
+    }
+    if (slab.u32[(base >> 2) + 5] === 0) {
+      initFrame(slab, base, FrameKind.group, generation.fileNumber, generation.number, frame)
+    }
+    this.#enter(generation.key, frame, slot)
+    this.#flags[slot] = referenced
+    return slot
+  }
+
+  // Slots
+
+  #takeSlot(): number {
+    const free = this.#freeSlots.pop()
+    if (free !== undefined) return free
+    if (this.#slotTop < this.#slabs.length << this.#slabShift) return this.#slotTop++
+    if (this.#slotTop < this.#slotLimit) return this.#addSlab()
+    const evicted = this.#evict()
+    return evicted >= 0 ? evicted : this.#addSlab()
+  }
+
+  #addSlab(): number {
+    this.#slabs.push(new Slab(1 << this.#slabShift))
+    const slots = this.#slabs.length << this.#slabShift
+    if (slots > this.#flags.length) this.#growTable(slots)
+    return this.#slotTop++
+  }
+
+  /** Above the limit only. */
+  #growTable(slots: number): void {
+    const room = slots + (slots >> 2)
+    this.#flags = grown(this.#flags, new Uint8Array(room))
+    this.#keys = grown(this.#keys, new Uint32Array(room))
+    this.#frames = grown(this.#frames, new Uint32Array(room))
+    const entries = tableEntries(room)
+    if (entries << entryShift <= this.#table.length) return
+    this.#table = new Uint32Array(entries << entryShift)
+    this.#tableMask = entries - 1
+    for (let slot = 0; slot < this.#slotTop; slot++) {
+      if (this.#keys[slot] !== 0) this.#enter(this.#keys[slot]!, this.#frames[slot]!, slot)
+    }
+  }
+
+  /** Second chance: the hand takes `referenced` away, and the slot when it comes again. -1 when next to nothing is evictable. */
+  #evict(): number {
+    const slots = this.#slotTop
+    // A sweep over many slots for few evictable ones would cost more than the memory is worth.
+    if (slots - this.#heldCount <= slots >> 6) return -1
+    const flagsOf = this.#flags
+    for (let steps = 2 * slots; steps > 0; steps--) {
+      const slot = this.#hand
+      this.#hand = slot + 1 < slots ? slot + 1 : 0
+      const flags = flagsOf[slot]!
+      if (this.#keys[slot] === 0) continue
+      if ((flags & referenced) !== 0) flagsOf[slot] = flags & ~referenced
+      else if (flags === 0 || (flags === (dirty | loose) && this.#spill(slot))) {
+        this.#leave(slot)
+        return slot
+      }
+    }
+    return -1
+  }
+
+  /** Makes a loose frame evictable. When that fails it is held instead: the checkpoint will meet the disk's error. */
+  #spill(slot: number): boolean {
+    const generation = this.#generations.get(this.#keys[slot]!)
+    if (generation !== undefined) {
+      try {
+        this.#store.spillFrame(generation, this.#frames[slot]!, this.slab(slot), this.base(slot))
+      } catch {
+        this.#setFlags(slot, dirty)
+        return false
+      }
+    }
+    this.#dirtyCount--
+    this.#flags[slot] = 0
+    return true
+  }
+
+  // The table: linear probing; an entry is taken out by closing the gap.
+
+  #find(key: number, frame: number): number {
+    const table = this.#table
+    const mask = this.#tableMask
+    for (let entry = place(key, frame) & mask; ; entry = (entry + 1) & mask) {
+      const at = entry << entryShift
+      if (table[at] === 0) return -1
+      if (table[at] === key && table[at + 1] === frame) return table[at + 2]!
+    }
+  }
+
+  #enter(key: number, frame: number, slot: number): void {
+    const table = this.#table
+    const mask = this.#tableMask
+    let entry = place(key, frame) & mask
+    while (table[entry << entryShift] !== 0) entry = (entry + 1) & mask
+    const at = entry << entryShift
+    table[at] = key
+    table[at + 1] = frame
+    table[at + 2] = slot
+    this.#keys[slot] = key
+    this.#frames[slot] = frame
+  }
+
+  #leave(slot: number): void {
+    const table = this.#table
+    const mask = this.#tableMask
+    let gap = place(this.#keys[slot]!, this.#frames[slot]!) & mask
+    while (table[gap << entryShift] === 0 || table[(gap << entryShift) + 2] !== slot) {
+      gap = (gap + 1) & mask
+    }
+    for (
+      let entry = (gap + 1) & mask;
+      table[entry << entryShift] !== 0;
+      entry = (entry + 1) & mask
+    ) {
+      const at = entry << entryShift
+      const home = place(table[at]!, table[at + 1]!) & mask
+      // The entry may move into the gap when its home is not between the gap and itself.
+      if (((entry - home) & mask) < ((entry - gap) & mask)) continue
+      table.copyWithin(gap << entryShift, at, at + 4)
+      gap = entry
+    }
+    table[gap << entryShift] = 0
+    this.#keys[slot] = 0
+  }
+
+  #free(slot: number): void {
+    if ((this.#flags[slot]! & dirty) !== 0) this.#dirtyCount--
+    this.#setFlags(slot, 0)
+    this.#leave(slot)
+    this.#freeSlots.push(slot)
+  }
+
+  // For the checkpoint
+
+  /** Every changed frame belongs to the checkpoint from now on. Returns their slots. */
+  capture(): Int32Array {
+    const slots = new Int32Array(this.#dirtyCount)
+    let count = 0
+    for (let slot = 0; slot < this.#slotTop; slot++) {
+      const flags = this.#flags[slot]!
+      if ((flags & dirty) === 0) continue
+      this.#setFlags(slot, (flags & referenced) | captured | pinned)
+      slots[count++] = slot
+    }
+    this.#dirtyCount = 0
+    return slots
+  }
+
+  keyOf(slot: number): number {
+    return this.#keys[slot]!
+  }
+  frameOf(slot: number): number {
+    return this.#frames[slot]!
+  }
+
+  /** A captured frame of a generation that nobody needs. */
+  discard(slot: number): void {
+    this.#free(slot)
+  }
+
+  /** Copies a captured frame as it was at the capture, and lets go of it: it may be changed in place now. */
+  takeCaptured(key: number, frame: number, target: Uint8Array, at: number): void {
+    const copy = this.#find(key + 1, frame)
+    const slot = copy >= 0 ? copy : this.#find(key, frame)
+    const base = this.base(slot)
+    target.set(this.slab(slot).u8.subarray(base, base + frameBytes), at)
+    if (copy >= 0) this.#free(copy)
+    else this.#setFlags(slot, this.#flags[slot]! & ~captured)
+  }
+
+  /** The checkpoint is in place: its frames may be evicted. */
+  release(slots: Int32Array): void {
+    for (const slot of slots) {
+      const flags = this.#flags[slot]!
+      if ((flags & pinned) !== 0) this.#setFlags(slot, flags & ~pinned)
+    }
+  }
+
+  /** The checkpoint failed before anything was in place: its frames are changed frames as before. */
+  giveBack(slots: Int32Array): void {
+    for (const slot of slots) {
+      const flags = this.#flags[slot]!
+      if ((flags & pinned) === 0) continue
+      if ((flags & dirty) === 0) this.#dirtyCount++
+      this.#setFlags(slot, (flags & referenced) | dirty)
+    }
+    for (let slot = 0; slot < this.#slotTop; slot++) {
+      if ((this.#flags[slot]! & side) !== 0) this.#free(slot)
+    }
+  }
+
+  /** Gives memory above the limit back, where nothing in it is held. */
+  shrink(): void {
+    while (this.#slabs.length << this.#slabShift > this.#slotLimit) {
+      const first = (this.#slabs.length - 1) << this.#slabShift
+      for (let slot = first; slot < this.#slotTop; slot++) {
+        if (this.#keys[slot] !== 0 && (this.#flags[slot]! & ~referenced) !== 0) return
+      }
+      for (let slot = first; slot < this.#slotTop; slot++) {
+        if (this.#keys[slot] !== 0) this.#free(slot)
+      }
+      const kept = this.#freeSlots.filter(slot => slot < first)
+      this.#freeSlots.length = 0
+      for (const slot of kept) this.#freeSlots.push(slot)
+      this.#slotTop = Math.min(this.#slotTop, first)
+      this.#slabs.pop()
+    }
+    if (this.#hand >= this.#slotTop) this.#hand = 0
+  }
+}
+
+function isHeld(flags: number): boolean {
+  return (flags & held) !== 0 || (flags & (dirty | loose)) === dirty
+}
+
+/** A power of two, at least twice the slots: probes stay short. */
+function tableEntries(slots: number): number {
+  return 2 ** Math.ceil(Math.log2(2 * slots))
+}
+
+/** Where the search for an entry starts. */
+function place(key: number, frame: number): number {
+  const mixed = Math.imul(frame, 0x9e3779b1) ^ Math.imul(key, 0x85ebca6b)
+  return mixed ^ (mixed >>> 15)
+}
+
+function grown<T extends Uint8Array | Uint32Array>(from: T, to: T): T {
+  to.set(from)
+  return to
+}

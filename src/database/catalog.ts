@@ -1,0 +1,163 @@
+// The catalog: accounts, files, the state of their generations and the stamp, as one small file that is
+// replaced as a whole. The journal holds the same bytes.
+//
+// CATALOG, little-endian
+//
+//    0  magic           u32  "HBCT" = 0x54434248
+//    4  CRC-32          u32  of bytes 8 to the end
+//    8  format version  u16  1; of the catalog, the journal and the frames together
+//   10  header length   u16  64
+//   12  length          u32  of the whole catalog
+//   16  stamp txn       u64  all transactions up to this one are in the files, and no later one
+//   24  stamp chain     u32
+//   28  accounts        u32
+//   32  files           u32
+//   36  next file       u32  no file number from here on has been used
+//   40  next generation u32  likewise
+//   44  reserved        20 bytes  0
+//   64  ACCOUNT …, then FILE …
+//
+// ACCOUNT     u8 name length, name
+//
+// FILE
+//    0  number          u32
+//    4  generation      u32
+//    8  modulo          u32
+//   12  frame count     u32
+//   16  free head       u32
+//   20  disk frames     u32  the data file has at least that many frames
+//   24  account         u32  index of the account, from 0
+//   28  name length     u8
+//   29  reserved        3 bytes  0
+//   32  item count      u64
+//   40  item bytes      u64
+//   48  last txn        u64
+//   56  name            bytes
+//
+// A catalog is valid if and only if its length is that of the file and its CRC matches.
+import { HotBackupError } from '../errors.ts'
+import { MiB } from '../limits.ts'
+import { type LogPosition } from '../log/chain.ts'
+import { crc32 } from '../log/crc.ts'
+import { type GenerationState } from './generation.ts'
+
+const catalogMagic = 0x54434248
+export const databaseVersion = 1
+const headerBytes = 64
+const fileHeaderBytes = 56
+/** No length above this is believed: several million files. */
+export const catalogBytesMax = 1024 * MiB
+
+export interface CatalogFile extends GenerationState {
+  /** Index in `accounts`. */
+  readonly account: number
+  readonly name: string
+  readonly lastTxn: number
+  /** Only a checkpoint knows it, once it has seen all frames that it will write. */
+  diskFrames: number
+}
+
+export interface Catalog {
+  readonly stamp: LogPosition
+  readonly nextFileNumber: number
+  readonly nextGeneration: number
+  readonly accounts: readonly string[]
+  readonly files: readonly CatalogFile[]
+}
+
+export function encodeCatalog(catalog: Catalog): Buffer {
+  const names = [...catalog.accounts, ...catalog.files.map(file => file.name)]
+  let length = headerBytes + catalog.accounts.length + catalog.files.length * fileHeaderBytes
+  for (const name of names) length += Buffer.byteLength(name)
+  const bytes = Buffer.alloc(length)
+  bytes.writeUInt32LE(catalogMagic, 0)
+  bytes.writeUInt16LE(databaseVersion, 8)
+  bytes.writeUInt16LE(headerBytes, 10)
+  bytes.writeUInt32LE(length, 12)
+  bytes.writeBigUInt64LE(BigInt(catalog.stamp.txn), 16)
+  bytes.writeUInt32LE(catalog.stamp.chain, 24)
+  bytes.writeUInt32LE(catalog.accounts.length, 28)
+  bytes.writeUInt32LE(catalog.files.length, 32)
+  bytes.writeUInt32LE(catalog.nextFileNumber, 36)
+  bytes.writeUInt32LE(catalog.nextGeneration, 40)
+  let at = headerBytes
+  for (const account of catalog.accounts) {
+    const nameLength = bytes.write(account, at + 1)
+    bytes.writeUInt8(nameLength, at)
+    at += 1 + nameLength
+  }
+  for (const file of catalog.files) {
+    bytes.writeUInt32LE(file.fileNumber, at)
+    bytes.writeUInt32LE(file.number, at + 4)
+    bytes.writeUInt32LE(file.modulo, at + 8)
+    bytes.writeUInt32LE(file.frameCount, at + 12)
+    bytes.writeUInt32LE(file.freeHead, at + 16)
+    bytes.writeUInt32LE(file.diskFrames, at + 20)
+    bytes.writeUInt32LE(file.account, at + 24)
+    bytes.writeBigUInt64LE(BigInt(file.itemCount), at + 32)
+    bytes.writeBigUInt64LE(BigInt(file.itemBytes), at + 40)
+    bytes.writeBigUInt64LE(BigInt(file.lastTxn), at + 48)
+    const nameLength = bytes.write(file.name, at + fileHeaderBytes)
+    bytes.writeUInt8(nameLength, at + 28)
+    at += fileHeaderBytes + nameLength
+  }
+  bytes.writeUInt32LE(crc32(bytes, 8, length), 4)
+  return bytes
+}
+
+/** Throws ERR_DATABASE_CORRUPT, or ERR_LOG_VERSION for a format that this program does not know. */
+export function decodeCatalog(bytes: Buffer, path: string): Catalog {
+  const fail = (what: string, offset: number) =>
+    new HotBackupError('ERR_DATABASE_CORRUPT', `${path}: ${what} in the catalog`, { path, offset })
+  if (bytes.length < headerBytes) throw fail(`only ${bytes.length} bytes`, 0)
+  if (bytes.readUInt32LE(0) !== catalogMagic) throw fail('wrong magic', 0)
+  const version = bytes.readUInt16LE(8)
+  if (bytes.readUInt32LE(12) !== bytes.length) throw fail('wrong length', 12)
+  if (crc32(bytes, 8, bytes.length) !== bytes.readUInt32LE(4)) throw fail('wrong CRC', 4)
+  if (version !== databaseVersion) {
+    const message = `${path}: the database has format version ${version}; this program reads ${databaseVersion}`
+    throw new HotBackupError('ERR_LOG_VERSION', message, { path, offset: 8 })
+  }
+  let at = headerBytes
+  const take = (length: number): number => {
+    const start = at
+    at += length
+    if (at > bytes.length) throw fail('an entry reaches beyond the end', start)
+    return start
+  }
+  const text = (length: number): string => {
+    const start = take(length)
+    return bytes.toString('utf8', start, start + length)
+  }
+  const accounts: string[] = []
+  for (let left = bytes.readUInt32LE(28); left > 0; left--) {
+    accounts.push(text(bytes.readUInt8(take(1))))
+  }
+  const files: CatalogFile[] = []
+  for (let left = bytes.readUInt32LE(32); left > 0; left--) {
+    const start = take(fileHeaderBytes)
+    const account = bytes.readUInt32LE(start + 24)
+    if (account >= accounts.length) throw fail('a file of an unknown account', start)
+    files.push({
+      fileNumber: bytes.readUInt32LE(start),
+      number: bytes.readUInt32LE(start + 4),
+      modulo: bytes.readUInt32LE(start + 8),
+      frameCount: bytes.readUInt32LE(start + 12),
+      freeHead: bytes.readUInt32LE(start + 16),
+      diskFrames: bytes.readUInt32LE(start + 20),
+      account,
+      itemCount: Number(bytes.readBigUInt64LE(start + 32)),
+      itemBytes: Number(bytes.readBigUInt64LE(start + 40)),
+      lastTxn: Number(bytes.readBigUInt64LE(start + 48)),
+      name: text(bytes.readUInt8(start + 28)),
+    })
+  }
+  if (at !== bytes.length) throw fail('more bytes than entries', at)
+  return {
+    stamp: { txn: Number(bytes.readBigUInt64LE(16)), chain: bytes.readUInt32LE(24) },
+    nextFileNumber: bytes.readUInt32LE(36),
+    nextGeneration: bytes.readUInt32LE(40),
+    accounts,
+    files,
+  }
+}

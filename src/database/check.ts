@@ -1,0 +1,133 @@
+// Says whether a transaction fits the database, before anything is changed: later records of a transaction may
+// build on earlier ones, so its effect on the names is tried on a draft.
+import { HotBackupError } from '../errors.ts'
+import { RecordType, recordTypeNames, type RecordCursor } from '../log/record.ts'
+import { type Accounts } from './accounts.ts'
+import { nameFault } from './names.ts'
+
+/** What the transaction has made of the names so far; only what differs from `base`. */
+class Draft {
+  readonly base: Accounts
+  /** Exists or not. */
+  readonly accounts = new Map<string, boolean>()
+  /** Where the file is, null when it has been deleted. */
+  readonly numbers = new Map<number, { readonly account: string; readonly file: string } | null>()
+  /** Account and file, with a slash, which no name has: taken or not. */
+  readonly names = new Map<string, boolean>()
+  /** Files more or less than in `base`. */
+  readonly fileCounts = new Map<string, number>()
+
+  constructor(base: Accounts) {
+    this.base = base
+  }
+
+  hasAccount(account: string): boolean {
+    return this.accounts.get(account) ?? this.base.has(account)
+  }
+
+  file(number: number): { readonly account: string; readonly file: string } | null {
+    const own = this.numbers.get(number)
+    return own === undefined ? (this.base.byNumber(number)?.attributes ?? null) : own
+  }
+
+  hasName(account: string, file: string): boolean {
+    const own = this.names.get(`${account}/${file}`)
+    return own ?? this.base.file(account, file) !== undefined
+  }
+
+  fileCount(account: string): number {
+    return this.base.fileCount(account) + (this.fileCounts.get(account) ?? 0)
+  }
+
+  addFile(number: number, account: string, file: string): void {
+    this.numbers.set(number, { account, file })
+    this.names.set(`${account}/${file}`, true)
+    this.fileCounts.set(account, (this.fileCounts.get(account) ?? 0) + 1)
+  }
+
+  removeFile(number: number): void {
+    const { account, file } = this.file(number)!
+    this.numbers.set(number, null)
+    this.names.set(`${account}/${file}`, false)
+    this.fileCounts.set(account, (this.fileCounts.get(account) ?? 0) - 1)
+  }
+}
+
+/**
+ * Walks the cursor, which has been reset, over a whole transaction. Throws ERR_APPLY when a record does not fit,
+ * ERR_LOG_CORRUPT when there is no such record.
+ */
+export function checkTransaction(cursor: RecordCursor, end: number, base: Accounts): void {
+  const draft = new Draft(base)
+  let complete = false
+  while (cursor.next()) {
+    if (cursor.last !== (cursor.valueEnd === end)) {
+      throw new HotBackupError('ERR_APPLY', 'the records are not one whole transaction')
+    }
+    complete = cursor.last
+    const fault = recordFault(cursor, draft)
+    if (fault === null) continue
+    const about = cursor.fileNumber === 0 ? '' : ` for file number ${cursor.fileNumber}`
+    throw new HotBackupError('ERR_APPLY', `${recordTypeNames[cursor.type]}${about}: ${fault}`)
+  }
+  if (!complete) throw new HotBackupError('ERR_APPLY', 'a transaction without records')
+}
+
+/** Why the record does not fit, null when it does; its effect is added to the draft. */
+function recordFault(cursor: RecordCursor, draft: Draft): string | null {
+  const number = cursor.fileNumber
+  switch (cursor.type) {
+    case RecordType.writeItem:
+    case RecordType.deleteItem:
+      if (cursor.idStart === cursor.idEnd) return 'the item-id is empty'
+      return draft.file(number) === null ? 'no such file' : null
+    case RecordType.createFile:
+      return createFileFault(cursor, draft)
+    case RecordType.resizeFile:
+      cursor.modulo()
+      return draft.file(number) === null ? 'no such file' : null
+    case RecordType.clearFile:
+      return draft.file(number) === null ? 'no such file' : null
+    case RecordType.deleteFile:
+      if (draft.file(number) === null) return 'no such file'
+      draft.removeFile(number)
+      return null
+    case RecordType.createAccount: {
+      const account = cursor.idText()
+      const fault = nameFault(account)
+      if (fault !== null) return `the account name ${JSON.stringify(account)} ${fault}`
+      if (draft.hasAccount(account)) return `account ${account} exists already`
+      draft.accounts.set(account, true)
+      return null
+    }
+    case RecordType.deleteAccount: {
+      const account = cursor.idText()
+      if (!draft.hasAccount(account)) return `no account ${JSON.stringify(account)}`
+      if (draft.fileCount(account) > 0) return `account ${account} still has files`
+      draft.accounts.set(account, false)
+      return null
+    }
+    case RecordType.mapFile: {
+      const { account, file } = cursor.attributes()
+      const found = draft.file(number)
+      if (found === null) return `no such file (${account} ${file})`
+      if (found.account === account && found.file === file) return null
+      return `that is ${found.account} ${found.file} here, and ${account} ${file} in the record`
+    }
+    case RecordType.promote:
+      return null
+  }
+}
+
+function createFileFault(cursor: RecordCursor, draft: Draft): string | null {
+  const { account, file } = cursor.attributes()
+  const fault = nameFault(file)
+  if (fault !== null) return `the file name ${JSON.stringify(file)} ${fault}`
+  if (!draft.hasAccount(account)) return `no account ${JSON.stringify(account)}`
+  if (draft.hasName(account, file)) return `file ${account} ${file} exists already`
+  if (cursor.fileNumber === 0) return 'no file has the number 0'
+  const other = draft.file(cursor.fileNumber)
+  if (other !== null) return `the number belongs to ${other.account} ${other.file}`
+  draft.addFile(cursor.fileNumber, account, file)
+  return null
+}

@@ -1,0 +1,290 @@
+// The database of one server: DIR/database. The door to accounts, files and checkpoints; what is behind it
+// lies in the other files of this folder. Everything but opening, checkpoints and closing is synchronous.
+import { join } from 'node:path'
+import { HotBackupError } from '../errors.ts'
+import { MiB } from '../limits.ts'
+import { type LogPosition } from '../log/chain.ts'
+import { type Clock } from '../platform/clock.ts'
+import { type Disk } from '../platform/disk.ts'
+import { Accounts } from './accounts.ts'
+import { Applier } from './apply.ts'
+import { FrameCache } from './cache.ts'
+import { type Catalog } from './catalog.ts'
+import { Checkpoint, type CheckpointParts } from './checkpoint.ts'
+import { DataFiles } from './data-files.ts'
+import { Generation } from './generation.ts'
+import { Groups } from './group.ts'
+import { HashedFile } from './hashed-file.ts'
+import { recover } from './recover.ts'
+
+/** A checkpoint pays when so much log would have to be replayed, */
+const dueLogBytesMin = 64 * MiB
+/** and at least this part of what it would write. */
+const dueLogPart = 0.5
+/** So much of the cache may be changed before a checkpoint must begin. */
+const dueCachePart = 0.5
+
+export interface DatabaseOptions {
+  /** Bound of the memory for frames; a minimum of about 128 KiB is used in any case. */
+  readonly cacheBytes: number
+  /** Nothing is written, not even to recover; what is applied stays in memory, also above `cacheBytes`. */
+  readonly readOnly?: boolean
+}
+
+export class Database {
+  readonly cacheBytes: number
+  readonly #parts: CheckpointParts
+  readonly #readOnly: boolean
+  readonly #cache: FrameCache
+  readonly #dataFiles: DataFiles
+  readonly #groups: Groups
+  readonly #accounts = new Accounts()
+  readonly #applier: Applier
+  #stamp: LogPosition
+  #appliedTxn: number
+  #checkpoint: Checkpoint | null = null
+  #checkpointDone: Promise<void> = Promise.resolve()
+  #checkpointCount = 0
+  /** Generations that no file has any more, and whose data files the durable catalog may still name. */
+  #dropped: Generation[] = []
+  #failure: HotBackupError | null = null
+  #closed = false
+
+  private constructor(
+    parts: CheckpointParts,
+    options: DatabaseOptions,
+    catalog: Catalog,
+    overlays: ReadonlyMap<string, ReadonlyMap<number, number>>,
+  ) {
+    this.#parts = parts
+    this.#cache = parts.cache
+    this.#dataFiles = parts.dataFiles
+    this.#readOnly = options.readOnly ?? false
+    this.cacheBytes = options.cacheBytes
+    this.#groups = new Groups(parts.cache)
+    const drop = (generation: Generation) => this.#drop(generation)
+    const mayWrite = !this.#readOnly
+    this.#applier = new Applier(this.#accounts, parts.cache, this.#groups, drop, mayWrite)
+    this.#stamp = catalog.stamp
+    this.#appliedTxn = catalog.stamp.txn
+    this.#load(catalog, overlays)
+  }
+
+  /**
+   * Opens DIR/database, or makes it. A complete journal is finished, an incomplete one dropped; data files that
+   * the catalog does not name are removed. The caller then replays the log from `stamp`. With `readOnly` nothing
+   * on the disk is touched. Throws ERR_DATABASE_CORRUPT, ERR_LOG_VERSION, ERR_DISK, ERR_DISK_FULL.
+   */
+  static async open(
+    platform: { readonly disk: Disk; readonly clock: Clock },
+    directory: string,
+    options: DatabaseOptions,
+  ): Promise<Database> {
+    const { disk, clock } = platform
+    const path = join(directory, 'database')
+    const recovered = await recover(disk, path, options.readOnly ?? false)
+    const dataFiles = new DataFiles(disk, path)
+    dataFiles.journal = recovered.journal
+    const cache = new FrameCache(options.cacheBytes, dataFiles)
+    const parts = { disk, clock, cache, dataFiles }
+    return new Database(parts, options, recovered.catalog, recovered.overlays)
+  }
+
+  /** Up to here the files on the disk hold the log's effects. */
+  get stamp(): LogPosition {
+    return this.#stamp
+  }
+  /** Up to here the readers see them. */
+  get appliedTxn(): number {
+    return this.#appliedTxn
+  }
+  /** Why the database takes no more transactions or checkpoints; null as long as it does. */
+  get failure(): HotBackupError | null {
+    return this.#failure
+  }
+
+  /**
+   * Applies the records of one whole transaction, whole or not at all. Throws ERR_APPLY, and nothing has changed,
+   * when a record does not fit. When a frame cannot be read in the middle (ERR_DATABASE_CORRUPT, ERR_DISK) the
+   * database takes no more (ERR_STOPPED): opened again, it stands at its stamp.
+   */
+  apply(bytes: Uint8Array, start: number, end: number, txn: number): void {
+    if (this.#closed) throw closed()
+    this.#applier.apply(bytes, start, end, txn)
+    this.#appliedTxn = txn
+  }
+
+  /** The transaction was dealt with elsewhere (it went to lost+found): nothing of it is here. */
+  passOver(txn: number): void {
+    if (txn > this.#appliedTxn) this.#appliedTxn = txn
+  }
+
+  accounts(): string[] {
+    return this.#accounts.names()
+  }
+  hasAccount(account: string): boolean {
+    return this.#accounts.has(account)
+  }
+  /** Sorted by name; none when there is no such account. */
+  files(account: string): HashedFile[] {
+    return this.#accounts.files(account)
+  }
+  file(account: string, name: string): HashedFile | undefined {
+    return this.#accounts.file(account, name)
+  }
+  fileByNumber(number: number): HashedFile | undefined {
+    return this.#accounts.byNumber(number)
+  }
+  /** What the next file to be created gets. */
+  get nextFileNumber(): number {
+    return this.#accounts.nextFileNumber
+  }
+
+  // Checkpoints
+
+  /** Bytes of changed frames: what a checkpoint would write now. */
+  get dirtyBytes(): number {
+    return this.#cache.dirtyBytes
+  }
+  /** Bytes of memory that frames have taken. */
+  get frameBytes(): number {
+    return this.#cache.allocatedBytes
+  }
+  /** So much is changed that writers must wait for the checkpoint. */
+  get overfull(): boolean {
+    return this.#cache.overfull
+  }
+
+  /** True when a checkpoint pays. `logBytes`: log written since the last one. */
+  checkpointDue(logBytes: number): boolean {
+    if (this.#checkpoint !== null) return false
+    const { dirtyBytes, limitBytes } = this.#cache
+    if (dirtyBytes >= limitBytes * dueCachePart) return true
+    return logBytes >= Math.max(dueLogBytesMin, dirtyBytes * dueLogPart)
+  }
+
+  /**
+   * Captures now, synchronously, then writes in the background while updates go on. `position` is what the stamp
+   * will say: the last applied transaction. Nothing is written before `durable` resolves. `paced` spreads the
+   * traffic, unless the database is overfull. Resolves when the stamp is durable.
+   *
+   * Rejects with ERR_DISK_FULL, or what `durable` rejected with, and everything is as before: try again. Any other
+   * error is final (`failure`), but for ERR_CLOSED.
+   */
+  async checkpoint(
+    position: LogPosition,
+    durable: Promise<void>,
+    options: { readonly paced?: boolean } = {},
+  ): Promise<void> {
+    if (this.#readOnly) throw new TypeError('the database was opened to read only')
+    if (this.#checkpoint !== null) throw new TypeError('a checkpoint is under way')
+    if (position.txn !== this.#appliedTxn) {
+      throw new TypeError(`transaction ${this.#appliedTxn} was the last, not ${position.txn}`)
+    }
+    if (this.#closed) throw closed()
+    this.#checkUsable()
+    this.#checkpoint = this.#capture(position, options.paced ?? false)
+    this.#checkpointDone = this.#run(this.#checkpoint, durable)
+    await this.#checkpointDone
+  }
+
+  /** The running checkpoint, if any, pauses no more. */
+  hurry(): void {
+    this.#checkpoint?.hurry()
+  }
+
+  /** Without a checkpoint; one that is under way ends first, or is given up when it has not committed yet. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#checkpoint?.stop()
+    await this.#checkpointDone.catch(() => {})
+    this.#dataFiles.closeAll()
+  }
+
+  #capture(stamp: LogPosition, paced: boolean): Checkpoint {
+    const accounts = this.#accounts.names()
+    const indexes = new Map(accounts.map((account, index) => [account, index]))
+    const generations: Generation[] = []
+    const files = []
+    for (const file of this.#accounts.allFiles()) {
+      const { generation, name, lastTxn } = file
+      const { fileNumber, number, modulo, itemCount, itemBytes } = generation
+      const { frameCount, freeHead, diskFrames } = generation
+      const account = indexes.get(file.account)!
+      const counts = { itemCount, itemBytes, frameCount, freeHead, diskFrames }
+      files.push({ fileNumber, number, modulo, ...counts, account, name, lastTxn })
+      generations.push(generation)
+    }
+    const { nextFileNumber, nextGeneration } = this.#accounts
+    const catalog = { stamp, nextFileNumber, nextGeneration, accounts, files }
+    return new Checkpoint(this.#parts, ++this.#checkpointCount, catalog, generations, paced)
+  }
+
+  async #run(checkpoint: Checkpoint, durable: Promise<void>): Promise<void> {
+    const unnamed = this.#dropped
+    this.#dropped = []
+    try {
+      await checkpoint.run(durable)
+      this.#stamp = checkpoint.catalog.stamp
+      await this.#removeDataFiles(unnamed)
+    } catch (error) {
+      this.#dropped = [...unnamed, ...this.#dropped]
+      if (!checkpoint.recoverable(error)) this.#fail(error)
+      throw error
+    } finally {
+      this.#checkpoint = null
+      // What was dropped meanwhile had to be kept for this checkpoint.
+      for (const generation of this.#dropped) this.#cache.forget(generation)
+    }
+  }
+
+  #drop(generation: Generation): void {
+    generation.dropped = true
+    this.#dataFiles.drop(generation)
+    this.#dropped.push(generation)
+    if (generation.checkpoint !== this.#checkpoint?.number) this.#cache.forget(generation)
+  }
+
+  async #removeDataFiles(generations: readonly Generation[]): Promise<void> {
+    for (const generation of generations) {
+      if (generation.diskFrames === 0 && !generation.spilled) continue
+      await this.#parts.disk.remove(this.#dataFiles.pathOf(generation))
+    }
+  }
+
+  #load(catalog: Catalog, overlays: ReadonlyMap<string, ReadonlyMap<number, number>>): void {
+    this.#accounts.nextFileNumber = catalog.nextFileNumber
+    this.#accounts.nextGeneration = catalog.nextGeneration
+    for (const account of catalog.accounts) this.#accounts.add(account)
+    for (const entry of catalog.files) {
+      const generation = new Generation(entry, true)
+      generation.overlay = overlays.get(this.#dataFiles.pathOf(generation)) ?? null
+      this.#cache.register(generation)
+      const account = catalog.accounts[entry.account]!
+      const identity = { number: entry.fileNumber, account, name: entry.name }
+      this.#accounts.addFile(
+        new HashedFile(identity, this.#cache, this.#groups, generation, entry.lastTxn),
+      )
+    }
+  }
+
+  #checkUsable(): void {
+    const { failure } = this.#applier
+    if (failure !== null) this.#fail(failure)
+    if (this.#failure === null) return
+    const message = `the database stopped: ${this.#failure.message}`
+    throw new HotBackupError('ERR_STOPPED', message, {}, this.#failure)
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??=
+      error instanceof HotBackupError
+        ? error
+        : new HotBackupError('ERR_STOPPED', `the database failed: ${String(error)}`, {}, error)
+  }
+}
+
+function closed(): HotBackupError {
+  return new HotBackupError('ERR_CLOSED', 'the database is closed')
+}

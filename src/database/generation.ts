@@ -1,0 +1,70 @@
+// A generation is one life of a file's data: clearing or resizing a file starts the next, in a data file of
+// its own, and leaves the old one as it is until no durable catalog names it any more.
+import { type DiskFile } from '../platform/disk.ts'
+
+/** What the catalog keeps of a generation. */
+export interface GenerationState {
+  readonly fileNumber: number
+  /** Counted for the whole database and never used twice, so a leftover data file is never taken for a new one. */
+  readonly number: number
+  readonly modulo: number
+  readonly itemCount: number
+  /** Bytes of all ids and values. */
+  readonly itemBytes: number
+  /** Frames in use or free: groups first, then overflow and big values. */
+  readonly frameCount: number
+  /** First of the linked free frames; 0 is none. */
+  readonly freeHead: number
+  /** Frames from here on have never been written to the data file. */
+  readonly diskFrames: number
+}
+
+let lastKey = 0
+
+export class Generation implements GenerationState {
+  readonly fileNumber: number
+  readonly number: number
+  readonly modulo: number
+  itemCount: number
+  itemBytes: number
+  frameCount: number
+  freeHead: number
+  diskFrames: number
+  /** Its frames in the cache go by this even number; by the odd one behind it, the copies that a checkpoint still needs. */
+  readonly key: number
+  /** A catalog names it, or will: from then on only checkpoints write the data file. */
+  named: boolean
+  /** The data file was written without a checkpoint: the next one syncs it before it commits. */
+  spilled = false
+  /** Number of the checkpoint that captured it last. */
+  checkpoint = 0
+  /** Its place in the catalog of that checkpoint. */
+  checkpointIndex = 0
+  /** Belongs to no file any more. */
+  dropped = false
+  /** The data file, while it is open (see DataFiles). */
+  handle: DiskFile | null = null
+  handleWrites = false
+  handleUsed = 0
+  /** Read-only, with a journal that was not finished: where newer frames lie in the journal. */
+  overlay: ReadonlyMap<number, number> | null = null
+
+  constructor(state: GenerationState, named: boolean) {
+    this.fileNumber = state.fileNumber
+    this.number = state.number
+    this.modulo = state.modulo
+    this.itemCount = state.itemCount
+    this.itemBytes = state.itemBytes
+    this.frameCount = state.frameCount
+    this.freeHead = state.freeHead
+    this.diskFrames = state.diskFrames
+    this.named = named
+    lastKey += 2
+    this.key = lastKey
+  }
+
+  static empty(fileNumber: number, number: number, modulo: number, named: boolean): Generation {
+    const counts = { itemCount: 0, itemBytes: 0, frameCount: modulo, freeHead: 0, diskFrames: 0 }
+    return new Generation({ fileNumber, number, modulo, ...counts }, named)
+  }
+}

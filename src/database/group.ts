@@ -1,0 +1,422 @@
+// Items of a generation: find, write and remove in the chain of frames of their group, and walk over a
+// group. The way of a small item that is there already and keeps its size allocates nothing.
+import { type FrameCache } from './cache.ts'
+import {
+  addEntry,
+  copyInto,
+  countOf,
+  entryAt,
+  entryBytes,
+  entryBytesMax,
+  findEntry,
+  fits,
+  frameBytes,
+  FrameKind,
+  idLengthOf,
+  idStartOf,
+  isBig,
+  itemLengthOf,
+  nextOf,
+  referenceBytes,
+  removeEntry,
+  resizeEntry,
+  setNext,
+  Slab,
+  valueLengthOf,
+  valueStartOf,
+  wordAt,
+} from './frame.ts'
+import {
+  allocateFrame,
+  freeBigValue,
+  freeFrame,
+  getFrame,
+  readBigValue,
+  writeBigValue,
+} from './big-value.ts'
+import { type Generation } from './generation.ts'
+import { groupOf, hashId, tagOf } from './hash.ts'
+
+/** Gets the item where it lies; valid until it returns. */
+export type EntryVisitor = (
+  bytes: Uint8Array,
+  idStart: number,
+  idEnd: number,
+  valueBytes: Uint8Array,
+  valueStart: number,
+  valueEnd: number,
+) => void
+
+const noFrame = -1
+
+export class Groups {
+  readonly #cache: FrameCache
+  // What #find has found: where the item lies, and the frame before that one.
+  #slab: Slab = new Slab(0)
+  #base = 0
+  #slot = 0
+  #frame = 0
+  #before = noFrame
+  #index = 0
+  // What #find has seen on its way: a frame with room, and the end of the chain.
+  #roomy = noFrame
+  #tail = 0
+  /** Where `append` has put the last item: filling a long chain must not walk it each time. */
+  #appendKey = 0
+  #appendGroup = 0
+  #appendTail = 0
+  readonly #reference = new Uint8Array(referenceBytes)
+  readonly #referenceView = new DataView(this.#reference.buffer)
+
+  constructor(cache: FrameCache) {
+    this.#cache = cache
+  }
+
+  has(generation: Generation, bytes: Uint8Array, start: number, end: number): boolean {
+    return this.#find(generation, hashId(bytes, start, end), bytes, start, end - start, 0)
+  }
+
+  /** A copy of the value; null when there is no such item. */
+  read(generation: Generation, bytes: Uint8Array, start: number, end: number): Buffer | null {
+    if (!this.#find(generation, hashId(bytes, start, end), bytes, start, end - start, 0))
+      return null
+    const slab = this.#slab
+    const entry = entryAt(slab, this.#base, this.#index)
+    const from = valueStartOf(slab, entry)
+    if (isBig(slab, entry)) return this.#readReference(generation, slab.u8, from)
+    const length = valueLengthOf(slab, entry)
+    const value = Buffer.allocUnsafe(length)
+    copyInto(value, 0, slab.u8, from, length)
+    return value
+  }
+
+  /** Makes the item what `bytes` say. */
+  write(
+    generation: Generation,
+    bytes: Uint8Array,
+    idStart: number,
+    idEnd: number,
+    valueEnd: number,
+  ): void {
+    const idLength = idEnd - idStart
+    const length = valueEnd - idEnd
+    const need = entryBytes(idLength, length)
+    const hash = hashId(bytes, idStart, idEnd)
+    const room = need <= entryBytesMax ? need : entryBytes(idLength, referenceBytes)
+    const found = this.#find(generation, hash, bytes, idStart, idLength, room)
+    if (found && need <= entryBytesMax) {
+      const slab = this.#slab
+      const entry = entryAt(slab, this.#base, this.#index)
+      if (!isBig(slab, entry) && valueLengthOf(slab, entry) === length) {
+        this.#cache.change(this.#slot, generation)
+        copyInto(slab.u8, entry + 4 + idLength, bytes, idEnd, length)
+        return
+      }
+    }
+    if (found) this.#replace(generation, bytes, idStart, idEnd, length, need <= entryBytesMax)
+    else this.#insert(generation, hash, bytes, idStart, idEnd, length, need <= entryBytesMax)
+  }
+
+  /** False when there is no such item. */
+  remove(generation: Generation, bytes: Uint8Array, start: number, end: number): boolean {
+    if (!this.#find(generation, hashId(bytes, start, end), bytes, start, end - start, 0))
+      return false
+    this.#forgetValue(generation)
+    this.#removeFound(generation)
+    return true
+  }
+
+  /**
+   * Adds an item that is certainly not there, fast when items come in the order of their hashes: the way to
+   * fill a new generation.
+   */
+  append(
+    generation: Generation,
+    bytes: Uint8Array,
+    idStart: number,
+    idEnd: number,
+    value: Uint8Array,
+    valueStart: number,
+    length: number,
+  ): void {
+    const cache = this.#cache
+    const hash = hashId(bytes, idStart, idEnd)
+    const group = groupOf(hash, generation.modulo)
+    const idLength = idEnd - idStart
+    const inline = entryBytes(idLength, length) <= entryBytesMax
+    const valueLength = inline ? length : this.#store(generation, value, valueStart, length)
+    let frame =
+      this.#appendKey === generation.key && this.#appendGroup === group ? this.#appendTail : group
+    for (;;) {
+      const slot = cache.get(generation, frame)
+      const next = nextOf(cache.slab(slot), cache.base(slot))
+      if (next === 0) break
+      frame = next
+    }
+    const end = this.#roomAt(generation, frame, entryBytes(idLength, valueLength))
+    this.#add(
+      generation,
+      end,
+      tagOf(hash),
+      bytes,
+      idStart,
+      idLength,
+      valueLength,
+      inline,
+      value,
+      valueStart,
+    )
+    this.#appendKey = generation.key
+    this.#appendGroup = group
+    this.#appendTail = end
+  }
+
+  /**
+   * Visits the items of a group, whose frames are copied to `scratch` one by one: the visitor may read from the
+   * database meanwhile. Returns how many there were.
+   */
+  visit(
+    generation: Generation,
+    group: number,
+    scratch: Slab,
+    visitor: EntryVisitor,
+    withValues: boolean,
+  ): number {
+    let visited = 0
+    let frame = group
+    do {
+      const slot =
+        frame === group ? this.#cache.get(generation, frame) : this.#overflow(generation, frame)
+      const base = this.#cache.base(slot)
+      scratch.u8.set(this.#cache.slab(slot).u8.subarray(base, base + frameBytes))
+      const count = countOf(scratch, 0)
+      for (let index = 0; index < count; index++) {
+        const entry = entryAt(scratch, 0, index)
+        const idStart = idStartOf(entry)
+        const valueStart = valueStartOf(scratch, entry)
+        if (isBig(scratch, entry) && withValues) {
+          const value = this.#readReference(generation, scratch.u8, valueStart)
+          visitor(scratch.u8, idStart, valueStart, value, 0, value.length)
+        } else {
+          const valueEnd = valueStart + (withValues ? valueLengthOf(scratch, entry) : 0)
+          visitor(scratch.u8, idStart, valueStart, scratch.u8, valueStart, valueEnd)
+        }
+      }
+      visited += count
+      frame = nextOf(scratch, 0)
+    } while (frame !== 0)
+    return visited
+  }
+
+  /** Looks for the item; on the way, for a frame with `room` bytes (0: none wanted). */
+  #find(
+    generation: Generation,
+    hash: number,
+    bytes: Uint8Array,
+    idStart: number,
+    idLength: number,
+    room: number,
+  ): boolean {
+    const cache = this.#cache
+    const tag = tagOf(hash)
+    let frame = groupOf(hash, generation.modulo)
+    let before = noFrame
+    let roomy = noFrame
+    for (;;) {
+      const slot =
+        before === noFrame ? cache.get(generation, frame) : this.#overflow(generation, frame)
+      const slab = cache.slab(slot)
+      const base = cache.base(slot)
+      const index = findEntry(slab, base, tag, bytes, idStart, idLength)
+      if (index >= 0) {
+        this.#slab = slab
+        this.#base = base
+        this.#slot = slot
+        this.#frame = frame
+        this.#before = before
+        this.#index = index
+        return true
+      }
+      if (room > 0 && roomy === noFrame && fits(slab, base, room)) roomy = frame
+      const next = nextOf(slab, base)
+      if (next === 0) {
+        this.#roomy = roomy
+        this.#tail = frame
+        return false
+      }
+      before = frame
+      frame = next
+    }
+  }
+
+  #overflow(generation: Generation, frame: number): number {
+    return getFrame(this.#cache, generation, frame, FrameKind.overflow)
+  }
+
+  /** The item was found, and its value has another length or lies elsewhere. */
+  #replace(
+    generation: Generation,
+    bytes: Uint8Array,
+    idStart: number,
+    idEnd: number,
+    length: number,
+    inline: boolean,
+  ): void {
+    const cache = this.#cache
+    const frame = this.#frame
+    const idLength = idEnd - idStart
+    this.#forgetValue(generation)
+    const valueLength = inline ? length : this.#store(generation, bytes, idEnd, length)
+    const slot = cache.get(generation, frame)
+    cache.change(slot, generation)
+    const slab = cache.slab(slot)
+    const entry = resizeEntry(slab, cache.base(slot), this.#index, valueLength, !inline)
+    if (entry >= 0) {
+      this.#fill(slab, entry, bytes, idStart, idLength, valueLength, inline, bytes, idEnd)
+      generation.itemBytes += length
+      return
+    }
+    this.#removeFound(generation)
+    const hash = hashId(bytes, idStart, idEnd)
+    const need = entryBytes(idLength, valueLength)
+    this.#find(generation, hash, bytes, idStart, idLength, need)
+    const target =
+      this.#roomy !== noFrame ? this.#roomy : this.#roomAt(generation, this.#tail, need)
+    this.#add(
+      generation,
+      target,
+      tagOf(hash),
+      bytes,
+      idStart,
+      idLength,
+      valueLength,
+      inline,
+      bytes,
+      idEnd,
+    )
+  }
+
+  /** The item was not found; `#roomy` and `#tail` say what there is. */
+  #insert(
+    generation: Generation,
+    hash: number,
+    bytes: Uint8Array,
+    idStart: number,
+    idEnd: number,
+    length: number,
+    inline: boolean,
+  ): void {
+    const idLength = idEnd - idStart
+    const valueLength = inline ? length : this.#store(generation, bytes, idEnd, length)
+    const frame =
+      this.#roomy !== noFrame
+        ? this.#roomy
+        : this.#roomAt(generation, this.#tail, entryBytes(idLength, valueLength))
+    this.#add(
+      generation,
+      frame,
+      tagOf(hash),
+      bytes,
+      idStart,
+      idLength,
+      valueLength,
+      inline,
+      bytes,
+      idEnd,
+    )
+  }
+
+  /** The last frame of a chain when the entry fits, otherwise a new one behind it. */
+  #roomAt(generation: Generation, tail: number, need: number): number {
+    const cache = this.#cache
+    let slot = cache.get(generation, tail)
+    if (fits(cache.slab(slot), cache.base(slot), need)) return tail
+    const frame = allocateFrame(cache, generation, FrameKind.overflow)
+    slot = cache.get(generation, tail)
+    cache.change(slot, generation)
+    setNext(cache.slab(slot), cache.base(slot), frame)
+    return frame
+  }
+
+  #add(
+    generation: Generation,
+    frame: number,
+    tag: number,
+    bytes: Uint8Array,
+    idStart: number,
+    idLength: number,
+    valueLength: number,
+    inline: boolean,
+    value: Uint8Array,
+    valueStart: number,
+  ): void {
+    const cache = this.#cache
+    const slot = cache.get(generation, frame)
+    cache.change(slot, generation)
+    const slab = cache.slab(slot)
+    const entry = addEntry(slab, cache.base(slot), tag, idLength, valueLength, !inline)
+    this.#fill(slab, entry, bytes, idStart, idLength, valueLength, inline, value, valueStart)
+    generation.itemCount++
+    generation.itemBytes += idLength + itemLengthOf(slab, entry)
+  }
+
+  #fill(
+    slab: Slab,
+    entry: number,
+    bytes: Uint8Array,
+    idStart: number,
+    idLength: number,
+    valueLength: number,
+    inline: boolean,
+    value: Uint8Array,
+    valueStart: number,
+  ): void {
+    const at = idStartOf(entry)
+    copyInto(slab.u8, at, bytes, idStart, idLength)
+    if (inline) copyInto(slab.u8, at + idLength, value, valueStart, valueLength)
+    else copyInto(slab.u8, at + idLength, this.#reference, 0, valueLength)
+  }
+
+  /** Puts a big value into frames and its reference into `#reference`. Returns the reference's length. */
+  #store(generation: Generation, bytes: Uint8Array, start: number, length: number): number {
+    const first = writeBigValue(this.#cache, generation, bytes, start, length)
+    this.#referenceView.setUint32(0, length, true)
+    this.#referenceView.setUint32(4, first, true)
+    return referenceBytes
+  }
+
+  #readReference(generation: Generation, u8: Uint8Array, at: number): Buffer {
+    return readBigValue(this.#cache, generation, wordAt(u8, at + 4), wordAt(u8, at))
+  }
+
+  /** Takes the found item's value out of the count, and frees its frames when it is a big one. */
+  #forgetValue(generation: Generation): void {
+    const slab = this.#slab
+    const entry = entryAt(slab, this.#base, this.#index)
+    generation.itemBytes -= itemLengthOf(slab, entry)
+    if (isBig(slab, entry)) {
+      freeBigValue(this.#cache, generation, wordAt(slab.u8, valueStartOf(slab, entry) + 4))
+    }
+  }
+
+  /** Takes the found entry out, and its frame when that is an overflow frame and empty now. */
+  #removeFound(generation: Generation): void {
+    const cache = this.#cache
+    const frame = this.#frame
+    let slot = cache.get(generation, frame)
+    cache.change(slot, generation)
+    const slab = cache.slab(slot)
+    const base = cache.base(slot)
+    generation.itemCount--
+    generation.itemBytes -= idLengthOf(slab, entryAt(slab, base, this.#index))
+    removeEntry(slab, base, this.#index)
+    if (countOf(slab, base) > 0 || this.#before === noFrame) return
+    const next = nextOf(slab, base)
+    slot = cache.get(generation, this.#before)
+    cache.change(slot, generation)
+    setNext(cache.slab(slot), cache.base(slot), next)
+    freeFrame(cache, generation, frame)
+    // The chain may have been the one that append remembers.
+    this.#appendKey = 0
+  }
+}

@@ -1,0 +1,109 @@
+// Brings the frames of a complete journal into their data files: at the end of each checkpoint, and when a
+// database is opened after a crash in the middle of one. Doing it twice does no harm.
+import { join } from 'node:path'
+import { MiB } from '../limits.ts'
+import { isNotFound } from '../platform/atomic-file.ts'
+import { type Disk, type DiskFile } from '../platform/disk.ts'
+import { dataFileName } from './data-files.ts'
+import { frameBytes } from './frame.ts'
+import { type JournalReader } from './journal.ts'
+
+/** So that the last sync of a file has little left to do, and log writes do not wait behind it. */
+const syncBytes = 16 * MiB
+
+/** Called after so many bytes have been read or written, to spread the traffic. */
+export type Pace = (bytes: number) => Promise<void>
+
+/** Resolves when all frames are durable where they belong. Throws ERR_DATABASE_CORRUPT, ERR_DISK. */
+export async function writeInPlace(
+  disk: Disk,
+  directory: string,
+  journal: JournalReader,
+  pace: Pace,
+): Promise<void> {
+  const target = new Target(disk, directory)
+  try {
+    for await (const { bytes, frames } of journal.pieces()) {
+      for (let first = 0; first < frames;) {
+        const end = runEnd(bytes, first, frames)
+        await target.write(bytes, first * frameBytes, end * frameBytes)
+        first = end
+      }
+      await pace(2 * frames * frameBytes)
+    }
+    await target.finish()
+  } finally {
+    await target.close()
+  }
+}
+
+/** The end of the run of frames that lie one behind the other in one data file. */
+function runEnd(bytes: Buffer, first: number, frames: number): number {
+  let end = first + 1
+  for (; end < frames; end++) {
+    const at = end * frameBytes
+    const before = at - frameBytes
+    if (bytes.readUInt32LE(at + 8) !== bytes.readUInt32LE(before + 8)) break
+    if (bytes.readUInt32LE(at + 12) !== bytes.readUInt32LE(before + 12)) break
+    if (bytes.readUInt32LE(at + 16) !== bytes.readUInt32LE(before + 16) + 1) break
+  }
+  return end
+}
+
+/** The data file that is being written. */
+class Target {
+  readonly #disk: Disk
+  readonly #directory: string
+  #name = ''
+  #file: DiskFile | null = null
+  #unsyncedBytes = 0
+  #created = false
+
+  constructor(disk: Disk, directory: string) {
+    this.#disk = disk
+    this.#directory = directory
+  }
+
+  async write(bytes: Buffer, start: number, end: number): Promise<void> {
+    const name = dataFileName(bytes.readUInt32LE(start + 8), bytes.readUInt32LE(start + 12))
+    if (name !== this.#name) await this.#switchTo(name)
+    const offset = bytes.readUInt32LE(start + 16) * frameBytes
+    await this.#file!.write(bytes, start, end - start, offset)
+    this.#unsyncedBytes += end - start
+    if (this.#unsyncedBytes >= syncBytes) await this.#sync()
+  }
+
+  async finish(): Promise<void> {
+    await this.#leave()
+    if (this.#created) await this.#disk.syncDirectory(this.#directory)
+  }
+
+  async close(): Promise<void> {
+    await this.#file?.close()
+    this.#file = null
+  }
+
+  async #switchTo(name: string): Promise<void> {
+    await this.#leave()
+    const path = join(this.#directory, name)
+    try {
+      this.#file = await this.#disk.open(path, 'write')
+    } catch (error) {
+      if (!isNotFound(error)) throw error
+      this.#file = await this.#disk.open(path, 'create')
+      this.#created = true
+    }
+    this.#name = name
+  }
+
+  async #leave(): Promise<void> {
+    if (this.#file === null) return
+    await this.#sync()
+    await this.close()
+  }
+
+  async #sync(): Promise<void> {
+    await this.#file!.sync()
+    this.#unsyncedBytes = 0
+  }
+}
