@@ -80,6 +80,23 @@ export class DataClient {
     return this.#rows('list-files', 'files', { account })
   }
 
+  /**
+   * SHA-256 of the content, in hexadecimal: of a file, an account (null `file`) or everything (null `account`).
+   * Throws ERR_DATABASE_CHANGED when it is changed all the while.
+   */
+  async digest(
+    account: string | null,
+    file: string | null,
+    progressed: (slices: number) => void,
+  ): Promise<string> {
+    const args = { account: account ?? undefined, file: file ?? undefined }
+    for await (const { header } of this.#carry('digest', args)) {
+      if (typeof header['digest'] === 'string') return header['digest']
+      progressed(Number(header['slices']))
+    }
+    throw new HotBackupError('ERR_WIRE', 'digest was not answered')
+  }
+
   /** The item-ids, in no order that means anything. */
   async *itemIds(account: string, file: string): AsyncGenerator<Buffer, void, undefined> {
     for await (const { id } of this.#items('list-items', account, file)) yield id

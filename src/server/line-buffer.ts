@@ -43,17 +43,16 @@ export class LineBuffer {
     else this.ascii(quotedText(view(bytes, start, end)))
   }
 
-  /** `"key":"…",` as JSON; what is not UTF-8 in base64, and then `"flag":true,` too. */
+  /** `"key":"…"` as JSON; what is not UTF-8 in base64, and then `,"flag":true` behind it. */
   json(key: string, flag: string, bytes: Uint8Array, start: number, end: number): void {
     this.ascii(`"${key}":`)
     if (isPlain(bytes, start, end)) {
       this.#plain(bytes, start, end)
-      this.ascii(',')
       return
     }
     const value = view(bytes, start, end)
-    if (isUtf8(value)) this.ascii(`${JSON.stringify(value.toString())},`)
-    else this.ascii(`"${value.toString('base64')}","${flag}":true,`)
+    if (isUtf8(value)) this.ascii(JSON.stringify(value.toString()))
+    else this.ascii(`"${value.toString('base64')}","${flag}":true`)
   }
 
   #plain(bytes: Uint8Array, start: number, end: number): void {

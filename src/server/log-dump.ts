@@ -229,12 +229,14 @@ class RecordPrinter {
       case RecordType.writeItem:
       case RecordType.deleteItem:
         lines.json('id', 'idBase64', record.bytes, record.idStart, record.idEnd)
+        lines.ascii(',')
         break
       default:
         break
     }
     if (record.type === RecordType.writeItem) {
       lines.json('value', 'base64', record.bytes, record.valueStart, record.valueEnd)
+      lines.ascii(',')
     }
     lines.ascii(`"last":${record.last}}`)
     lines.newLine()

@@ -31,6 +31,10 @@ export class Arguments {
     throw new HotBackupError('ERR_WIRE', `a request without ${key}`)
   }
 
+  optionalText(key: string): string | null {
+    return this.#header[key] === undefined ? null : this.text(key)
+  }
+
   number(key: string): number {
     const value = this.#header[key]
     if (typeof value === 'number') return value
@@ -51,6 +55,40 @@ export type Operation = (source: DataSource, args: Arguments) => AsyncIterable<M
 const partBytes = 1 * MiB
 /** Item-ids that are looked for at once: about a millisecond in which nobody else is served. */
 const scanItems = 512
+
+/** How often a long operation says how far it is. */
+const slicesPerPart = 50
+
+/** Lets a long computation wait now and then, and tells whoever iterates how far it is. */
+class Slices {
+  #count = 0
+  #next: () => void = () => {}
+
+  /** Called between slices. */
+  readonly turn = async (): Promise<void> => {
+    this.#count++
+    if (this.#count % slicesPerPart === 0) this.#next()
+    await new Promise(resolve => setImmediate(resolve))
+  }
+
+  /** The count of slices now and then, until `work` is settled. */
+  async *until(work: Promise<unknown>): AsyncGenerator<number, void, undefined> {
+    let working = true
+    const settled = () => {
+      working = false
+      this.#next()
+    }
+    work.then(settled, settled)
+    for (;;) {
+      await new Promise<void>(resolve => {
+        this.#next = resolve
+        if (!working) resolve()
+      })
+      if (!working) return
+      yield this.#count
+    }
+  }
+}
 
 const done: Message = { header: {} }
 
@@ -100,6 +138,26 @@ export const operations: Readonly<Record<string, Operation>> = {
 
   'list-items': (source, args) => scan(source, args, false),
   'scan-items': (source, args) => scan(source, args, true),
+
+  // Some parts with the items looked at so far, then one with the digest.
+  digest: async function* (source, args) {
+    const { database } = source
+    const account = args.optionalText('account')
+    const file = args.optionalText('file')
+    const slices = new Slices()
+    const turn = slices.turn
+    let digest: Promise<Buffer>
+    if (account === null) digest = digestDatabase(database, turn)
+    else if (file !== null) digest = digestFile(findFile(database, account, file), turn)
+    else {
+      checkAccount(database, account)
+      digest = digestAccount(database, account, turn)
+    }
+    for await (const count of slices.until(digest)) yield { header: { slices: count } }
+    const bytes = await digest
+    await source.settled()
+    yield { header: { digest: bytes.toString('hex') } }
+  },
 
   'file-exists': async function* (source, { account, file }) {
     checkAccount(source.database, account)

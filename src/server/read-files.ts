@@ -4,6 +4,7 @@
 // that was read leaves.
 import path from 'node:path'
 import { catalogBytesMax } from '../database/catalog.ts'
+import { catalogName, journalName } from '../database/checkpoint.ts'
 import { Database } from '../database/database.ts'
 import { replayLog } from '../database/replay.ts'
 import { HotBackupError } from '../errors.ts'

@@ -41,6 +41,8 @@ export async function withData<T>(
 
 /** One way to the data. */
 interface Access {
+  /** The files are being read: a server that starts meanwhile changes them. */
+  readonly files: boolean
   readonly carry: Carrier
   close(): Promise<void>
 }
@@ -82,7 +84,7 @@ class Session {
   /** An update is sent again only when it was not carried out, or when carrying it out twice is the same. */
   #mayStartAnew(error: unknown, operation: string): boolean {
     if (error instanceof RequestNotTaken) return true
-    if (isHotBackupError(error, 'ERR_DATABASE_CHANGED')) return true
+    if (isHotBackupError(error, 'ERR_DATABASE_CHANGED')) return this.#access?.files !== false
     const repeatable = this.#mode === 'read' || operation === 'write-items'
     return repeatable && isHotBackupError(error, 'ERR_CLOSED')
   }
@@ -100,7 +102,7 @@ class Session {
       const client = await ControlClient.connect(this.#platform, this.#layout.ownerSocket)
       if (client !== null) return remoteAccess(client)
       if (this.#mode === 'read') {
-        return localAccess(await FileReader.open(this.#platform, this.#layout, this.#config))
+        return localAccess(await FileReader.open(this.#platform, this.#layout, this.#config), true)
       }
       if (this.#config.type === 'slave') {
         const message = `${this.#config.name} is a slave`
@@ -108,10 +110,8 @@ class Session {
       }
       try {
         const master = await Master.open(this.#layout.directory, { platform: this.#platform })
-        return localAccess({
-          carry: (operation, args) => operation(master.source, args),
-          close: () => master.close(),
-        })
+        const carry = (operation: Operation, args: Arguments) => operation(master.source, args)
+        return localAccess({ carry, close: () => master.close() }, false)
       } catch (error) {
         // The owner may be about to listen, or about to leave.
         if (!isHotBackupError(error, 'ERR_RUNNING') || clock.monotonic() > deadline) throw error
@@ -123,6 +123,7 @@ class Session {
 
 function remoteAccess(client: ControlClient): Access {
   return {
+    files: false,
     carry: (operation, args, body) => client.request(operation, args, body),
     close: () => {
       client.close()
@@ -132,11 +133,9 @@ function remoteAccess(client: ControlClient): Access {
 }
 
 /** This process carries the operations out itself. */
-function localAccess(local: {
-  carry(operation: Operation, args: Arguments): AsyncIterable<Message>
-  close(): Promise<void>
-}): Access {
+function localAccess(local: LocalCarrier, files: boolean): Access {
   return {
+    files,
     carry(name, args, body = new Uint8Array()) {
       const operation = operations[name]
       if (operation === undefined) throw new TypeError(`no operation ${name}`)
@@ -145,4 +144,9 @@ function localAccess(local: {
     },
     close: () => local.close(),
   }
+}
+
+interface LocalCarrier {
+  carry(operation: Operation, args: Arguments): AsyncIterable<Message>
+  close(): Promise<void>
 }

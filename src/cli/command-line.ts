@@ -1,0 +1,155 @@
+// What all commands share: the server's directory, errors as one line, exit codes, and a clean end on a signal.
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { exitCodes, HotBackupError, isHotBackupError } from '../errors.ts'
+import { nodePlatform } from '../platform/node-platform.ts'
+import type { Platform } from '../platform/platform.ts'
+import type { DataClient } from '../server/data-client.ts'
+import { withData } from '../server/sessions.ts'
+import { Output, OutputClosed } from './output.ts'
+import { Progress } from './progress.ts'
+
+export const version = '0.1.0'
+
+/** SIGINT or SIGTERM came. */
+class Interrupted extends Error {
+  readonly exitCode: number
+  constructor(signal: 'SIGINT' | 'SIGTERM') {
+    super(signal)
+    this.exitCode = signal === 'SIGINT' ? 130 : 143
+  }
+}
+
+/** What a command works with. */
+export class Context {
+  readonly platform: Platform = nodePlatform
+  readonly out = new Output(process.stdout)
+  /** Rejects on SIGINT and SIGTERM. */
+  readonly #interrupted: Promise<never>
+
+  constructor() {
+    this.#interrupted = new Promise((_, reject) => {
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+        process.once(signal, () => reject(new Interrupted(signal)))
+      }
+    })
+    this.#interrupted.catch(() => {})
+  }
+
+  /** Runs `work` with the server's data; a signal ends it, and what it holds is closed before the process ends. */
+  data<T>(
+    directory: string,
+    mode: 'read' | 'write',
+    work: (data: DataClient) => Promise<T>,
+  ): Promise<T> {
+    return withData(this.platform, directory, mode, data => this.untilSignal(work(data)))
+  }
+
+  untilSignal<T>(work: Promise<T>): Promise<T> {
+    return Promise.race([work, this.#interrupted])
+  }
+
+  progress(): Progress {
+    return new Progress(this.platform.clock, process.stderr)
+  }
+}
+
+/** A command of "hb". Every one has the server's directory as an option and examples in its help. */
+export function serverCommand(name: string, description: string, examples: string): Command {
+  return withExamples(new Command(name).description(description), examples).addOption(
+    directoryOption(),
+  )
+}
+
+export function withExamples(command: Command, examples: string): Command {
+  const lines = examples.trim().split('\n')
+  return command.addHelpText('after', `\nExamples:\n${lines.map(line => `  ${line}`).join('\n')}`)
+}
+
+export function directoryOption(): Option {
+  return new Option('-d, --dir <dir>', 'directory of the server').env('HB_DIR').default('.')
+}
+
+export interface ServerOptions {
+  readonly dir: string
+}
+
+export function onOff(flags: string, description: string): Option {
+  return new Option(flags, description).choices(['on', 'off'])
+}
+
+/** A whole number in a range, for an option. */
+export function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER) {
+  return (text: string): number => {
+    const value = /^\d+$/.test(text) ? Number(text) : NaN
+    if (value >= min && value <= max) return value
+    throw new InvalidArgumentError(`A whole number from ${min} on is needed.`)
+  }
+}
+
+export function seconds(text: string): number {
+  const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN
+  if (value >= 0) return value
+  throw new InvalidArgumentError('Seconds are needed.')
+}
+
+export function collect(text: string, before: readonly string[] = []): string[] {
+  return [...before, text]
+}
+
+export function usageError(message: string): HotBackupError {
+  return new HotBackupError('ERR_USAGE', message)
+}
+
+/** Runs the program and ends the process with its exit code. */
+export async function runProgram(program: Command, context: Context): Promise<never> {
+  let code: number
+  try {
+    program.exitOverride()
+    // The message comes with the exception, and is told like all others.
+    program.configureOutput({ outputError: () => {} })
+    inherit(program)
+    await program.parseAsync()
+    await context.out.flush()
+    code = exitCodes.done
+  } catch (error) {
+    code = tell(program.name(), error)
+  }
+  await context.out.flush()
+  process.exit(code)
+}
+
+/** Subcommands that were made by themselves get the settings of the program. */
+function inherit(command: Command): void {
+  for (const child of command.commands) {
+    child.copyInheritedSettings(command)
+    inherit(child)
+  }
+}
+
+/** Says on standard error what went wrong, in one line, and returns the exit code. */
+export function tell(name: string, error: unknown): number {
+  if (error instanceof OutputClosed) return exitCodes.done
+  if (error instanceof Interrupted) return error.exitCode
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return exitCodes.done
+    // The help was shown, for want of a command.
+    if (error.code === 'commander.help') return exitCodes.usage
+    const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
+    process.stderr.write(`${name}: ERR_USAGE: ${message}\n`)
+    return exitCodes.usage
+  }
+  if (isHotBackupError(error)) {
+    process.stderr.write(`${name}: ${errorText(error)}\n`)
+    return error.exitCode
+  }
+  // A defect, not a mistake of somebody's: the trace is what helps.
+  const trace = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  process.stderr.write(`${name}: internal error: ${trace}\n`)
+  return exitCodes.failed
+}
+
+/** "ERR_CODE: message. Hint" */
+export function errorText(error: HotBackupError): string {
+  const message = error.message.replaceAll('\n', ' ').replace(/\.$/, '')
+  return `${error.code}: ${message}. ${error.hint}`
+}

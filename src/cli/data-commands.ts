@@ -1,0 +1,268 @@
+// hb create-account, delete-account, create-file, delete-file, clear-file, resize-file, write, read, delete, list
+// and digest.
+import type { Command } from 'commander'
+import { HotBackupError } from '../errors.ts'
+import { itemBytesMax, moduloMax } from '../limits.ts'
+import type { DataClient } from '../server/data-client.ts'
+import { moduloDefault } from '../server/account.ts'
+import { LineBuffer } from '../server/line-buffer.ts'
+import { ItemPacker } from '../server/packed-items.ts'
+import { serverCommand, wholeNumber, type Context, type ServerOptions } from './command-line.ts'
+import { count, table } from './output.ts'
+import { standardInput } from './input.ts'
+
+export function addDataCommands(program: Command, context: Context): void {
+  addAccountCommands(program, context)
+  addFileCommands(program, context)
+  addItemCommands(program, context)
+  program.addCommand(listCommand(context))
+  program.addCommand(digestCommand(context))
+}
+
+function addAccountCommands(program: Command, context: Context): void {
+  program.addCommand(
+    serverCommand('create-account', 'Create an account.', 'hb create-account -d /srv/north sales')
+      .argument('<account>', 'name of the new account')
+      .action((account: string, { dir }: ServerOptions) =>
+        context.data(dir, 'write', data => data.createAccount(account)),
+      ),
+  )
+  program.addCommand(
+    serverCommand(
+      'delete-account',
+      'Delete an account with all its files.',
+      'hb delete-account -d /srv/north sales',
+    )
+      .argument('<account>', 'name of the account')
+      .action((account: string, { dir }: ServerOptions) =>
+        context.data(dir, 'write', data => data.deleteAccount(account)),
+      ),
+  )
+}
+
+interface ModuloOptions extends ServerOptions {
+  readonly modulo: number
+}
+
+function addFileCommands(program: Command, context: Context): void {
+  const modulo = wholeNumber(1, moduloMax)
+  const fileCommand = (name: string, description: string, example: string) =>
+    serverCommand(name, description, `hb ${name} -d /srv/north sales orders${example}`)
+      .argument('<account>', 'name of the account')
+      .argument('<file>', 'name of the file')
+
+  program.addCommand(
+    fileCommand('create-file', 'Create a file in an account.', ' --modulo 10007')
+      .option('--modulo <number>', 'groups of the file', modulo, moduloDefault)
+      .action((account: string, file: string, options: ModuloOptions) =>
+        context.data(options.dir, 'write', data => data.createFile(account, file, options.modulo)),
+      ),
+  )
+  program.addCommand(
+    fileCommand('delete-file', 'Delete a file with its items.', '').action(
+      (account: string, file: string, { dir }: ServerOptions) =>
+        context.data(dir, 'write', data => data.deleteFile(account, file)),
+    ),
+  )
+  program.addCommand(
+    fileCommand('clear-file', 'Delete all items of a file.', '').action(
+      (account: string, file: string, { dir }: ServerOptions) =>
+        context.data(dir, 'write', data => data.clearFile(account, file)),
+    ),
+  )
+  program.addCommand(
+    fileCommand(
+      'resize-file',
+      'Spread the items of a file over more groups, or fewer.',
+      ' --modulo 100003',
+    )
+      .requiredOption('--modulo <number>', 'groups of the file from now on', modulo)
+      .action((account: string, file: string, options: ModuloOptions) =>
+        context.data(options.dir, 'write', data => data.resizeFile(account, file, options.modulo)),
+      ),
+  )
+}
+
+function addItemCommands(program: Command, context: Context): void {
+  const itemCommand = (name: string, description: string, examples: string) =>
+    serverCommand(name, description, examples)
+      .argument('<account>', 'name of the account')
+      .argument('<file>', 'name of the file')
+      .argument('<item-id>', 'the item-id, 1 to 1,024 bytes')
+
+  program.addCommand(
+    itemCommand(
+      'write',
+      'Write an item, new or not. Returns when it is durable.',
+      `hb write -d /srv/north sales orders 1001 "3 pears"
+hb write -d /srv/north sales scans 1001 < scan.pdf
+hb write -d /srv/north sales orders -- -7 "an item-id that starts with -"`,
+    )
+      .argument('[value]', 'the item (default: standard input, as it is)')
+      .action(
+        async (
+          account: string,
+          file: string,
+          id: string,
+          value: string | undefined,
+          { dir }: ServerOptions,
+        ) => {
+          const bytes = value === undefined ? await wholeInput() : Buffer.from(value)
+          const item = new ItemPacker()
+          item.add(checkedId(id), bytes)
+          await context.data(dir, 'write', data => data.writeItems(account, file, item.take()))
+        },
+      ),
+  )
+  program.addCommand(
+    itemCommand(
+      'read',
+      'Read an item: its bytes, and nothing else, on standard output.',
+      'hb read -d /srv/south sales orders 1001',
+    ).action(async (account: string, file: string, id: string, { dir }: ServerOptions) => {
+      const value = await context.data(dir, 'read', data =>
+        data.readItem(account, file, checkedId(id)),
+      )
+      await context.out.write(value)
+    }),
+  )
+  program.addCommand(
+    itemCommand(
+      'delete',
+      'Delete an item. Returns when that is durable.',
+      'hb delete -d /srv/north sales orders 1001',
+    ).action((account: string, file: string, id: string, { dir }: ServerOptions) =>
+      context.data(dir, 'write', data => data.deleteItem(account, file, checkedId(id))),
+    ),
+  )
+}
+
+function checkedId(id: string): Buffer {
+  const bytes = Buffer.from(id)
+  if (bytes.length >= 1 && bytes.length <= 1024) return bytes
+  throw new HotBackupError('ERR_ITEM_ID', `the item-id has ${bytes.length} bytes`)
+}
+
+async function wholeInput(): Promise<Buffer> {
+  const pieces: Uint8Array[] = []
+  let length = 0
+  for await (const piece of standardInput()) {
+    length += piece.length
+    if (length > itemBytesMax) {
+      throw new HotBackupError('ERR_ITEM_SIZE', 'standard input has more bytes than an item may')
+    }
+    pieces.push(piece)
+  }
+  return Buffer.concat(pieces)
+}
+
+interface ListOptions extends ServerOptions {
+  readonly json?: boolean
+}
+
+function listCommand(context: Context): Command {
+  return serverCommand(
+    'list',
+    'List the accounts, the files of an account, or the item-ids of a file.',
+    `hb list -d /srv/north
+hb list -d /srv/north sales
+hb list -d /srv/north sales orders | sort`,
+  )
+    .argument('[account]', 'list its files')
+    .argument('[file]', 'list its item-ids')
+    .option('--json', 'as JSON')
+    .action(
+      async (
+        account: string | undefined,
+        file: string | undefined,
+        { dir, json = false }: ListOptions,
+      ) => {
+        await context.data(dir, 'read', data =>
+          account === undefined
+            ? listAccounts(context, data, json)
+            : file === undefined
+              ? listFiles(context, data, account, json)
+              : listItems(context, data, account, file, json),
+        )
+      },
+    )
+}
+
+async function listAccounts({ out }: Context, data: DataClient, json: boolean): Promise<void> {
+  const rows = await data.accounts()
+  if (json) return out.json(rows)
+  for (const line of table(rows.map(row => [row.account, row.files, 'files']))) await out.line(line)
+}
+
+async function listFiles(
+  { out }: Context,
+  data: DataClient,
+  account: string,
+  json: boolean,
+): Promise<void> {
+  const rows = await data.files(account)
+  if (json) return out.json(rows)
+  const lines = table(rows.map(row => [row.file, 'modulo', row.modulo, row.items, 'items']))
+  for (const line of lines) await out.line(line)
+}
+
+/** There may be millions: one after the other. */
+async function listItems(
+  context: Context,
+  data: DataClient,
+  account: string,
+  file: string,
+  json: boolean,
+): Promise<void> {
+  const { out } = context
+  const lines = new LineBuffer()
+  const progress = context.progress()
+  let items = 0
+  for await (const id of data.itemIds(account, file)) {
+    if (json) {
+      lines.ascii(items === 0 ? '[\n  {' : ',\n  {')
+      lines.json('id', 'idBase64', id, 0, id.length)
+      lines.ascii('}')
+    } else {
+      lines.bytes(id)
+      lines.newLine()
+    }
+    items++
+    if (!lines.full) continue
+    await out.write(lines.take())
+    if (!out.isTerminal) progress.update(() => `${count(items)} item-ids`)
+  }
+  if (json) lines.ascii(items === 0 ? '[]\n' : '\n]\n')
+  await out.write(lines.take())
+  progress.end()
+}
+
+function digestCommand(context: Context): Command {
+  return serverCommand(
+    'digest',
+    `Compute the SHA-256 of the content alone: equal for equal accounts, files, modulos and items, however they lie
+on disk. A master and a slave that has applied everything have the same.`,
+    `hb digest -d /srv/north
+hb digest -d /srv/south sales orders --json`,
+  )
+    .argument('[account]', 'this account only')
+    .argument('[file]', 'this file only')
+    .option('--json', 'as JSON')
+    .action(
+      async (
+        account: string | undefined,
+        file: string | undefined,
+        { dir, json = false }: ListOptions,
+      ) => {
+        const progress = context.progress()
+        const digest = await context.data(dir, 'read', data =>
+          data.digest(account ?? null, file ?? null, slices => {
+            progress.update(() => `about ${count(slices * 1000)} items`)
+          }),
+        )
+        progress.end()
+        if (json) await context.out.json({ account, file, digest })
+        else await context.out.line(digest)
+      },
+    )
+}

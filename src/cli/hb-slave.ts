@@ -1,0 +1,10 @@
+#!/usr/bin/env node
+// hb-slave(8): a slave's server in the foreground.
+import { SlaveServer } from '../server/slave-server.ts'
+import { runServer } from './foreground.ts'
+
+await runServer(
+  'hb-slave',
+  'Take the log of a master and apply it, in the foreground, until SIGTERM or SIGINT.',
+  SlaveServer.start,
+)

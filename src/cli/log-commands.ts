@@ -1,0 +1,101 @@
+// hb log list, verify and dump.
+import path from 'node:path'
+import { Command } from 'commander'
+import { loadConfig } from '../server/config.ts'
+import { layoutOf, type Layout } from '../server/layout.ts'
+import { dumpFiles, dumpLog, type DumpOptions } from '../server/log-dump.ts'
+import { listLog } from '../server/log-list.ts'
+import { sizeText } from '../server/sizes-and-times.ts'
+import {
+  serverCommand,
+  usageError,
+  wholeNumber,
+  type Context,
+  type ServerOptions,
+} from './command-line.ts'
+import { table } from './output.ts'
+
+export function addLogCommands(program: Command, context: Context): void {
+  const log = new Command('log').description('Look at the transaction log.')
+  log.addCommand(listCommand(context))
+  log.addCommand(dumpCommand(context))
+  program.addCommand(log)
+}
+
+/** The server's layout; there must be a server. */
+async function serverLayout(context: Context, dir: string): Promise<Layout> {
+  const layout = layoutOf(dir)
+  await loadConfig(context.platform.disk, layout)
+  return layout
+}
+
+interface ListOptions extends ServerOptions {
+  readonly json?: boolean
+}
+
+function listCommand(context: Context): Command {
+  return serverCommand('list', 'List the segments of the log.', 'hb log list -d /srv/north')
+    .option('--json', 'as JSON')
+    .action(async ({ dir, json = false }: ListOptions) => {
+      const layout = await serverLayout(context, dir)
+      const rows = await listLog(context.platform.disk, layout.log)
+      if (json) return context.out.json(rows)
+      const lines = table([
+        ['Segment', 'First', 'Last', 'Size', 'Created', 'State'],
+        ...rows.map(row => [
+          row.name,
+          row.firstTxn,
+          row.lastTxn ?? '-',
+          sizeText(row.bytes),
+          row.time,
+          row.state,
+        ]),
+      ])
+      for (const line of lines) await context.out.line(line)
+    })
+}
+
+interface DumpArguments extends ServerOptions {
+  readonly from: number
+  readonly to: number
+  readonly account?: string
+  readonly file?: string
+  readonly json?: boolean
+}
+
+function dumpCommand(context: Context): Command {
+  return serverCommand(
+    'dump',
+    'Show the records of the log, or of segment files, one line each.',
+    `hb log dump -d /srv/north --from 1000 --to 1010
+hb log dump -d /srv/north --account sales --file orders --json | jq .id
+hb log dump /mnt/old/log/*.log`,
+  )
+    .argument('[files...]', 'segment files (default: the log of the server)')
+    .option('--from <txn>', 'first transaction to show', wholeNumber(0), 0)
+    .option('--to <txn>', 'last transaction to show', wholeNumber(0), Number.MAX_SAFE_INTEGER)
+    .option('--account <account>', 'only records about this account')
+    .option('--file <file>', 'only records about files of this name')
+    .option('--json', 'as JSON lines, with whole values')
+    .action(async (files: readonly string[], args: DumpArguments) => {
+      const options: DumpOptions = {
+        from: args.from,
+        to: args.to,
+        account: args.account ?? null,
+        file: args.file ?? null,
+        json: args.json ?? false,
+      }
+      if (options.from > options.to) throw usageError('--from is after --to')
+      const { disk } = context.platform
+      const dumping =
+        files.length > 0
+          ? dumpFiles(
+              disk,
+              files.map(file => path.resolve(file)),
+              options,
+              context.out.write,
+            )
+          : dumpLog(disk, (await serverLayout(context, args.dir)).log, options, context.out.write)
+      await context.untilSignal(dumping)
+    })
+}

@@ -1,0 +1,36 @@
+// Progress on standard error, on a terminal, for what takes longer than two seconds: one line that is written over.
+import type { Clock } from '../platform/clock.ts'
+
+const silentMs = 2000
+const intervalMs = 250
+
+export class Progress {
+  readonly #clock: Clock
+  readonly #stream: NodeJS.WriteStream
+  readonly #start: number
+  #next: number
+  #shown = false
+
+  constructor(clock: Clock, stream: NodeJS.WriteStream) {
+    this.#clock = clock
+    this.#stream = stream
+    this.#start = clock.monotonic()
+    this.#next = stream.isTTY ? this.#start + silentMs : Infinity
+  }
+
+  /** `text` is asked for when it is time to show it; it gets the seconds since the start. */
+  update(text: (seconds: number) => string): void {
+    const now = this.#clock.monotonic()
+    if (now < this.#next) return
+    this.#next = now + intervalMs
+    this.#shown = true
+    this.#stream.write(`\r${text((now - this.#start) / 1000)}\u001b[K`)
+  }
+
+  /** Takes the line away. */
+  end(): void {
+    if (this.#shown) this.#stream.write('\r\u001b[K')
+    this.#shown = false
+    this.#next = Infinity
+  }
+}

@@ -1,0 +1,225 @@
+// hb setup, start, stop, status, wait and apply.
+import { Argument, Option, type Command } from 'commander'
+import { switchApplyUpdates } from '../server/apply-updates.ts'
+import { startServer, stopServer } from '../server/background.ts'
+import { addressText } from '../server/address.ts'
+import type { Config, ServerType } from '../server/config.ts'
+import { layoutOf } from '../server/layout.ts'
+import { setup } from '../server/setup.ts'
+import { collectStatus } from '../server/status.ts'
+import { waitForTxn, waitLevels, type WaitLevel } from '../server/wait.ts'
+import { sleep } from '../platform/clock.ts'
+import {
+  collect,
+  onOff,
+  seconds,
+  serverCommand,
+  usageError,
+  wholeNumber,
+  type Context,
+  type ServerOptions,
+} from './command-line.ts'
+import { count } from './output.ts'
+import { statusLines } from './status-text.ts'
+
+type Switch = 'on' | 'off'
+
+export function addServerCommands(program: Command, context: Context): void {
+  program.addCommand(setupCommand(context))
+  program.addCommand(startCommand(context))
+  program.addCommand(stopCommand(context))
+  program.addCommand(statusCommand(context))
+  program.addCommand(waitCommand(context))
+  program.addCommand(applyCommand(context))
+}
+
+interface SetupArguments extends ServerOptions {
+  readonly type?: ServerType
+  readonly name?: string
+  readonly slave?: readonly string[]
+  readonly listen?: string
+  /** False: --no-key. */
+  readonly key?: string | boolean
+  readonly applyUpdates?: Switch
+  readonly logSlaveUpdates?: Switch
+  readonly autoCreate?: Switch
+}
+
+function setupCommand(context: Context): Command {
+  return serverCommand(
+    'setup',
+    'Make a server: its directory with a commented hb.toml, and on a master the key for its slaves.',
+    `hb setup -d /srv/north --type master --name north --slave south=192.0.2.7:2000
+hb setup -d /srv/south --type slave --name south --key /root/hb.key`,
+  )
+    .addOption(new Option('--type <type>', 'what the server is').choices(['master', 'slave']))
+    .option('--name <name>', 'name of the server: letters, digits, - and _')
+    .option(
+      '--slave <name=host:port>',
+      'a slave to send updates to; as often as there are',
+      collect,
+    )
+    .option('--listen <host:port>', 'where a slave listens for its master (default: port 2000)')
+    .option('--key <file>', 'take over this key; a master makes one otherwise')
+    .option('--no-key', 'no encryption: addresses of this machine only')
+    .addOption(onOff('--apply-updates <on|off>', 'whether a slave applies updates (default: on)'))
+    .addOption(
+      onOff(
+        '--log-slave-updates <on|off>',
+        'whether a slave hands updates on (default: on if it has slaves)',
+      ),
+    )
+    .addOption(
+      onOff('--auto-create <on|off>', 'create accounts and files that updates need (default: off)'),
+    )
+    .action(async (options: SetupArguments) => {
+      const { type, name, slave: slaves = [], listen = null } = options
+      if (type === undefined) throw usageError('--type master or --type slave is needed')
+      if (name === undefined) throw usageError('--name is needed')
+      for (const flag of ['applyUpdates', 'logSlaveUpdates', 'autoCreate'] as const) {
+        if (type === 'master' && options[flag] !== undefined) {
+          throw usageError('--apply-updates, --log-slave-updates and --auto-create are for slaves')
+        }
+      }
+      const config = await setup(context.platform, options.dir, {
+        type,
+        name,
+        slaves,
+        listen,
+        keyFile:
+          typeof options.key === 'string' ? options.key : options.key === false ? false : null,
+        applyUpdates: options.applyUpdates !== 'off',
+        logSlaveUpdates: (options.logSlaveUpdates ?? (slaves.length > 0 ? 'on' : 'off')) === 'on',
+        autoCreate: options.autoCreate === 'on',
+      })
+      for (const line of setupLines(config, options.dir)) await context.out.line(line)
+    })
+}
+
+function setupLines({ name, type, link, slaves }: Config, dir: string): string[] {
+  const layout = layoutOf(dir)
+  const lines = [`${name} is a ${type} now: ${layout.config}`]
+  if (type === 'slave') lines.push(`It listens at ${addressText(link.listen)}.`)
+  for (const slave of slaves)
+    lines.push(`It sends to ${slave.name} at ${addressText(slave.address)}.`)
+  if (link.keyPath === null)
+    lines.push('It has no key: nothing is encrypted, within this machine only.')
+  else if (type === 'master') lines.push(`Give the key to each slave: ${link.keyPath}`)
+  return lines
+}
+
+function startCommand(context: Context): Command {
+  return serverCommand(
+    'start',
+    "Start the background server: a master's shipper, or a slave's server. Returns when it is ready.",
+    'hb start -d /srv/south',
+  ).action(async ({ dir }: ServerOptions) => {
+    const progress = context.progress()
+    progress.update(() => '')
+    const waiting = context.platform.clock.after(2000, () => {
+      progress.update(() => 'starting: replaying the log …')
+    })
+    try {
+      const pid = await context.untilSignal(startServer(context.platform, dir))
+      progress.end()
+      await context.out.line(`started, process ${pid}`)
+    } finally {
+      waiting.cancel()
+      progress.end()
+    }
+  })
+}
+
+function stopCommand(context: Context): Command {
+  return serverCommand(
+    'stop',
+    'Stop the background server cleanly. Returns when it has ended.',
+    'hb stop -d /srv/south',
+  ).action(async ({ dir }: ServerOptions) => {
+    const pid = await context.untilSignal(stopServer(context.platform, dir))
+    await context.out.line(`stopped, it was process ${pid}`)
+  })
+}
+
+const watchMs = 1000
+
+function statusCommand(context: Context): Command {
+  return serverCommand(
+    'status',
+    'Show how a server is, running or not. Takes no lock and holds nothing up.',
+    `hb status -d /srv/north
+hb status -d /srv/north --watch
+hb status -d /srv/north --json | jq .slaves`,
+  )
+    .option('--json', 'as JSON')
+    .option('--watch', 'again every second, until interrupted')
+    .action(async ({ dir, json = false, watch = false }: StatusArguments) => {
+      const { out, platform } = context
+      for (;;) {
+        const status = await collectStatus(platform, dir)
+        // A new screen for each look; a file or pipe gets one after the other.
+        if (watch && out.isTerminal && !json) await out.write('\u001b[H\u001b[2J')
+        if (json) await out.write(`${JSON.stringify(status, null, watch ? 0 : 2)}\n`)
+        else await out.line(statusLines(status, platform.clock.now()).join('\n'))
+        if (!watch) return
+        await context.untilSignal(sleep(platform.clock, watchMs))
+        if (!json && !out.isTerminal) await out.line('')
+      }
+    })
+}
+
+interface StatusArguments extends ServerOptions {
+  readonly json?: boolean
+  readonly watch?: boolean
+}
+
+interface WaitArguments extends ServerOptions {
+  readonly slave?: string
+  readonly txn?: number
+  readonly level: WaitLevel
+  readonly timeout?: number
+}
+
+function waitCommand(context: Context): Command {
+  return serverCommand(
+    'wait',
+    'Wait until the slaves have a transaction; on a slave, until it has it itself.',
+    `hb wait -d /srv/north --timeout 60
+hb wait -d /srv/north --slave south --level durable --txn 123456
+hb wait -d /srv/south`,
+  )
+    .option('--slave <name>', 'this slave only (default: all of them)')
+    .option('--txn <number>', 'transaction to wait for (default: the last one)', wholeNumber(0))
+    .addOption(
+      new Option('--level <level>', 'how far it must have got')
+        .choices(waitLevels)
+        .default('applied'),
+    )
+    .option('--timeout <seconds>', 'give up after this time, with exit status 6', seconds)
+    .action(async ({ dir, slave, txn, level, timeout }: WaitArguments) => {
+      const waiting = waitForTxn(context.platform, dir, {
+        slave: slave ?? null,
+        txn: txn ?? null,
+        level,
+        timeoutMs: timeout === undefined ? null : timeout * 1000,
+      })
+      const reached = await context.untilSignal(waiting)
+      await context.out.line(`transaction ${count(reached)} is ${level}`)
+    })
+}
+
+function applyCommand(context: Context): Command {
+  return serverCommand(
+    'apply',
+    'Switch "apply updates" of a slave. Off, its database files stand still, fit for a full save, while its log takes everything.',
+    `hb apply -d /srv/south off
+hb apply -d /srv/south on`,
+  )
+    .addArgument(
+      new Argument('<on|off>', 'apply updates, or only store them').choices(['on', 'off']),
+    )
+    .action(async (word: Switch, { dir }: ServerOptions) => {
+      await context.untilSignal(switchApplyUpdates(context.platform, dir, word === 'on'))
+      await context.out.line(`apply updates: ${word}`)
+    })
+}

@@ -1,0 +1,73 @@
+// The status of a server for people.
+import type { ServerStatus } from '../server/status.ts'
+import { durationText, sizeText } from '../server/sizes-and-times.ts'
+import { count, table } from './output.ts'
+
+export function statusLines(status: ServerStatus, now: number): string[] {
+  const { log, apply, owner } = status
+  const lines = [`${status.name}, ${status.type}, ${status.directory}`, '']
+  const rows: [string, string][] = [
+    ['State', stateText(status)],
+    ['Log', logText(status)],
+    ['Applied', appliedText(status)],
+    ['Checkpoint', `transaction ${count(apply.checkpointTxn)}`],
+  ]
+  if (owner !== null && owner.pid !== status.pid) {
+    rows.push(['Opened by', `process ${owner.pid} (${owner.purpose})`])
+  }
+  if (status.lostAndFound > 0) {
+    rows.push(['Lost+found', `${count(status.lostAndFound)} transactions could not be applied`])
+  }
+  if (status.databaseId !== null) {
+    rows.push(['Database', `${status.databaseId}, timeline ${status.timeline}`])
+  }
+  lines.push(...table(rows))
+  if (status.slaves.length > 0) lines.push('', ...slaveLines(status, log.durableTxn))
+  if (status.messages.length > 0) lines.push('', 'Latest messages, newest first:')
+  for (const message of status.messages) lines.push(`  ${message}`)
+  lines.push('', new Date(now).toISOString())
+  return lines
+}
+
+function stateText({ state, running, pid, failure }: ServerStatus): string {
+  const text = running ? `${state}, process ${pid}` : state
+  return failure === null ? text : `${text}; FAILED: ${failure}`
+}
+
+function logText({ log }: ServerStatus): string {
+  const size = `${count(log.segments)} segments, ${sizeText(log.bytes)}`
+  if (log.lastTxn === 0) return 'empty'
+  const range =
+    log.firstTxn === 0
+      ? `up to ${count(log.lastTxn)}`
+      : `${count(log.firstTxn)} to ${count(log.lastTxn)}`
+  const durable = log.durableTxn === log.lastTxn ? '' : `, durable up to ${count(log.durableTxn)}`
+  return `transactions ${range}${durable}; ${size}`
+}
+
+function appliedText({ apply, type }: ServerStatus): string {
+  const text = `transaction ${count(apply.appliedTxn)}`
+  return type === 'slave' ? `${text}; apply updates: ${apply.on ? 'on' : 'off'}` : text
+}
+
+function slaveLines({ slaves }: ServerStatus, durableTxn: number): string[] {
+  const head = ['Slave', 'Address', 'State', 'Received', 'Durable', 'Applied', 'Behind']
+  const rows = slaves.map(slave => [
+    slave.name,
+    slave.address,
+    slave.state,
+    slave.receivedTxn,
+    slave.durableTxn,
+    slave.appliedTxn,
+    slave.lagTxns === 0
+      ? durableTxn === 0
+        ? '-'
+        : 'nothing'
+      : `${count(slave.lagTxns)} transactions, ${durationText(slave.lagSeconds * 1000)}`,
+  ])
+  const lines = table([head, ...rows])
+  for (const { name, lastError } of slaves) {
+    if (lastError !== null) lines.push(`${name}: ${lastError.code}: ${lastError.message}`)
+  }
+  return lines
+}

@@ -1,0 +1,112 @@
+// hb import and export.
+import { Option, type Command } from 'commander'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { moduloDefault } from '../server/account.ts'
+import type { DataClient } from '../server/data-client.ts'
+import { exportItems } from '../server/export.ts'
+import { importedItems, type ImportFormat } from '../server/import-items.ts'
+import { importItems } from '../server/import.ts'
+import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
+import { inputBytes } from './input.ts'
+import { count } from './output.ts'
+
+export function addTransferCommands(program: Command, context: Context): void {
+  program.addCommand(importCommand(context))
+  program.addCommand(exportCommand(context))
+}
+
+interface ImportArguments extends ServerOptions {
+  readonly format: ImportFormat
+  readonly id: string
+  readonly value?: string
+  readonly create?: boolean
+}
+
+function importCommand(context: Context): Command {
+  return serverCommand(
+    'import',
+    `Write an item for each record of JSON lines or CSV. The item is the field that --value names; without it, the
+field "value" when there is no other besides the item-id, and otherwise the whole record as JSON.`,
+    `hb import -d /srv/north sales orders orders.csv --format csv --id order_number --create
+hb export -d /srv/old sales orders | hb import -d /srv/north sales orders --format jsonl --id id`,
+  )
+    .argument('<account>', 'name of the account')
+    .argument('<file>', 'name of the file')
+    .argument('[path]', 'what to import; - is standard input', '-')
+    .addOption(
+      new Option('--format <format>', 'format of the records')
+        .choices(['jsonl', 'csv'])
+        .makeOptionMandatory(),
+    )
+    .requiredOption('--id <field>', 'the field that is the item-id')
+    .option('--value <field>', 'the field that is the item')
+    .option('--create', 'create the account and the file if they are not there')
+    .action(async (account: string, file: string, path: string, options: ImportArguments) => {
+      await context.data(options.dir, 'write', async data => {
+        if (options.create === true) await createMissing(data, account, file)
+        await importFrom(context, data, { account, file, path, ...options })
+      })
+    })
+}
+
+async function createMissing(data: DataClient, account: string, file: string): Promise<void> {
+  const existing = (error: unknown) => {
+    if (!isHotBackupError(error, 'ERR_EXISTS')) throw error
+  }
+  await data.createAccount(account).catch(existing)
+  await data.createFile(account, file, moduloDefault).catch(existing)
+}
+
+async function importFrom(
+  context: Context,
+  data: DataClient,
+  {
+    account,
+    file,
+    path,
+    format,
+    id,
+    value,
+  }: ImportArguments & { readonly account: string; readonly file: string; readonly path: string },
+): Promise<void> {
+  // A file that is not there is said before anything is read.
+  if (!(await data.fileExists(account, file))) {
+    throw new HotBackupError('ERR_NO_FILE', `there is no file ${account} ${file}`, {
+      account,
+      file,
+    })
+  }
+  const progress = context.progress()
+  const source = inputBytes(context.platform.disk, path)
+  const records = importedItems(source, { format, idField: id, valueField: value ?? null })
+  const { items, error } = await importItems(data, account, file, records, done => {
+    progress.update(
+      seconds => `${count(done)} items, ${count(Math.round(done / seconds))} a second`,
+    )
+  })
+  progress.end()
+  if (error === null) return context.out.line(`${count(items)} items imported`)
+  if (!isHotBackupError(error)) throw error
+  const message = `${error.message.replace(/\.$/, '')} (${count(items)} items have been imported)`
+  throw new HotBackupError(error.code, message, error.place, error)
+}
+
+function exportCommand(context: Context): Command {
+  return serverCommand(
+    'export',
+    'Write the items of a file to standard output, as JSON lines.',
+    `hb export -d /srv/south sales orders > orders.jsonl
+hb export -d /srv/south sales orders | jq -r .value`,
+  )
+    .argument('<account>', 'name of the account')
+    .argument('<file>', 'name of the file')
+    .action(async (account: string, file: string, { dir }: ServerOptions) => {
+      const progress = context.progress()
+      await context.data(dir, 'read', data =>
+        exportItems(data, account, file, context.out.write, items => {
+          if (!context.out.isTerminal) progress.update(() => `${count(items)} items`)
+        }),
+      )
+      progress.end()
+    })
+}
