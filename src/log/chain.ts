@@ -73,6 +73,11 @@ export class BlockChain {
       const message = `${path} continues another history (chain ${hex(header.chain)}, expected ${hex(this.#crc)})`
       throw new HotBackupError('ERR_LOG_FOREIGN', message, place)
     }
+    const before = this.#segment
+    if (before !== null && !sameOrLaterTimeline(before, header)) {
+      const message = `${path} is of timeline ${header.timeline}, which cannot follow ${before.timeline}`
+      throw new HotBackupError('ERR_LOG_FOREIGN', message, place)
+    }
     this.#resume(header, segmentHeaderBytes)
   }
 
@@ -124,6 +129,12 @@ export class BlockChain {
     if (block.timeline !== segment.timeline) return 'timeline'
     return null
   }
+}
+
+/** A timeline has one lineage, and a promotion starts a later one. */
+function sameOrLaterTimeline(before: SegmentHeader, next: SegmentHeader): boolean {
+  if (next.timeline !== before.timeline) return next.timeline > before.timeline
+  return sameIdentity(next.lineageId, before.lineageId)
 }
 
 export function sameIdentity(a: Uint8Array, b: Uint8Array): boolean {

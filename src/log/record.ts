@@ -35,6 +35,7 @@
 // Any change here is a new format version: man/hb-segment.5 and block.ts say so too.
 import { HotBackupError } from '../errors.ts'
 import { itemBytesMax, itemIdBytesMax, moduloMax, nameBytesMax } from '../limits.ts'
+import { identityBytes } from './segment.ts'
 
 export const RecordType = {
   writeItem: 1,
@@ -67,6 +68,7 @@ export const recordTypeNames: Readonly<Record<RecordType, string>> = {
 export const recordHeaderBytes = 12
 const lastFlag = 1
 const attributesHeaderBytes = 10
+const promotionBytes = identityBytes + 4
 
 /** Text is taken as UTF-8. */
 export type Bytes = string | Uint8Array
@@ -76,6 +78,12 @@ export interface FileAttributes {
   readonly account: string
   readonly file: string
   readonly modulo: number
+}
+
+/** A timeline as its first record names it. */
+export interface Promotion {
+  readonly lineageId: Uint8Array
+  readonly timeline: number
 }
 
 /**
@@ -145,6 +153,14 @@ export class RecordEncoder {
 
   mapFile(fileNumber: number, attributes: FileAttributes): void {
     this.#record(RecordType.mapFile, fileNumber, '', encodeAttributes(attributes))
+  }
+
+  /** The first record of a new timeline: who was promoted, and to what. */
+  promote(server: string, lineageId: Uint8Array, timeline: number): void {
+    const value = new Uint8Array(promotionBytes)
+    value.set(lineageId)
+    new DataView(value.buffer).setUint32(identityBytes, timeline, true)
+    this.#record(RecordType.promote, 0, server, value)
   }
 
   /** Marks the record that was written last as the end of its transaction. */
@@ -276,6 +292,17 @@ export class RecordCursor {
   /** The attributes in a create-file or map-file record. */
   attributes(): FileAttributes {
     return decodeAttributes(this.bytes, this.valueStart, this.valueEnd)
+  }
+
+  /** What a promote record says; its id is the server's name. */
+  promotion(): Promotion {
+    const { bytes, valueStart, valueEnd } = this
+    if (valueEnd - valueStart !== promotionBytes)
+      throw corrupt('a promote record of a wrong length', this.start)
+    return {
+      lineageId: Uint8Array.prototype.slice.call(bytes, valueStart, valueStart + identityBytes),
+      timeline: this.#view.getUint32(valueStart + identityBytes, true),
+    }
   }
 
   /** The modulo in a resize-file record. */

@@ -1,0 +1,74 @@
+// The writer's own list of its segments: what there is, and what may be removed.
+import { join } from 'node:path'
+import { segmentName, type SegmentHeader } from './segment.ts'
+import type { SegmentInfo } from './segments.ts'
+
+interface Listed {
+  readonly path: string
+  readonly header: SegmentHeader
+  /** Where its blocks end; not kept up to date for the last segment. */
+  bytes: number
+  /** Its file has its name. */
+  entered: boolean
+}
+
+export class SegmentList {
+  readonly #directory: string
+  #segments: Listed[]
+
+  constructor(
+    directory: string,
+    segments: readonly { path: string; header: SegmentHeader; bytes: number }[],
+  ) {
+    this.#directory = directory
+    this.#segments = segments.map(segment => ({ ...segment, entered: true }))
+  }
+
+  get firstTxn(): number | null {
+    return this.#segments[0]?.header.firstTxn ?? null
+  }
+
+  /** A segment follows; the last one ends at `endBefore`, and is replaced when it has no transactions. */
+  add(header: SegmentHeader, endBefore: number): void {
+    const last = this.#segments.at(-1)
+    if (last?.header.firstTxn === header.firstTxn) this.#segments.pop()
+    else if (last !== undefined) last.bytes = endBefore
+    const path = join(this.#directory, segmentName(header.firstTxn))
+    this.#segments.push({ path, header, bytes: 0, entered: false })
+  }
+
+  entered(firstTxn: number): void {
+    const segment = this.#segments.find(({ header }) => header.firstTxn === firstTxn)
+    if (segment !== undefined) segment.entered = true
+  }
+
+  /** Paths of the segments all of whose transactions are before `txn`; never the last one. */
+  removable(txn: number): string[] {
+    const paths: string[] = []
+    for (const [index, segment] of this.#segments.entries()) {
+      const next = this.#segments[index + 1]
+      if (next === undefined || !next.entered || next.header.firstTxn > txn) break
+      paths.push(segment.path)
+    }
+    return paths
+  }
+
+  remove(path: string): void {
+    this.#segments = this.#segments.filter(segment => segment.path !== path)
+  }
+
+  infos(lastTxn: number, end: number): SegmentInfo[] {
+    return this.#segments.map(({ path, header, bytes }, index) => {
+      const next = this.#segments[index + 1]
+      return {
+        path,
+        firstTxn: header.firstTxn,
+        lastTxn: next === undefined ? lastTxn : next.header.firstTxn - 1,
+        bytes: next === undefined ? end : bytes,
+        sealed: next !== undefined,
+        created: header.created,
+        timeline: header.timeline,
+      }
+    })
+  }
+}

@@ -1,0 +1,93 @@
+// Which segments a log directory holds. Only names and headers are looked at: verify.ts looks at all of it.
+import { join } from 'node:path'
+import { HotBackupError } from '../errors.ts'
+import { isNotFound } from '../platform/atomic-file.ts'
+import type { Disk, DiskFile } from '../platform/disk.ts'
+import { readDurableMark } from './durable.ts'
+import {
+  decodeSegmentHeader,
+  parseSegmentName,
+  segmentHeaderBytes,
+  type SegmentHeader,
+} from './segment.ts'
+
+/** A segment by its name alone. */
+export interface SegmentFile {
+  readonly path: string
+  readonly firstTxn: number
+}
+
+export interface SegmentInfo extends SegmentFile {
+  /** The last transaction in it; firstTxn - 1 when there is none, null when only a scan could tell. */
+  readonly lastTxn: number | null
+  /** Of the blocks with the header; a segment that is being written takes more on the disk. */
+  readonly bytes: number
+  /** Nothing is added any more. */
+  readonly sealed: boolean
+  /** Wall-clock milliseconds. */
+  readonly created: number
+  readonly timeline: number
+}
+
+/** The segments of a log by their names, oldest first. Every other file is left alone. */
+export async function segmentFiles(disk: Disk, directory: string): Promise<SegmentFile[]> {
+  const found: SegmentFile[] = []
+  for (const entry of await disk.list(directory)) {
+    const firstTxn = entry.directory ? null : parseSegmentName(entry.name)
+    if (firstTxn !== null) found.push({ path: join(directory, entry.name), firstTxn })
+  }
+  // The names sort like their numbers; a disk that lists in another order is sorted here all the same.
+  return found.sort((a, b) => a.firstTxn - b.firstTxn)
+}
+
+/** Reads and checks the header; the answer's bytes are what a slave is sent first. */
+export async function readSegmentHeader(
+  file: DiskFile,
+): Promise<{ readonly header: SegmentHeader; readonly bytes: Buffer }> {
+  const bytes = Buffer.alloc(segmentHeaderBytes)
+  const count = await file.read(bytes, 0, segmentHeaderBytes, 0)
+  return { header: decodeSegmentHeader(bytes.subarray(0, count), file.path), bytes }
+}
+
+/**
+ * The segments of a log, oldest first, also while its server runs. Throws ERR_LOG_CORRUPT for a header that is not
+ * valid or not that of its name, ERR_LOG_VERSION, ERR_DISK.
+ */
+export async function listSegments(disk: Disk, directory: string): Promise<SegmentInfo[]> {
+  const mark = await readDurableMark(disk, directory)
+  const files = await segmentFiles(disk, directory)
+  const infos: SegmentInfo[] = []
+  for (const [index, { path, firstTxn }] of files.entries()) {
+    let file
+    try {
+      file = await disk.open(path, 'read')
+    } catch (error) {
+      if (isNotFound(error)) continue // Removed since the listing.
+      throw error
+    }
+    try {
+      const { header } = await readSegmentHeader(file)
+      checkName(path, firstTxn, header)
+      const next = files[index + 1]
+      const marked = mark?.segmentFirstTxn === firstTxn ? mark : null
+      infos.push({
+        path,
+        firstTxn,
+        lastTxn: next === undefined ? (marked?.txn ?? null) : next.firstTxn - 1,
+        bytes: next === undefined ? (marked?.offset ?? file.size()) : file.size(),
+        sealed: next !== undefined,
+        created: header.created,
+        timeline: header.timeline,
+      })
+    } finally {
+      await file.close()
+    }
+  }
+  return infos
+}
+
+export function checkName(path: string, firstTxn: number, header: SegmentHeader): void {
+  if (header.firstTxn === firstTxn) return
+  const message = `${path} starts with transaction ${header.firstTxn}: it is not the segment that its name says`
+  throw new HotBackupError('ERR_LOG_CORRUPT', message, { path, offset: 0, txn: firstTxn })
+}
