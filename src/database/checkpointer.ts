@@ -1,5 +1,6 @@
 // Decides when a checkpoint is made, on either side: one at a time, when it pays, when memory runs short, or
 // when somebody asks for it.
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import type { LogPosition } from '../log/chain.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import type { Database } from './database.ts'
@@ -20,7 +21,7 @@ export class Checkpointer {
   readonly #log: CheckpointLog
   readonly #clock: Clock
   readonly #made: () => void
-  readonly #failed: (error: unknown) => void
+  readonly #failed: (error: HotBackupError) => void
   #bytesAtCut: number
   #running: Promise<void> | null = null
   #timer: Timer | null = null
@@ -32,7 +33,7 @@ export class Checkpointer {
     log: CheckpointLog,
     clock: Clock,
     made: () => void,
-    failed: (error: unknown) => void,
+    failed: (error: HotBackupError) => void,
   ) {
     this.#database = database
     this.#log = log
@@ -47,7 +48,7 @@ export class Checkpointer {
   note(): void {
     if (this.#running !== null || this.#stopped) return
     if (!this.#database.checkpointDue(this.#log.bytes - this.#bytesAtCut)) return
-    this.#run(true).catch(this.#failed)
+    this.#run(true).catch((error: unknown) => this.#fail(error))
   }
 
   /** Resolves when there is room for more changed frames. */
@@ -84,11 +85,20 @@ export class Checkpointer {
     this.#made()
   }
 
+  #fail(error: unknown): void {
+    this.#stopped = true
+    if (isHotBackupError(error)) this.#failed(error)
+    else
+      this.#failed(
+        new HotBackupError('ERR_DISK', `a checkpoint failed: ${String(error)}`, {}, error),
+      )
+  }
+
   #arm(): void {
     this.#timer = this.#clock.after(
       intervalMs,
       () => {
-        if (this.#running === null) this.#run(true).catch(this.#failed)
+        if (this.#running === null) this.#run(true).catch((error: unknown) => this.#fail(error))
         if (!this.#stopped) this.#arm()
       },
       true,

@@ -15,7 +15,19 @@ export async function readApplyUpdates(
   config: Config,
 ): Promise<boolean> {
   const word = (await readFile(disk, layout.applySwitch, 16))?.toString().trim()
-  return word === undefined ? config.slave.applyUpdates : word === 'on'
+  if (word === undefined) return config.slave.applyUpdates
+  if (word === 'on' || word === 'off') return word === 'on'
+  const message = `${layout.applySwitch} holds neither on nor off`
+  throw new HotBackupError('ERR_CONFIG', message, { path: layout.applySwitch })
+}
+
+/** The caller owns the server. */
+export async function writeApplyUpdates(
+  { disk }: Pick<Platform, 'disk'>,
+  layout: Layout,
+  on: boolean,
+): Promise<void> {
+  await writeFileAtomic(disk, layout.applySwitch, Buffer.from(on ? 'on\n' : 'off\n'))
 }
 
 /**
@@ -52,7 +64,7 @@ async function switchStopped(platform: Platform, layout: Layout, on: boolean): P
     () => {},
   )
   try {
-    await writeFileAtomic(platform.disk, layout.applySwitch, Buffer.from(on ? 'on\n' : 'off\n'))
+    await writeApplyUpdates(platform, layout, on)
   } finally {
     await lock.release()
   }

@@ -1,22 +1,21 @@
 // A master's directory, opened by the one process that owns it: lock, recovery, control socket, checkpoints,
 // removal of old segments, and a clean end. What can be done with the data is in account.ts and updates.ts.
 import path from 'node:path'
-import { Checkpointer } from '../database/checkpointer.ts'
+import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
 import { Database } from '../database/database.ts'
 import { replayLog } from '../database/replay.ts'
-import { HotBackupError } from '../errors.ts'
-import { readDurableMark } from '../log/durable.ts'
-import type { LogPosition } from '../log/chain.ts'
-import { LogWriter } from '../log/writer.ts'
-import { acquireLock, type Lock } from '../platform/lock.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
+import type { LogWriter } from '../log/writer.ts'
+import { sleep } from '../platform/clock.ts'
+import { acquireLock, readLockHolder, type Lock } from '../platform/lock.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
-import { listAcks } from '../ship/ack-file.ts'
 import { Account, checkAccount } from './account.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
 import { layoutOf, type Layout } from './layout.ts'
+import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import { NamedWrites } from './named-writes.ts'
 import { Retention } from './retention.ts'
 import type { Transaction } from './transaction.ts'
@@ -35,6 +34,8 @@ export interface MasterStatus {
   /** Why the master takes no more updates; null while it does. */
   readonly failure: string | null
 }
+
+const ownershipPollMs = 25
 
 /** Everything that an open master holds, in the order in which it was opened. */
 interface Parts {
@@ -88,33 +89,27 @@ export class Master {
       })
     }
     // What goes wrong behind everybody's back stops the log; before it is open, opening fails by itself.
-    let master: Master | null = null
-    const fail = (error: HotBackupError) => {
-      if (master !== null) master.#log.fail(error)
-    }
-    const lock = await acquireLock(
-      layout.ownerLock,
-      platform.processes.self(),
-      platform.processes,
-      'master',
-      error => {
-        fail(error)
-      },
-    )
+    let log: LogWriter | null = null
+    const fail = (error: HotBackupError) => log?.fail(error)
+    const lock = await takeOwnership(platform, layout, fail)
     try {
-      const parts = await openParts(platform, layout, config, lock, error => fail(error))
-      master = new Master(layout, config, platform, parts)
-      const opened = master
-      opened.#control = await ControlServer.start(platform, layout.ownerSocket, {
-        data: opened.source,
-        status: () => Promise.resolve(opened.status()),
-      })
-      await master.#retention.apply(parts.database.stamp.txn)
+      const parts = await openParts(platform, layout, config, lock, fail)
+      log = parts.log
+      const master = new Master(layout, config, platform, parts)
+      await master.#serve(platform, layout)
       return master
     } catch (error) {
       await lock.release()
       throw error
     }
+  }
+
+  async #serve(platform: Platform, layout: Layout): Promise<void> {
+    this.#control = await ControlServer.start(platform, layout.ownerSocket, {
+      data: this.source,
+      status: () => Promise.resolve(this.status()),
+    })
+    await this.#retention.apply(this.#database.stamp.txn)
   }
 
   /** Names of the accounts, sorted. */
@@ -210,6 +205,26 @@ export class Master {
   }
 }
 
+/** A shipper that starts owns the directory for a moment, to bring the log in order: that is waited for. */
+async function takeOwnership(
+  platform: Platform,
+  layout: Layout,
+  lost: (error: HotBackupError) => void,
+): Promise<Lock> {
+  const { processes, clock } = platform
+  for (;;) {
+    try {
+      return await acquireLock(layout.ownerLock, processes.self(), processes, 'master', lost)
+    } catch (error) {
+      if (!isHotBackupError(error, 'ERR_RUNNING')) throw error
+      const holder = await readLockHolder(layout.ownerLock, processes)
+      if (holder !== null && holder.purpose !== recoveryPurpose) throw error
+      await sleep(clock, ownershipPollMs)
+    }
+  }
+}
+
+/** Recovery on a master: the log is brought in order, and what the database lacks of it is replayed. */
 async function openParts(
   platform: Platform,
   layout: Layout,
@@ -218,36 +233,25 @@ async function openParts(
   failed: (error: HotBackupError) => void,
 ): Promise<Parts> {
   const database = await Database.open(platform, layout.directory, config.database)
-  const acks = await listAcks(platform.disk, layout.slaves)
-  const knownDurableTxn = Math.max(database.stamp.txn, ...acks.map(ack => ack.durableTxn))
-  const log = await LogWriter.open(platform, layout.log, {
-    ...config.log,
-    knownDurableTxn,
-    ownPromises: true,
-  })
+  const log = await openMasterLog(platform, layout, config, database.stamp.txn)
   if (log.identity === null) {
-    await log.beginHistory({
-      databaseId: platform.random.bytes(16),
-      lineageId: platform.random.bytes(16),
-      timeline: 1,
-    })
+    const [databaseId, lineageId] = [platform.random.bytes(16), platform.random.bytes(16)]
+    await log.beginHistory({ databaseId, lineageId, timeline: 1 })
   }
-  const mark = await readDurableMark(platform.disk, layout.log)
-  if (mark !== null) await replayLog(platform.disk, layout.log, database, mark)
+  const source: CheckpointLog = {
+    cut: () => ({ position: log.cut(), durable: log.durable() }),
+    get bytes() {
+      return log.bytesWritten
+    },
+  }
   const checkpointer = new Checkpointer(
     database,
-    {
-      cut: (): { position: LogPosition; durable: Promise<void> } => ({
-        position: log.cut(),
-        durable: log.synced(),
-      }),
-      get bytes() {
-        return log.bytesWritten
-      },
-    },
+    source,
     platform.clock,
     () => {},
-    error => failed(error as HotBackupError),
+    error => failed(error),
   )
+  if (log.durableMark !== null)
+    await replayLog(platform.disk, layout.log, database, log.durableMark)
   return { lock, database, log, checkpointer, updates: new Updates(log, database, checkpointer) }
 }

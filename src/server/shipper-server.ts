@@ -2,16 +2,16 @@
 // When it starts and nobody has the master open, it first brings the log in order after a crash.
 import { Database } from '../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { LogWriter } from '../log/writer.ts'
 import { acquireLock, type Lock } from '../platform/lock.ts'
 import type { Platform } from '../platform/platform.ts'
-import { listAcks } from '../ship/ack-file.ts'
-import { Shipper, type ShipperOptions, type ShipStatus } from '../ship/shipper.ts'
+import type { ShipStatus } from '../ship/status.ts'
+import { Shipper, type ShipperOptions } from '../ship/shipper.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import { readServerId } from './identity.ts'
 import { readKey } from './key.ts'
 import { layoutOf, type Layout } from './layout.ts'
+import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import type { Log } from './messages-log.ts'
 
 /** What the control socket answers to "status". */
@@ -111,7 +111,7 @@ async function recoverLog(
   let lock: Lock
   try {
     const self = platform.processes.self()
-    lock = await acquireLock(layout.ownerLock, self, platform.processes, 'recovery', () => {})
+    lock = await acquireLock(layout.ownerLock, self, platform.processes, recoveryPurpose, () => {})
   } catch (error) {
     if (isHotBackupError(error, 'ERR_RUNNING')) return
     throw error
@@ -121,14 +121,8 @@ async function recoverLog(
       ...config.database,
       readOnly: true,
     })
-    const acks = await listAcks(platform.disk, layout.slaves)
-    const knownDurableTxn = Math.max(database.stamp.txn, ...acks.map(ack => ack.durableTxn))
+    const log = await openMasterLog(platform, layout, config, database.stamp.txn)
     await database.close()
-    const log = await LogWriter.open(platform, layout.log, {
-      ...config.log,
-      knownDurableTxn,
-      ownPromises: true,
-    })
     if (log.durableTxn > 0) say('info', 'the log is in order', { durableTxn: log.durableTxn })
     await log.close()
   } finally {

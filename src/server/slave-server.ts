@@ -1,16 +1,15 @@
 // A slave's directory, opened by the one process that owns it: receiver, replayer, control socket, checkpoints,
 // removal of old segments, and, when it logs slave updates, a shipper to the next slaves.
-import path from 'node:path'
 import { Database } from '../database/database.ts'
 import { HotBackupError } from '../errors.ts'
-import { readDurableMark } from '../log/durable.ts'
 import { LogWriter } from '../log/writer.ts'
-import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
 import { acquireLock, type Lock } from '../platform/lock.ts'
 import type { Platform } from '../platform/platform.ts'
-import { Shipper, type ShipStatus } from '../ship/shipper.ts'
+import type { ShipStatus } from '../ship/status.ts'
+import { Shipper } from '../ship/shipper.ts'
 import { Receiver, type ReceiverStatus } from '../slave/receiver.ts'
 import { Replayer } from '../slave/replayer.ts'
+import { readApplyUpdates, writeApplyUpdates } from './apply-updates.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
@@ -119,10 +118,9 @@ export class SlaveServer {
       knownDurableTxn: database.stamp.txn,
       ownPromises: false,
     })
-    const mark = await readDurableMark(platform.disk, layout.log)
-    const on = await readSwitch(platform, layout, config.slave.applyUpdates)
+    const on = await readApplyUpdates(platform, layout, config)
     const replayer = (server: SlaveServer) =>
-      new Replayer(platform, log, layout.log, database, mark, on, {
+      new Replayer(platform, log, layout.log, database, on, {
         applied: () => server.#receiver?.ackSoon(),
         checkpointed: () => server.#removeSegments(),
         failed: error =>
@@ -184,10 +182,9 @@ export class SlaveServer {
   }
 
   async #apply(on: boolean): Promise<void> {
-    const { disk } = this.#platform
     if (on) await this.#replayer.resume()
     else await this.#replayer.pause()
-    await writeFileAtomic(disk, this.#layout.applySwitch, Buffer.from(on ? 'on\n' : 'off\n'))
+    await writeApplyUpdates(this.#platform, this.#layout, on)
     this.#say('info', `apply updates: ${on ? 'on' : 'off'}`, {
       appliedTxn: this.#replayer.appliedTxn,
     })
@@ -222,19 +219,4 @@ export class SlaveServer {
     // Only what is durable is applied, so whatever a reader sees is.
     return { database: this.#database, settled: () => Promise.resolve(), writes: null }
   }
-}
-
-async function readSwitch(
-  platform: Platform,
-  layout: Layout,
-  configured: boolean,
-): Promise<boolean> {
-  const bytes = await readFile(platform.disk, layout.applySwitch, 16)
-  const word = bytes?.toString().trim()
-  if (word === undefined) return configured
-  if (word === 'on' || word === 'off') return word === 'on'
-  const { base } = path.parse(layout.applySwitch)
-  throw new HotBackupError('ERR_CONFIG', `${base} holds neither on nor off`, {
-    path: layout.applySwitch,
-  })
 }

@@ -22,7 +22,6 @@ export interface ReplayerEvents {
 }
 
 export class Replayer {
-  readonly #log: LogWriter
   readonly #directory: string
   readonly #database: Database
   readonly #platform: Pick<Platform, 'disk' | 'clock'>
@@ -44,15 +43,13 @@ export class Replayer {
     log: LogWriter,
     logDirectory: string,
     database: Database,
-    mark: DurableMark | null,
     on: boolean,
     events: ReplayerEvents,
   ) {
     this.#platform = platform
-    this.#log = log
     this.#directory = logDirectory
     this.#database = database
-    this.#mark = mark
+    this.#mark = log.durableMark
     this.#on = on
     this.#events = events
     this.#position = database.stamp

@@ -1,0 +1,22 @@
+// How a master's log is opened, by whoever owns the directory: with all that is known from elsewhere to have been
+// durable, so that a log which ends before that is refused and never cut.
+import { LogWriter } from '../log/writer.ts'
+import type { Platform } from '../platform/platform.ts'
+import { listAcks } from '../ship/ack-file.ts'
+import type { Config } from './config.ts'
+import type { Layout } from './layout.ts'
+
+/** The purpose of a lock that is held only until the log is in order. */
+export const recoveryPurpose = 'recovery'
+
+/** `stampTxn`: the transaction up to which the database files hold. */
+export async function openMasterLog(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  stampTxn: number,
+): Promise<LogWriter> {
+  const acks = await listAcks(platform.disk, layout.slaves)
+  const knownDurableTxn = Math.max(stampTxn, ...acks.map(ack => ack.durableTxn))
+  return LogWriter.open(platform, layout.log, { ...config.log, knownDurableTxn, ownPromises: true })
+}
