@@ -1,0 +1,297 @@
+// hb.toml: what is read from it, and how what is wrong is refused; the files that "hb setup" makes.
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import t from 'tap'
+import { isHotBackupError } from '../../src/errors.ts'
+import { nodeDisk } from '../../src/platform/node-disk.ts'
+import { nodePlatform } from '../../src/platform/node-platform.ts'
+import { isLoopback, parseAddress } from '../../src/server/address.ts'
+import { lineOf, loadConfig, parseConfig } from '../../src/server/config.ts'
+import { initialConfigText } from '../../src/server/config-text.ts'
+import { readServerId } from '../../src/server/identity.ts'
+import { makeKey, readKey } from '../../src/server/key.ts'
+import { layoutOf } from '../../src/server/layout.ts'
+import { setup, type SetupOptions } from '../../src/server/setup.ts'
+import { parseShare, parseSize, parseTime, sizeText } from '../../src/server/sizes-and-times.ts'
+
+const layout = layoutOf('/srv/north')
+const master = 'name = "north"\ntype = "master"\n'
+
+function temporary(test: Tap): string {
+  const directory = mkdtempSync(join(tmpdir(), 'hb-config-'))
+  test.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+type Tap = Pick<typeof t, 'teardown'>
+
+t.test('the defaults', t => {
+  const config = parseConfig(master, layout)
+  t.match(config, {
+    name: 'north',
+    type: 'master',
+    log: { fsync: { kind: 'commit' }, segmentBytes: 16 * 2 ** 20, keepMs: 0, keepBytes: 0 },
+    link: { listen: { host: '127.0.0.1', port: 2000 }, keyPath: null, windowBytes: 8 * 2 ** 20 },
+    slave: { applyUpdates: true, logSlaveUpdates: false, autoCreate: false },
+    slaves: [],
+    ships: true,
+  })
+  t.ok(config.database.cacheBytes >= 4 * 2 ** 20)
+  t.equal(parseConfig(`${master}[link]\nkey = "k"`, layout).link.listen.host, '0.0.0.0')
+  t.end()
+})
+
+t.test('every key', t => {
+  const config = parseConfig(
+    `name = "south"
+type = "slave"
+[log]
+fsync = "interval"
+fsync_interval = "250ms"
+segment_size = "1 MiB"
+keep_time = "36h"
+keep_size = "2GiB"
+[database]
+cache_size = "512MiB"
+[link]
+key = "../hb.key"
+listen = "[::1]:3000"
+window_size = 1048576
+heartbeat = "1s"
+timeout = "1.5min"
+[slave]
+apply_updates = false
+log_slave_updates = true
+auto_create = true
+[[slaves]]
+name = "far_south-2"
+address = "192.0.2.7"
+`,
+    layout,
+  )
+  t.strictSame(config, {
+    name: 'south',
+    type: 'slave',
+    log: {
+      fsync: { kind: 'interval', intervalMs: 250 },
+      segmentBytes: 2 ** 20,
+      keepMs: 36 * 3_600_000,
+      keepBytes: 2 ** 31,
+    },
+    database: { cacheBytes: 2 ** 29 },
+    link: {
+      listen: { host: '::1', port: 3000 },
+      keyPath: '/srv/hb.key',
+      windowBytes: 2 ** 20,
+      heartbeatMs: 1000,
+      timeoutMs: 90_000,
+    },
+    slave: { applyUpdates: false, logSlaveUpdates: true, autoCreate: true },
+    slaves: [{ name: 'far_south-2', address: { host: '192.0.2.7', port: 2000 } }],
+    ships: true,
+  })
+  t.end()
+})
+
+t.test('what is wrong is refused by line and key', t => {
+  const cases: [text: string, line: number | null, key: string][] = [
+    ['type = "master"', null, 'name'],
+    ['name = "n"\ntype = "mister"', 2, 'type'],
+    ['name = "a b"\ntype = "master"', 1, 'name'],
+    [`name = "${'n'.repeat(33)}"\ntype = "master"`, 1, 'name'],
+    [`${master}\nnmae = 1`, 4, 'nmae'],
+    [`${master}[log]\nfsync = "sometimes"`, 4, 'log.fsync'],
+    [`${master}[log]\nfsync_interval = "0ms"`, 4, 'log.fsync_interval'],
+    [`${master}[log]\n# fsync = "os"\n  segment_size = "2GiB"`, 5, 'log.segment_size'],
+    [`${master}[log]\nsegment_size = "1e6"`, 4, 'log.segment_size'],
+    [`${master}log.keep_time = "soon"`, 3, 'log.keep_time'],
+    [`${master}log = 3`, 3, 'log'],
+    [`${master}log = { keep_size = "-1" }`, 3, 'log.keep_size'],
+    [`${master}[database]\ncache_size = "101%"`, 4, 'database.cache_size'],
+    [`${master}[database]\ncache_size = 100`, 4, 'database.cache_size'],
+    [`${master}[link]\nlisten = "0.0.0.0:2000"`, 4, 'link.listen'],
+    [`${master}[link]\nlisten = "127.0.0.1:80"`, 4, 'link.listen'],
+    [`${master}[link]\nlisten = "127.0.0.1:65536"`, 4, 'link.listen'],
+    [`${master}[link]\nkey = ""`, 4, 'link.key'],
+    [`${master}[link]\nheartbeat = "20s"`, 3, 'link.timeout'],
+    [`${master}[slave]\napply_updates = "on"`, 4, 'slave.apply_updates'],
+    [`${master}[[slaves]]\nname = "s"\naddress = "192.0.2.7:2000"`, 5, 'slaves.address'],
+    [
+      `${master}[[slaves]]\nname = "s"\naddress = "127.0.0.1"\n[[slaves]]\nname = "s"\naddress = "::1"`,
+      8,
+      'slaves.address',
+    ],
+    [
+      `${master}[[slaves]]\nname = "s"\naddress = "127.0.0.1"\n[[slaves]]\nname = "s"\naddress = "127.0.0.1"`,
+      7,
+      'slaves.name',
+    ],
+    [`${master}[[slaves]]\nname = "north"\naddress = "127.0.0.1"`, 4, 'slaves.name'],
+    [`${master}[[slaves]]\nname = "s"`, 3, 'slaves.address'],
+    [`${master}slaves = 3`, 3, 'slaves'],
+  ]
+  for (const [text, line, key] of cases) {
+    const place = line === null ? 'hb.toml' : `hb.toml line ${line}`
+    try {
+      parseConfig(text, layout)
+      t.fail(`taken: ${text}`)
+    } catch (error) {
+      if (!isHotBackupError(error, 'ERR_CONFIG')) throw error
+      t.equal(
+        error.message.slice(0, `${place}: ${key}: `.length),
+        `${place}: ${key}: `,
+        error.message,
+      )
+    }
+  }
+  t.throws(() => parseConfig(`${master}[log`, layout), {
+    code: 'ERR_CONFIG',
+    message: /^hb\.toml line 3: /,
+  })
+  t.throws(() => parseConfig('name = "a"\nname = "b"', layout), {
+    code: 'ERR_CONFIG',
+    message: /line 2/,
+  })
+  t.equal(lineOf('a = 1\n[b]\n"c" = 2', ['b', 'c']), 3)
+  t.end()
+})
+
+t.test('sizes, times and addresses', t => {
+  t.equal(parseSize('1.5KiB'), 1536)
+  t.equal(parseSize('7'), 7)
+  for (const wrong of ['', 'MiB', '1MB', '-1', '1 2', '0x10', `${2 ** 60}TiB`])
+    t.equal(parseSize(wrong), null, wrong)
+  t.equal(parseTime('2d'), 172_800_000)
+  for (const wrong of ['', '5', 's', '5 years']) t.equal(parseTime(wrong), null, wrong)
+  t.equal(parseShare('100%'), 1)
+  for (const wrong of ['0%', '25', '25 %', '2.5%']) t.equal(parseShare(wrong), null, wrong)
+  fc.assert(fc.property(fc.nat({ max: 2 ** 31 }), bytes => parseSize(`${bytes}B`) === bytes))
+  t.equal(sizeText(1536), '1.5 KiB')
+  t.equal(sizeText(12), '12 B')
+
+  t.strictSame(parseAddress('localhost'), { host: 'localhost', port: 2000 })
+  for (const wrong of [
+    '',
+    ':2000',
+    'a:',
+    'a:1023',
+    'a:99999',
+    'a b',
+    '::1',
+    'a:2000:3',
+    '[::1',
+    'a/b',
+  ]) {
+    t.equal(parseAddress(wrong), null, wrong)
+  }
+  for (const host of ['127.0.0.1', '127.9.9.9', '::1', 'localhost'])
+    t.ok(isLoopback({ host, port: 1 }), host)
+  for (const host of ['128.0.0.1', '0.0.0.0', '::', '127.0.0.1.example.com'])
+    t.notOk(isLoopback({ host, port: 1 }), host)
+  t.end()
+})
+
+const settings: SetupOptions = {
+  type: 'master',
+  name: 'north',
+  keyFile: null,
+  listen: null,
+  slaves: ['south=192.0.2.7:2100'],
+  applyUpdates: true,
+  logSlaveUpdates: false,
+  autoCreate: false,
+}
+
+t.test('setup makes a server that its configuration describes', async t => {
+  const directory = join(temporary(t), 'new', 'north')
+  const made = await setup(nodePlatform, directory, settings)
+  const paths = layoutOf(directory)
+  t.strictSame(await loadConfig(nodeDisk, paths), made)
+  t.strictSame(made.slaves, [{ name: 'south', address: { host: '192.0.2.7', port: 2100 } }])
+  t.equal((await readServerId(nodeDisk, paths)).length, 16)
+  t.equal(statSync(paths.key).mode & 0o777, 0o600)
+  const key = await readKey(nodePlatform, paths.key)
+  t.equal(key.bytes.length, 32)
+
+  await t.rejects(setup(nodePlatform, directory, settings), { code: 'ERR_EXISTS' })
+  t.strictSame(await readKey(nodePlatform, paths.key), key, 'and the key is the old one')
+
+  const slave = join(temporary(t), 'south')
+  const options = {
+    ...settings,
+    type: 'slave' as const,
+    name: 'south',
+    slaves: [],
+    listen: '127.0.0.1:2100',
+  }
+  const config = await setup(nodePlatform, slave, { ...options, keyFile: paths.key })
+  t.strictSame(config.link.listen, { host: '127.0.0.1', port: 2100 })
+  t.strictSame(await readKey(nodePlatform, layoutOf(slave).key), key)
+
+  const without = await setup(nodePlatform, join(temporary(t), 'south'), options)
+  t.equal(without.link.keyPath, null)
+})
+
+t.test('setup refuses before it makes anything', async t => {
+  const parent = temporary(t)
+  const directory = join(parent, 'north')
+  const refused = (changed: Partial<SetupOptions>, code: string) =>
+    t.rejects(
+      setup(nodePlatform, directory, { ...settings, ...changed }),
+      { code },
+      JSON.stringify(changed),
+    )
+  await refused({ name: 'no rth' }, 'ERR_USAGE')
+  await refused({ slaves: ['south'] }, 'ERR_USAGE')
+  await refused({ slaves: ['south=:1'] }, 'ERR_USAGE')
+  await refused({ listen: '127.0.0.1:2000' }, 'ERR_USAGE')
+  await refused({ keyFile: false }, 'ERR_CONFIG')
+  await refused({ keyFile: join(parent, 'none') }, 'ERR_KEY')
+  await refused({ type: 'slave', listen: '10.0.0.1:2000', slaves: [] }, 'ERR_CONFIG')
+  t.notOk(await nodeDisk.exists(directory))
+
+  const other = join(parent, 'other.key')
+  mkdirSync(directory)
+  await makeKey(nodePlatform, layoutOf(directory).key)
+  await makeKey(nodePlatform, other)
+  await refused({ keyFile: other }, 'ERR_EXISTS')
+})
+
+t.test('a key that is none, or that others can read, is refused', async t => {
+  const directory = temporary(t)
+  const file = join(directory, 'hb.key')
+  await makeKey(nodePlatform, file)
+  await t.rejects(makeKey(nodePlatform, file), { code: 'ERR_EXISTS' })
+  chmodSync(file, 0o640)
+  await t.rejects(readKey(nodePlatform, file), { code: 'ERR_KEY', message: /others/ })
+  for (const text of ['', 'secret', `${'0'.repeat(63)}g`, '0'.repeat(1000)]) {
+    writeFileSync(file, text)
+    chmodSync(file, 0o600)
+    await t.rejects(readKey(nodePlatform, file), { code: 'ERR_KEY' }, text)
+  }
+})
+
+t.test('the text that setup writes names every key that there is', async t => {
+  const text = initialConfigText({ ...settings, key: true, slaves: [] })
+  // With the comments taken off the defaults, it means the same.
+  const all = text.replaceAll(/^# (?=\w+ = |\[\[)/gm, '')
+  const config = parseConfig(all, layout)
+  t.strictSame({ ...config, slaves: [] }, parseConfig(text, layout))
+  const keys = [...all.matchAll(/^(\w+) = /gm)].map(match => match[1])
+  const source = readFileSync('src/server/config.ts', 'utf8')
+  const schema = source.slice(source.indexOf('const schema ='), source.indexOf('type Settings'))
+  for (const [, key] of schema.matchAll(
+    /^\s+(\w+): (?:v\.optional\((?:oneOf|time|size|cacheSize|address|text|boolean)|oneOf)/gm,
+  )) {
+    t.ok(keys.includes(key), `${key} is in hb.toml`)
+  }
+})
