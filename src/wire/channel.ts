@@ -258,7 +258,8 @@ export class Channel {
     })
     if (verdict === 'well') return
     if (verdict === 'ping') this.#ping(now)
-    else if (this.#ending) this.#connection.destroy() // The last word was not read.
+    else if (this.#ending)
+      this.#connection.destroy() // The last word was not read.
     else this.destroy(this.#timeoutError(verdict))
   }
 

@@ -80,9 +80,10 @@ export class FieldReader {
     const start = this.#take(length)
     return Uint8Array.prototype.slice.call(this.#bytes, start, start + length)
   }
+  /** A peer's text goes into logs and onto terminals: control characters of any kind are taken out. */
   text(length: number): string {
     const start = this.#take(length)
-    return this.#bytes.toString('utf8', start, start + length)
+    return this.#bytes.toString('utf8', start, start + length).replace(/\p{Cc}/gu, '?')
   }
   skip(length: number): void {
     this.#take(length)

@@ -24,8 +24,8 @@ import { chooseVersion, protocolVersionMax, protocolVersionMin } from '../protoc
 
 export interface Hello {
   readonly name: 'hello'
-  /** The version that both sides speak; a HELLO with none in common cannot be read. */
-  readonly version: number
+  /** The newest version that both sides speak; set by reading. What is written is the range of this program. */
+  readonly version?: number
   readonly serverName: string
   readonly serverId: Uint8Array
   readonly databaseId: Uint8Array

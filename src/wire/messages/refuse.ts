@@ -34,6 +34,7 @@ const refusalCodes: readonly (readonly [number, ErrorCode])[] = [
   [8, 'ERR_STOPPED'],
   [9, 'ERR_WRONG_TYPE'],
   [10, 'ERR_DISK_FULL'],
+  [11, 'ERR_LOG_VERSION'],
 ]
 const numberOf = new Map(refusalCodes.map(([number, code]) => [code, number]))
 const codeOf = new Map(refusalCodes)
@@ -64,7 +65,7 @@ export const refuseCodec: Codec<Refuse> = {
     const sender = fields.position()
     const peerChain = fields.u32()
     const peer = { txn: fields.u64(), chain: peerChain }
-    const text = printable(fields.text(length))
+    const text = fields.text(length)
     fields.finish()
     return { name: 'refuse', code, text, sender, peer }
   },
@@ -92,9 +93,4 @@ function shortened(text: string): Buffer {
   let end = refusalBytesMax
   while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end--
   return bytes.subarray(0, end)
-}
-
-/** A peer's text goes into logs and onto terminals: control characters of any kind are taken out. */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, '?')
 }

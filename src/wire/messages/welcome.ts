@@ -75,6 +75,7 @@ export const welcomeCodec: Codec<Welcome> = {
     const position = fields.position()
     fields.skip(4)
     const progress = readProgress(fields)
+    if (progress.receivedTxn !== position.txn) throw fields.fail('two ends of one log')
     const serverName = fields.text(nameLength)
     return {
       name: 'welcome',

@@ -1,0 +1,417 @@
+// One slave, seen from the master: carries out what the session (session.ts) decides. Connects, greets, looks up
+// where the slave is, hands over to a stream of runs, takes acks. It shares nothing with other links but the
+// log's durable mark, so a slow or dead slave holds up nobody.
+import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { sameIdentity, type LogPosition } from '../log/chain.ts'
+import type { DurableMark } from '../log/durable.ts'
+import type { LogReader } from '../log/reader.ts'
+import type { Timer } from '../platform/clock.ts'
+import type { Address, Connection, SharedKey } from '../platform/network.ts'
+import type { Platform } from '../platform/platform.ts'
+import { Channel } from '../wire/channel.ts'
+import type { LinkLog } from '../wire/link-log.ts'
+import type { Message } from '../wire/messages.ts'
+import type { Progress } from '../wire/messages/ack.ts'
+import { refusalOf } from '../wire/messages/refuse.ts'
+import type { Welcome } from '../wire/messages/welcome.ts'
+import { positionText } from '../wire/position-text.ts'
+import { AckFile } from './ack-file.ts'
+import { backoffMs } from './backoff.ts'
+import type { OwnLog } from './own-log.ts'
+import { RunStream } from './run-stream.ts'
+import { next, type SessionAction, type SessionEvent, type SessionState } from './session.ts'
+import { shipStatus, type ShipStatus } from './status.ts'
+
+export type LinkPlatform = Pick<Platform, 'disk' | 'network' | 'clock' | 'random'>
+
+export interface LinkOptions {
+  readonly slave: { readonly name: string; readonly address: Address }
+  /** This server. */
+  readonly name: string
+  readonly serverId: Uint8Array
+  readonly key: SharedKey | null
+  /** Ids of the servers above this one, nearest last; the same array as long as nothing changed. */
+  readonly upstream: () => readonly Uint8Array[]
+  readonly windowBytes: number
+  readonly heartbeatMs: number
+  readonly timeoutMs: number
+  readonly log: LinkLog
+}
+
+/** The log that is shipped, as far as it is durable. */
+export interface LinkSource {
+  readonly log: OwnLog
+  readonly mark: DurableMark | null
+}
+
+/** What belongs to one connection, and goes with it. */
+interface Call {
+  readonly channel: Channel
+  helloPath: readonly Uint8Array[]
+  /** What the slave said of itself, with its newest position and progress. */
+  welcome: Welcome | null
+  /** Found, and not streamed from yet. */
+  reader: LogReader | null
+  stream: RunStream | null
+}
+
+const nowhere: LogPosition = { txn: 0, chain: 0 }
+
+export class Link {
+  readonly #platform: LinkPlatform
+  readonly #options: LinkOptions
+  readonly #source: LinkSource
+  readonly #acks: AckFile
+  #state: SessionState = { name: 'unready' }
+  #call: Call | null = null
+  /** Counts attempts: a connection that is made for an older one comes too late. */
+  #attempt = 0
+  /** Channels that still have a refusal to deliver. */
+  readonly #leaving = new Set<Channel>()
+  #timer: Timer | null = null
+  #lastError: HotBackupError | null = null
+  /** Of the connections before this one. */
+  #bytesSentBefore = 0
+
+  private constructor(
+    platform: LinkPlatform,
+    options: LinkOptions,
+    source: LinkSource,
+    acks: AckFile,
+  ) {
+    this.#platform = platform
+    this.#options = options
+    this.#source = source
+    this.#acks = acks
+  }
+
+  /** Throws ERR_DISK or ERR_DISK_FULL when there can be no ack file in `acksDirectory`. */
+  static async open(
+    platform: LinkPlatform,
+    options: LinkOptions,
+    source: LinkSource,
+    acksDirectory: string,
+  ): Promise<Link> {
+    const { slave, log } = options
+    const acks = await AckFile.open(platform.disk, acksDirectory, slave.name, error => {
+      const fields = { slave: slave.name, code: error.code }
+      log('error', `the ack of "${slave.name}" cannot be kept: ${error.message}`, fields)
+    })
+    return new Link(platform, options, source, acks)
+  }
+
+  /** The log is durable further than before, or for the first time. */
+  wake(): void {
+    if (this.#state.name === 'unready') {
+      this.#handle('start')
+    } else if (this.#call?.stream != null) {
+      // The slave must hear of a new path, or a loop would go unnoticed.
+      if (this.#options.upstream() === this.#call.helloPath) this.#call.stream.wake()
+      else this.#fail(new HotBackupError('ERR_WIRE', 'the servers above this one have changed'))
+    }
+  }
+
+  status(): ShipStatus {
+    const channel = this.#call?.channel
+    return shipStatus({
+      slave: this.#options.slave,
+      state: this.#state,
+      ack: this.#acks.last,
+      mark: this.#source.mark,
+      stream: this.#call?.stream ?? null,
+      pendingBytes: channel?.pendingBytes ?? 0,
+      bytesSent: this.#bytesSentBefore + (channel?.bytesSent ?? 0),
+      roundTripMs: channel?.roundTripMs ?? null,
+      lastError: this.#lastError,
+      now: this.#platform.clock.now(),
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.#handle('stop')
+    for (const channel of this.#leaving) channel.destroy(null)
+    await this.#acks.close()
+  }
+
+  // ---- the session ----
+
+  #handle(event: SessionEvent): void {
+    const before = this.#state
+    const [state, actions] = next(before, event)
+    this.#state = state
+    if (event === 'proven') this.#lastError = null
+    if (state.name !== before.name) this.#logChange(before)
+    for (const action of actions) this.#act(action)
+  }
+
+  #act(action: SessionAction): void {
+    switch (action) {
+      case 'call':
+        void this.#connect()
+        return
+      case 'greet':
+        void this.#greet(this.#current)
+        return
+      case 'seek':
+        void this.#seek(this.#current)
+        return
+      case 'stream':
+        this.#stream(this.#current)
+        return
+      case 'wait':
+        this.#wait()
+        return
+      case 'hangUp':
+        this.#hangUp()
+        return
+      default:
+        action satisfies never
+    }
+  }
+
+  get #current(): Call {
+    if (this.#call === null)
+      throw new TypeError('the session acts on a connection that is not there')
+    return this.#call
+  }
+
+  #logChange(before: SessionState): void {
+    const { name, address } = this.#options.slave
+    const { name: to } = this.#state
+    const code = this.#lastError?.code ?? null
+    const place = `${address.host}:${address.port}`
+    const fields = { slave: name, address: place, from: before.name, to, code }
+    const say = (what: string) => `link to "${name}": ${what}`
+    if (to === 'waiting') {
+      this.#options.log('warn', say(this.#lastError?.message ?? 'closed'), fields)
+    } else if (to === 'streaming') {
+      const position = this.#call?.welcome?.position ?? nowhere
+      this.#options.log('info', say(`streaming what follows ${positionText(position)}`), fields)
+    } else {
+      this.#options.log(to === 'stopped' ? 'info' : 'debug', say(to), fields)
+    }
+  }
+
+  /** The connection, or the attempt at one, ended by itself. */
+  #fail(error: HotBackupError): void {
+    this.#lastError = error
+    this.#handle('failed')
+  }
+
+  /** This side says no: the slave is told why before the connection ends. */
+  #refuse(call: Call, error: HotBackupError): void {
+    const position = call.welcome?.position ?? null
+    this.#leaving.add(call.channel)
+    call.channel.refuse(refusalOf(error, this.#source.mark ?? nowhere, position), error)
+    this.#lastError = error
+    this.#handle('refused')
+  }
+
+  /** An error of reading the own log, or of finding something in it. */
+  #troubled(call: Call, error: unknown): void {
+    if (!isHotBackupError(error)) {
+      // A mistake in this program: it is told to both sides, and takes no other link with it.
+      const text = `the link stopped by a fault of the program: ${String(error)}`
+      this.#refuse(call, new HotBackupError('ERR_LINK_REFUSED', text, {}, error))
+    } else if (error.code === 'ERR_DISK') {
+      // A segment may have been removed between two looks: the next call tells.
+      this.#fail(error)
+    } else if (error.code === 'ERR_LOG_REMOVED') {
+      const text = `the log no longer holds what follows transaction ${call.stream?.sentTxn ?? 0}: the slave needs a new copy of the database`
+      this.#refuse(call, new HotBackupError('ERR_LINK_SEED', text, {}, error))
+    } else {
+      this.#refuse(call, error)
+    }
+  }
+
+  // ---- actions ----
+
+  async #connect(): Promise<void> {
+    const attempt = ++this.#attempt
+    const { slave, key, timeoutMs } = this.#options
+    let connection: Connection
+    try {
+      connection = await this.#platform.network.connect(slave.address, key, timeoutMs)
+    } catch (error) {
+      if (attempt !== this.#attempt) return
+      if (!isHotBackupError(error)) throw error
+      this.#lastError = error
+      // The other key will not come by itself.
+      this.#handle(error.code === 'ERR_KEY' ? 'refused' : 'failed')
+      return
+    }
+    if (attempt !== this.#attempt) {
+      connection.destroy()
+      return
+    }
+    this.#call = this.#newCall(connection)
+    this.#handle('connected')
+  }
+
+  #newCall(connection: Connection): Call {
+    const { heartbeatMs, timeoutMs } = this.#options
+    const durableTxn = () => this.#source.mark?.txn ?? 0
+    const options = { heartbeatMs, timeoutMs, durableTxn }
+    const channel = new Channel(connection, this.#platform.clock, options, ['welcome', 'refuse'], {
+      message: message => this.#message(call, message),
+      writable: () => call.stream?.wake(),
+      closed: error => {
+        this.#leaving.delete(channel)
+        if (call !== this.#call) return
+        this.#fail(error ?? new HotBackupError('ERR_WIRE', 'the slave closed the connection'))
+      },
+    })
+    const call: Call = { channel, helloPath: [], welcome: null, reader: null, stream: null }
+    return call
+  }
+
+  async #greet(call: Call): Promise<void> {
+    const { name: serverName, serverId, upstream } = this.#options
+    const mark = this.#source.mark
+    if (mark === null) throw new TypeError('nobody is called before there is something durable')
+    try {
+      const description = await this.#source.log.describe(mark)
+      if (call !== this.#call) return
+      call.helloPath = upstream()
+      const path = call.helloPath
+      call.channel.send({ name: 'hello', serverName, serverId, path, ...description })
+    } catch (error) {
+      if (call === this.#call) this.#troubled(call, error)
+    }
+  }
+
+  async #seek(call: Call): Promise<void> {
+    const { welcome } = call
+    const mark = this.#source.mark
+    if (welcome === null || mark === null) throw new TypeError('nobody to look up')
+    try {
+      this.#checkNotSelf(welcome)
+      // After a rewind the lineage in WELCOME no longer belongs to the position, which was found on this log before.
+      const rewound = call.stream !== null
+      const { log } = this.#source
+      call.stream?.close()
+      const reader = await (rewound ? log.open(welcome, mark) : log.locate(welcome, mark))
+      if (call === this.#call) {
+        call.reader = reader
+        this.#handle('found')
+      } else await reader.close()
+    } catch (error) {
+      if (call === this.#call) this.#troubled(call, error)
+    }
+  }
+
+  #checkNotSelf(welcome: Welcome): void {
+    const { serverId, slave } = this.#options
+    if (!sameIdentity(welcome.serverId, serverId)) return
+    const { host, port } = slave.address
+    const text = `the server at ${host}:${port} has the id of this one: it is this server, or its directory was copied`
+    throw new HotBackupError('ERR_LINK_LOOP', text)
+  }
+
+  #stream(call: Call): void {
+    const { channel, welcome, reader } = call
+    if (welcome === null || reader === null) throw new TypeError('nothing to stream')
+    call.reader = null
+    const mark = () => this.#source.mark
+    const failed = (error: unknown) => this.#troubled(call, error)
+    const { windowBytes } = this.#options
+    const startTxn = welcome.position.txn
+    call.stream = new RunStream(reader, channel, startTxn, windowBytes, mark, failed)
+    channel.established('ack', 'rewind', 'refuse')
+    channel.send({ name: 'start', position: welcome.position })
+    // Its word counts only now that its history is known to be this one.
+    this.#keep(welcome)
+    call.stream.wake()
+  }
+
+  #wait(): void {
+    if (this.#state.name !== 'waiting') throw new TypeError('nothing to wait for')
+    const delayMs = backoffMs(this.#state.trouble, this.#platform.random)
+    this.#timer = this.#platform.clock.after(delayMs, () => {
+      this.#timer = null
+      this.#handle('due')
+    })
+  }
+
+  #hangUp(): void {
+    this.#attempt++
+    this.#timer?.cancel()
+    this.#timer = null
+    const call = this.#call
+    if (call === null) return
+    this.#call = null
+    this.#bytesSentBefore += call.channel.bytesSent
+    if (!this.#leaving.has(call.channel)) call.channel.destroy(null)
+    call.stream?.close()
+    void call.reader?.close()
+  }
+
+  // ---- what the slave says ----
+
+  #message(call: Call, message: Exclude<Message, { name: 'ping' | 'pong' }>): void {
+    if (call !== this.#call) return
+    switch (message.name) {
+      case 'welcome':
+        call.welcome = message
+        // A second one has no place, and nothing else has before START.
+        call.channel.established('refuse')
+        this.#handle('welcomed')
+        return
+      case 'refuse': {
+        const { name: slave } = this.#options.slave
+        const text = `"${slave}" refuses: ${message.text}`
+        this.#lastError = new HotBackupError(message.code, text, { slave })
+        this.#handle('refused')
+        return
+      }
+      case 'ack':
+        this.#ack(call, message.progress)
+        return
+      case 'rewind':
+        this.#rewind(call, message.position)
+        return
+      default:
+        throw new HotBackupError('ERR_WIRE', `a slave sends no ${message.name.toUpperCase()}`)
+    }
+  }
+
+  #ack(call: Call, progress: Progress): void {
+    const { welcome, stream } = call
+    if (welcome === null || stream === null) return
+    if (progress.receivedTxn > stream.sentTxn && this.#state.name === 'streaming') {
+      const text = `transaction ${progress.receivedTxn} was acknowledged, ${stream.sentTxn} was sent last`
+      throw new HotBackupError('ERR_WIRE', text)
+    }
+    const { receivedTxn, durable } = welcome.progress
+    if (progress.receivedTxn < receivedTxn || progress.durable.txn < durable.txn) {
+      throw new HotBackupError('ERR_WIRE', 'an ack was taken back within a connection')
+    }
+    call.welcome = { ...welcome, progress }
+    this.#keep(call.welcome)
+    const caughtUp = progress.receivedTxn === this.#source.mark?.txn
+    if (caughtUp || progress.receivedTxn > welcome.position.txn) this.#handle('proven')
+    stream.acknowledged(progress.receivedTxn, progress.appliedTxn)
+  }
+
+  #rewind(call: Call, position: LogPosition): void {
+    const { welcome, stream } = call
+    if (welcome === null || stream === null || this.#state.name !== 'streaming') return
+    if (position.txn > stream.sentTxn) {
+      const text = `${positionText(position)} is asked for again, ${stream.sentTxn} was sent last`
+      throw new HotBackupError('ERR_WIRE', text)
+    }
+    const { name: slave } = this.#options.slave
+    const text = `"${slave}" asks again for what follows ${positionText(position)}`
+    this.#options.log('warn', text, { slave, sentTxn: stream.sentTxn })
+    call.welcome = { ...welcome, position }
+    this.#handle('rewind')
+  }
+
+  #keep({ serverId, progress }: Welcome): void {
+    const { receivedTxn, durable, appliedTxn, appliedTime } = progress
+    const time = this.#platform.clock.now()
+    const { txn: durableTxn, chain: durableChain } = durable
+    const ack = { receivedTxn, durableTxn, durableChain, appliedTxn, appliedTime, time, serverId }
+    this.#acks.write(ack)
+  }
+}

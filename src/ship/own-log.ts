@@ -1,0 +1,132 @@
+// What the shipper must know of its own log: what HELLO says about it, and whether a slave's position lies on it.
+// It reads files that another process writes and removes; nothing is locked.
+import { join } from 'node:path'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { hex, sameIdentity, type LogPosition } from '../log/chain.ts'
+import type { DurableMark } from '../log/durable.ts'
+import { LogReader } from '../log/reader.ts'
+import { identityBytes, segmentName, type SegmentHeader } from '../log/segment.ts'
+import { readSegmentHeader, segmentFiles } from '../log/segments.ts'
+import type { Disk } from '../platform/disk.ts'
+import type { Hello } from '../wire/messages/hello.ts'
+import type { Welcome } from '../wire/messages/welcome.ts'
+import { positionText } from '../wire/position-text.ts'
+
+const emptyIdentity = new Uint8Array(identityBytes)
+
+export class OwnLog {
+  readonly #disk: Disk
+  readonly #directory: string
+
+  constructor(disk: Disk, directory: string) {
+    this.#disk = disk
+    this.#directory = directory
+  }
+
+  /** The part of HELLO that is about the log. Throws ERR_LOG_CORRUPT, ERR_LOG_VERSION or ERR_DISK. */
+  async describe(
+    mark: DurableMark,
+  ): Promise<Pick<Hello, 'databaseId' | 'lineageId' | 'timeline' | 'firstTxn' | 'durable'>> {
+    const { databaseId, lineageId, timeline } = await this.#header(mark.segmentFirstTxn)
+    const [firstTxn = mark.segmentFirstTxn] = await this.#firstTxns()
+    const durable = { txn: mark.txn, chain: mark.chain }
+    return { databaseId, lineageId, timeline, firstTxn, durable }
+  }
+
+  /**
+   * Finds where the slave's log ends in this log, and a reader that goes on behind it. When it cannot be found the
+   * slave is refused, never touched, with both positions in the text:
+   *
+   *   ERR_LINK_FOREIGN   the slave holds another database
+   *   ERR_LINK_DIVERGED  the slave holds more than this log, or something else at its position
+   *   ERR_LINK_SEED      this log no longer holds what the slave needs next
+   *
+   * Throws ERR_LOG_CORRUPT and ERR_DISK too.
+   */
+  async locate(welcome: Welcome, mark: DurableMark): Promise<LogReader> {
+    const header = await this.#header(mark.segmentFirstTxn)
+    const { position } = welcome
+    const slave = slaveText(welcome)
+    const fresh = sameIdentity(welcome.databaseId, emptyIdentity)
+    if (!fresh && !sameIdentity(welcome.databaseId, header.databaseId)) {
+      const theirs = Buffer.from(welcome.databaseId).toString('hex')
+      const ours = Buffer.from(header.databaseId).toString('hex')
+      const text = `${slave} of database ${theirs}; this log holds ${positionText(mark)} of database ${ours}`
+      throw new HotBackupError('ERR_LINK_FOREIGN', text)
+    }
+    if (position.txn > mark.txn) {
+      const text = `${slave}, but this log is durable up to ${positionText(mark)} only: the master's log went back. The slave is left as it is`
+      throw new HotBackupError('ERR_LINK_DIVERGED', text)
+    }
+    if (!fresh) await this.#checkLineage(welcome, slave)
+    return await this.open(welcome, mark)
+  }
+
+  /** A reader behind the slave's position, by its chain value alone. Throws as `locate` does. */
+  async open(welcome: Welcome, mark: DurableMark): Promise<LogReader> {
+    const { position } = welcome
+    const slave = slaveText(welcome)
+    try {
+      await this.#checkStart(position)
+      return await LogReader.open(this.#disk, this.#directory, position)
+    } catch (error) {
+      if (isHotBackupError(error, 'ERR_LOG_REMOVED')) {
+        const [firstTxn = 0] = await this.#firstTxns()
+        const text = `${slave}; this log starts with transaction ${firstTxn} and ends with ${positionText(mark)}: the slave needs a new copy of the database`
+        throw new HotBackupError('ERR_LINK_SEED', text, {}, error)
+      }
+      if (isHotBackupError(error, 'ERR_LOG_FOREIGN', 'ERR_LOG_GAP')) {
+        const text = `${slave}; this log ends with ${positionText(mark)} and says: ${error.message}`
+        throw new HotBackupError('ERR_LINK_DIVERGED', text, {}, error)
+      }
+      throw error
+    }
+  }
+
+  /** At the very start of the log the header says what it continues; the reader would look at it only later. */
+  async #checkStart(position: LogPosition): Promise<void> {
+    const [first] = await this.#firstTxns()
+    if (first !== position.txn + 1) return
+    const { chain } = await this.#header(first)
+    if (chain === position.chain) return
+    const text = `transaction ${position.txn} has the chain value ${hex(chain)} here, and ${hex(position.chain)} there`
+    throw new HotBackupError('ERR_LOG_FOREIGN', text)
+  }
+
+  /**
+   * Two servers that were promoted independently differ in lineage. The slave names that of its last segment, which
+   * holds its position, or is empty and starts right behind it.
+   */
+  async #checkLineage(welcome: Welcome, slave: string): Promise<void> {
+    const { position, lineageId, timeline } = welcome
+    const firstTxns = await this.#firstTxns()
+    const holding = firstTxns.findLast(first => first <= position.txn)
+    // The segment was removed: what is left is the chain value (see `open`).
+    if (holding === undefined) return
+    const headers = [await this.#header(holding)]
+    if (firstTxns.includes(position.txn + 1)) headers.push(await this.#header(position.txn + 1))
+    if (headers.some(header => sameIdentity(header.lineageId, lineageId))) return
+    const [ours] = headers
+    const text = `${slave} on timeline ${timeline}, lineage ${Buffer.from(lineageId).toString('hex')}; this log holds that number on timeline ${ours?.timeline}, lineage ${Buffer.from(ours?.lineageId ?? []).toString('hex')}: the histories diverged`
+    throw new HotBackupError('ERR_LINK_DIVERGED', text)
+  }
+
+  async #firstTxns(): Promise<number[]> {
+    const files = await segmentFiles(this.#disk, this.#directory)
+    return files.map(file => file.firstTxn)
+  }
+
+  async #header(firstTxn: number): Promise<SegmentHeader> {
+    const path = join(this.#directory, segmentName(firstTxn))
+    const file = await this.#disk.open(path, 'read')
+    try {
+      return (await readSegmentHeader(file)).header
+    } finally {
+      await file.close()
+    }
+  }
+}
+
+function slaveText({ serverName, position }: Welcome): string {
+  return `the slave "${serverName}" holds ${positionText(position)}`
+}

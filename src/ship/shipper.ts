@@ -1,0 +1,102 @@
+// The master's side of all links: follows the durable mark of the log, and wakes one link per slave. It only reads
+// the log, owns the ack files in slaves/, and may live in a process of its own.
+import { join } from 'node:path'
+import { isHotBackupError } from '../errors.ts'
+import { heartbeatMsDefault, linkTimeoutMsDefault, windowBytesDefault } from '../limits.ts'
+import { DurableWatch } from '../log/durable.ts'
+import type { Address, SharedKey } from '../platform/network.ts'
+import type { Platform } from '../platform/platform.ts'
+import type { LinkLog } from '../wire/link-log.ts'
+import { Link, type LinkPlatform, type LinkSource } from './link.ts'
+import { OwnLog } from './own-log.ts'
+import type { ShipStatus } from './status.ts'
+
+export type { ShipStatus } from './status.ts'
+
+export type ShipperPlatform = LinkPlatform & Pick<Platform, 'watcher'>
+
+export interface ShipperOptions {
+  /** The server's directory: the log lies in log/, the acks in slaves/. */
+  readonly directory: string
+  readonly name: string
+  readonly serverId: Uint8Array
+  readonly slaves: readonly { readonly name: string; readonly address: Address }[]
+  readonly key: SharedKey | null
+  /**
+   * Ids of the servers above this one, nearest last; empty on a master. A function (of the same array as long as
+   * nothing has changed) where the receiver of a cascading slave learns them later.
+   */
+  readonly upstream: readonly Uint8Array[] | (() => readonly Uint8Array[])
+  readonly windowBytes?: number
+  readonly heartbeatMs?: number
+  readonly timeoutMs?: number
+  readonly log: LinkLog
+}
+
+export class Shipper {
+  readonly #watch: DurableWatch
+  readonly #links: readonly Link[]
+  #stopped = false
+
+  private constructor(watch: DurableWatch, links: readonly Link[]) {
+    this.#watch = watch
+    this.#links = links
+  }
+
+  /** Throws ERR_DISK or ERR_DISK_FULL. A log that holds nothing yet is waited for. */
+  static async start(platform: ShipperPlatform, options: ShipperOptions): Promise<Shipper> {
+    const logDirectory = join(options.directory, 'log')
+    const acksDirectory = join(options.directory, 'slaves')
+    await platform.disk.makeDirectory(acksDirectory)
+    const watch = await DurableWatch.open(platform, logDirectory)
+    const source: LinkSource = {
+      log: new OwnLog(platform.disk, logDirectory),
+      get mark() {
+        return watch.mark
+      },
+    }
+    const { upstream } = options
+    const linkOptions = {
+      name: options.name,
+      serverId: options.serverId,
+      key: options.key,
+      upstream: typeof upstream === 'function' ? upstream : () => upstream,
+      windowBytes: options.windowBytes ?? windowBytesDefault,
+      heartbeatMs: options.heartbeatMs ?? heartbeatMsDefault,
+      timeoutMs: options.timeoutMs ?? linkTimeoutMsDefault,
+      log: options.log,
+    }
+    const links = []
+    for (const slave of options.slaves) {
+      links.push(await Link.open(platform, { ...linkOptions, slave }, source, acksDirectory))
+    }
+    const shipper = new Shipper(watch, links)
+    void shipper.#follow()
+    return shipper
+  }
+
+  /** One entry per slave, in the order of the options. */
+  status(): ShipStatus[] {
+    return this.#links.map(link => link.status())
+  }
+
+  /** Hangs up all links. What was sent and not acknowledged is sent again by the next shipper. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return
+    this.#stopped = true
+    await Promise.all([this.#watch.close(), ...this.#links.map(link => link.stop())])
+  }
+
+  async #follow(): Promise<void> {
+    for (;;) {
+      const { mark } = this.#watch
+      if (mark !== null) for (const link of this.#links) link.wake()
+      try {
+        await this.#watch.changed(mark?.txn ?? 0)
+      } catch (error) {
+        if (isHotBackupError(error, 'ERR_CLOSED')) return
+        throw error
+      }
+    }
+  }
+}

@@ -1,0 +1,272 @@
+// One connection of a master to the slave's port, from HELLO to the end.
+//
+//   greeting ─HELLO let in─► welcomed ─START─► streaming ─missing or damaged─► rewinding ─START─► streaming
+//
+// Every state leads to `ended`. Until HELLO has come the peer is a stranger and gets not a byte (but for
+// a word about versions). While rewinding, what is still under way from before is dropped.
+import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { unsyncedBytesMax } from '../limits.ts'
+import type { LogPosition } from '../log/chain.ts'
+import { identityBytes } from '../log/segment.ts'
+import type { LogWriter } from '../log/writer.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Connection } from '../platform/network.ts'
+import { Channel } from '../wire/channel.ts'
+import type { LinkLog } from '../wire/link-log.ts'
+import type { Message } from '../wire/messages.ts'
+import type { Progress } from '../wire/messages/ack.ts'
+import type { Hello } from '../wire/messages/hello.ts'
+import { refusalOf } from '../wire/messages/refuse.ts'
+import { protocolVersionMax } from '../wire/protocol.ts'
+import { positionText } from '../wire/position-text.ts'
+import { Intake, type Verdict } from './receiver-intake.ts'
+
+export interface ReceiverSessionOptions {
+  readonly name: string
+  readonly serverId: Uint8Array
+  readonly log: LogWriter
+  readonly appliedTxn: () => number
+  /** Wall-clock milliseconds by the master's clock. */
+  readonly appliedTime: () => number
+  readonly heartbeatMs: number
+  readonly timeoutMs: number
+  readonly logger: LinkLog
+}
+
+export interface ReceiverSessionEvents {
+  /** Why the master is not let in; null makes this session the one that writes the log. */
+  admit(hello: Hello): HotBackupError | null
+  streaming(): void
+  /** Nothing more comes of it. Once. Null: the master hung up. */
+  ended(error: HotBackupError | null): void
+  /** Its connection is closed. Once, last. */
+  closed(): void
+}
+
+export type ReceiverState = 'greeting' | 'welcomed' | 'streaming' | 'rewinding' | 'ended'
+
+/** A stream that comes damaged so often without getting further is given up. */
+const rewindsMax = 3
+
+export class ReceiverSession {
+  readonly #options: ReceiverSessionOptions
+  readonly #events: ReceiverSessionEvents
+  readonly #channel: Channel
+  #state: ReceiverState = 'greeting'
+  #master: Hello | null = null
+  #masterDurableTxn = 0
+  #intake: Intake | null = null
+  #ackPlanned = false
+  /** How often in a row the stream was asked for again behind `#rewoundTo`. */
+  #rewinds = 0
+  #rewoundTo = -1
+
+  constructor(
+    connection: Connection,
+    clock: Clock,
+    options: ReceiverSessionOptions,
+    events: ReceiverSessionEvents,
+  ) {
+    this.#options = options
+    this.#events = events
+    const { heartbeatMs, timeoutMs, log } = options
+    const durableTxn = () => log.durableTxn
+    const limits = { heartbeatMs, timeoutMs, durableTxn }
+    this.#channel = new Channel(connection, clock, limits, ['hello'], {
+      message: message => this.#message(message),
+      writable: () => {},
+      closed: error => {
+        this.#ended(error)
+        events.closed()
+      },
+    })
+  }
+
+  get state(): ReceiverState {
+    return this.#state
+  }
+  get remoteAddress(): string {
+    return this.#channel.remoteAddress
+  }
+  /** Null until HELLO has come. */
+  get master(): Hello | null {
+    return this.#master
+  }
+  /** The last durable transaction of the master, as far as it has told. */
+  get masterDurableTxn(): number {
+    return Math.max(this.#masterDurableTxn, this.#channel.peerDurableTxn)
+  }
+  get bytesHeard(): number {
+    return this.#channel.bytesHeard
+  }
+  get midMessage(): boolean {
+    return this.#channel.midMessage
+  }
+
+  /** Sends an ack at the end of this turn of the event loop, however often it is asked to. */
+  ackSoon(): void {
+    if (this.#ackPlanned) return
+    this.#ackPlanned = true
+    process.nextTick(() => {
+      this.#ackPlanned = false
+      if (this.#state !== 'streaming' && this.#state !== 'rewinding') return
+      this.#channel.send({ name: 'ack', progress: this.#progress })
+    })
+  }
+
+  /** Ends the session with a word to the master. */
+  refuse(error: HotBackupError): void {
+    if (this.#state === 'ended') return
+    const position = this.#options.log.position
+    this.#channel.refuse(refusalOf(error, position, this.#master?.durable ?? null), error)
+    this.#ended(error)
+  }
+
+  /** Ends the session without a word. */
+  destroy(error: HotBackupError | null): void {
+    this.#channel.destroy(error)
+    this.#ended(error)
+  }
+
+  #ended(error: HotBackupError | null): void {
+    if (this.#state === 'ended') return
+    this.#change('ended', error?.message ?? 'the master hung up')
+    this.#events.ended(error)
+  }
+
+  #change(state: ReceiverState, why: string): void {
+    const from = this.#state
+    this.#state = state
+    const who = this.#master?.serverName ?? null
+    const fields = { master: who, address: this.#channel.remoteAddress, from, to: state }
+    const name = who === null ? `link from ${this.#channel.remoteAddress}` : `link from "${who}"`
+    const level = state === 'streaming' || state === 'ended' ? 'info' : 'debug'
+    this.#options.logger(state === 'rewinding' ? 'warn' : level, `${name}: ${why}`, fields)
+  }
+
+  get #progress(): Progress {
+    const { log, appliedTxn, appliedTime } = this.#options
+    return {
+      receivedTxn: log.lastTxn,
+      durable: log.durablePosition,
+      appliedTxn: appliedTxn(),
+      appliedTime: appliedTime(),
+    }
+  }
+
+  #message(message: Exclude<Message, { name: 'ping' | 'pong' }>): void {
+    try {
+      this.#take(message)
+    } catch (error) {
+      // Broken rules of the protocol end the connection without a word: the channel sees to that.
+      if (!isHotBackupError(error) || error.code === 'ERR_WIRE') throw error
+      this.refuse(error)
+    }
+  }
+
+  #take(message: Exclude<Message, { name: 'ping' | 'pong' }>): void {
+    switch (message.name) {
+      case 'hello':
+        this.#hello(message)
+        return
+      case 'start':
+        this.#start(message.position)
+        return
+      case 'segment':
+        if (this.#state === 'streaming') this.#judge(this.#opened.segment(message.headerBytes))
+        return
+      case 'blocks':
+        this.#masterDurableTxn = message.durableTxn
+        if (this.#state === 'streaming') this.#judge(this.#opened.blocks(message))
+        return
+      case 'refuse':
+        this.#refused(message.code, message.text)
+        return
+      default:
+        throw new HotBackupError('ERR_WIRE', `a master sends no ${message.name.toUpperCase()}`)
+    }
+  }
+
+  get #opened(): Intake {
+    if (this.#intake === null) throw new TypeError('the stream has not started')
+    return this.#intake
+  }
+
+  #hello(hello: Hello): void {
+    this.#master = hello
+    this.#masterDurableTxn = hello.durable.txn
+    const refusal = this.#events.admit(hello)
+    if (refusal !== null) {
+      this.refuse(refusal)
+      return
+    }
+    const { name, serverId, log } = this.#options
+    const nobody = new Uint8Array(identityBytes)
+    this.#channel.established('start', 'refuse')
+    this.#channel.send({
+      name: 'welcome',
+      version: hello.version ?? protocolVersionMax,
+      serverName: name,
+      serverId,
+      databaseId: log.identity?.databaseId ?? nobody,
+      lineageId: log.identity?.lineageId ?? nobody,
+      timeline: log.identity?.timeline ?? 0,
+      position: log.position,
+      progress: this.#progress,
+    })
+    this.#change('welcomed', `let in, this slave holds ${positionText(log.position)}`)
+  }
+
+  #start(position: LogPosition): void {
+    const { log } = this.#options
+    const { txn, chain } = log.position
+    if (this.#state === 'streaming' || position.txn !== txn || position.chain !== chain) {
+      const text = `the stream would start behind ${positionText(position)}; this slave holds ${positionText(log.position)}`
+      throw new HotBackupError('ERR_LINK_REFUSED', text)
+    }
+    this.#intake = new Intake(log)
+    this.#channel.established('segment', 'blocks', 'start', 'refuse')
+    this.#change('streaming', `streaming what follows ${positionText(position)}`)
+    this.#events.streaming()
+    this.ackSoon()
+  }
+
+  #judge(verdict: Verdict): void {
+    if (verdict === 'missing' || verdict === 'damaged') {
+      this.#rewind(verdict)
+      return
+    }
+    // A duplicate is acknowledged again: the first ack may have been lost with its connection.
+    this.ackSoon()
+    const { log } = this.#options
+    if (log.unsyncedBytes <= unsyncedBytesMax) return
+    this.#channel.pause()
+    log.drained().then(
+      () => this.#channel.resume(),
+      (error: unknown) => {
+        if (!isHotBackupError(error)) throw error
+        this.refuse(error)
+      },
+    )
+  }
+
+  #rewind(what: 'missing' | 'damaged'): void {
+    const { position } = this.#options.log
+    this.#rewinds = position.txn === this.#rewoundTo ? this.#rewinds + 1 : 1
+    this.#rewoundTo = position.txn
+    const text = `what follows ${positionText(position)} came ${what}`
+    if (this.#rewinds > rewindsMax) {
+      const times = `${text} ${this.#rewinds} times; the master holds ${this.masterDurableTxn}`
+      throw new HotBackupError('ERR_LINK_REFUSED', times)
+    }
+    this.#change('rewinding', `${text}; asking for it again`)
+    this.#channel.send({ name: 'rewind', position })
+    this.ackSoon()
+  }
+
+  #refused(code: HotBackupError['code'], text: string): void {
+    const error = new HotBackupError(code, `"${this.#master?.serverName}" refuses: ${text}`)
+    this.#channel.destroy(error)
+    this.#ended(error)
+  }
+}

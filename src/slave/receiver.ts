@@ -1,0 +1,229 @@
+// The slave's port: lets its master in, one at a time, and drops everybody else at little cost. The blocks that come
+// are checked (receiver-intake.ts), appended to the log and acknowledged: received at once, durable when the log
+// says so, applied when the replayer does.
+import { HotBackupError } from '../errors.ts'
+import { connectionsMax, heartbeatMsDefault, linkTimeoutMsDefault } from '../limits.ts'
+import { sameIdentity } from '../log/chain.ts'
+import type { LogWriter } from '../log/writer.ts'
+import type { Address, Connection, Listener, SharedKey } from '../platform/network.ts'
+import type { Platform } from '../platform/platform.ts'
+import type { LinkLog } from '../wire/link-log.ts'
+import type { Hello } from '../wire/messages/hello.ts'
+import { checkHello } from './receiver-handshake.ts'
+import { ReceiverSession, type ReceiverSessionOptions } from './receiver-session.ts'
+
+export type ReceiverPlatform = Pick<Platform, 'network' | 'clock'>
+
+export interface ReceiverOptions {
+  /** This server. */
+  readonly name: string
+  readonly serverId: Uint8Array
+  readonly key: SharedKey | null
+  readonly listen: Address
+  /** Written by nobody else. */
+  readonly log: LogWriter
+  readonly appliedTxn: () => number
+  /** Time of the block of that transaction, by the master's clock; wall-clock milliseconds, 0 for none. */
+  readonly appliedTime: () => number
+  readonly heartbeatMs?: number
+  readonly timeoutMs?: number
+  readonly logger: LinkLog
+  /** A reason of the server to let no master in (it was promoted, say); null when there is none. */
+  readonly refusal?: () => HotBackupError | null
+}
+
+export type ReceiveStatusWord =
+  'Stopped' | 'Wait incoming call' | 'Connected' | 'Reading network' | 'Idle'
+
+export interface ReceiverStatus {
+  readonly state: ReceiveStatusWord
+  /** HOST:PORT of the port. */
+  readonly address: string
+  readonly master: { readonly name: string; readonly address: string } | null
+  readonly receivedTxn: number
+  readonly durableTxn: number
+  readonly appliedTxn: number
+  /** The last durable transaction of the master, as far as it has told. */
+  readonly masterDurableTxn: number
+  /** From masters, since this process started. */
+  readonly bytesReceived: number
+  /** Connections that were dropped before they said a right HELLO. */
+  readonly strangers: number
+  /** Why the last link ended or was refused; null once a stream has started again. */
+  readonly lastError: {
+    readonly code: string
+    readonly message: string
+    readonly hint: string
+  } | null
+}
+
+export class Receiver {
+  readonly #platform: ReceiverPlatform
+  readonly #options: ReceiverOptions
+  readonly #sessionOptions: ReceiverSessionOptions
+  /** Connections that are open, also those that only have a refusal to deliver. */
+  readonly #open = new Set<ReceiverSession>()
+  /** Of them, those that have not said HELLO, oldest first. */
+  readonly #strangers = new Set<ReceiverSession>()
+  /** The one that writes the log. */
+  #session: ReceiverSession | null = null
+  #listener: Listener | null = null
+  #stopped = false
+  #upstream: readonly Uint8Array[] = []
+  #strangersDropped = 0
+  /** Of the sessions before this one. */
+  #bytesBefore = 0
+  #masterDurableTxn = 0
+  #lastError: HotBackupError | null = null
+
+  private constructor(platform: ReceiverPlatform, options: ReceiverOptions) {
+    this.#platform = platform
+    this.#options = options
+    this.#sessionOptions = {
+      ...options,
+      heartbeatMs: options.heartbeatMs ?? heartbeatMsDefault,
+      timeoutMs: options.timeoutMs ?? linkTimeoutMsDefault,
+    }
+    options.log.onDurable(() => this.#session?.ackSoon())
+  }
+
+  /** Resolves when masters can connect. Throws ERR_LISTEN. */
+  static async start(platform: ReceiverPlatform, options: ReceiverOptions): Promise<Receiver> {
+    const receiver = new Receiver(platform, options)
+    const { timeoutMs } = receiver.#sessionOptions
+    const accept = (connection: Connection) => receiver.#accept(connection)
+    const limits = { timeoutMs, connectionsMax }
+    const { listen, key } = options
+    receiver.#listener = await platform.network.listen(listen, key, accept, limits)
+    return receiver
+  }
+
+  /** With the port that the system has chosen, if it was to. */
+  get address(): Address {
+    return this.#listener?.address ?? this.#options.listen
+  }
+
+  /** Ids of the servers above this one, the master last: a shipper to further slaves tells them, against loops. */
+  get upstream(): readonly Uint8Array[] {
+    return this.#upstream
+  }
+
+  /** The replayer has applied more: the master hears of it at the end of this turn of the event loop. */
+  ackSoon(): void {
+    this.#session?.ackSoon()
+  }
+
+  status(): ReceiverStatus {
+    const { log, appliedTxn } = this.#options
+    const session = this.#session
+    const master = session?.master ?? null
+    const error = this.#lastError
+    const { host, port } = this.address
+    return {
+      state: this.#word,
+      address: `${host}:${port}`,
+      master:
+        session === null || master === null
+          ? null
+          : { name: master.serverName, address: session.remoteAddress },
+      receivedTxn: log.lastTxn,
+      durableTxn: log.durableTxn,
+      appliedTxn: appliedTxn(),
+      masterDurableTxn: Math.max(this.#masterDurableTxn, session?.masterDurableTxn ?? 0),
+      bytesReceived: this.#bytesBefore + (session?.bytesHeard ?? 0),
+      strangers: this.#strangersDropped,
+      lastError:
+        error === null ? null : { code: error.code, message: error.message, hint: error.hint },
+    }
+  }
+
+  /** Hangs up and gives the port free. What was appended stays the log's to make durable. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#listener?.close()
+    for (const session of this.#open) session.destroy(null)
+  }
+
+  get #word(): ReceiveStatusWord {
+    const session = this.#session
+    if (this.#stopped) return 'Stopped'
+    if (session === null) return 'Wait incoming call'
+    if (session.state === 'welcomed') return 'Connected'
+    const { log } = this.#options
+    const behind = log.lastTxn < session.masterDurableTxn || log.durableTxn < log.lastTxn
+    return behind || session.midMessage ? 'Reading network' : 'Idle'
+  }
+
+  #accept(connection: Connection): void {
+    if (this.#stopped) {
+      connection.destroy()
+      return
+    }
+    // Idle strangers must not keep the master out.
+    if (this.#strangers.size >= connectionsMax / 2) {
+      const [oldest] = this.#strangers
+      const text = 'it made room for a newer connection'
+      oldest?.destroy(new HotBackupError('ERR_WIRE_TIMEOUT', text))
+    }
+    const { clock } = this.#platform
+    const session = new ReceiverSession(connection, clock, this.#sessionOptions, {
+      admit: hello => this.#admit(session, hello),
+      streaming: () => {
+        this.#lastError = null
+      },
+      ended: error => this.#ended(session, error),
+      closed: () => this.#open.delete(session),
+    })
+    this.#open.add(session)
+    this.#strangers.add(session)
+  }
+
+  #admit(session: ReceiverSession, hello: Hello): HotBackupError | null {
+    this.#strangers.delete(session)
+    const refusal = this.#refusal(hello)
+    if (refusal !== null) {
+      this.#lastError = refusal
+      return refusal
+    }
+    // From the same server: the old connection is dead, and this side has not noticed yet.
+    this.#session?.refuse(
+      new HotBackupError(
+        'ERR_LINK_REFUSED',
+        'a newer connection of the same server replaces this one',
+      ),
+    )
+    this.#session = session
+    const upstream = [...hello.path, hello.serverId]
+    if (!samePath(upstream, this.#upstream)) this.#upstream = upstream
+    return null
+  }
+
+  #refusal(hello: Hello): HotBackupError | null {
+    const { log, serverId, refusal } = this.#options
+    if (log.failed !== null) {
+      const text = `this slave cannot store updates: ${log.failed.message}`
+      return new HotBackupError('ERR_STOPPED', text, {}, log.failed)
+    }
+    const { identity, position } = log
+    const reason = refusal?.() ?? checkHello(hello, { serverId, identity, position })
+    if (reason !== null) return reason
+    const current = this.#session?.master ?? null
+    if (current === null || sameIdentity(current.serverId, hello.serverId)) return null
+    const text = `this slave is fed by "${current.serverName}" at ${this.#session?.remoteAddress}`
+    return new HotBackupError('ERR_LINK_REFUSED', text)
+  }
+
+  #ended(session: ReceiverSession, error: HotBackupError | null): void {
+    // A stranger is not worth an error that an operator would read.
+    if (this.#strangers.delete(session)) this.#strangersDropped++
+    if (this.#session !== session) return
+    this.#session = null
+    this.#bytesBefore += session.bytesHeard
+    this.#masterDurableTxn = session.masterDurableTxn
+    if (error !== null) this.#lastError = error
+  }
+}
+
+function samePath(a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean {
+  return Buffer.concat(a).equals(Buffer.concat(b))
+}
