@@ -165,6 +165,7 @@ export class Updates {
       const start = encoder.end
       if (file !== undefined) log.ensureMapped(file.number, file.attributes)
       encode(encoder)
+      encoder.endTransaction()
       this.#database.apply(encoder.bytes, start, encoder.end, log.lastTxn + 1)
     } catch (error) {
       log.abandon()

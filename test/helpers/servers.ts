@@ -69,6 +69,13 @@ export interface Status {
   }
 }
 
+/** Removed after the test, and after whatever the test registers later to be done at its end. */
+export function temporaryDirectory(t: Test): string {
+  const directory = mkdtempSync(path.join(tmpdir(), 'hotbackup-test-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
 /** A master and a slave that know each other, in a temporary directory; all of it is gone after the test. */
 export class Pair {
   readonly root: string
@@ -84,12 +91,11 @@ export class Pair {
   }
 
   static async make(test: Test): Promise<Pair> {
-    const root = mkdtempSync(path.join(tmpdir(), 'hotbackup-test-'))
+    const root = temporaryDirectory(test)
     const pair = new Pair(root, await freePort())
     test.teardown(async () => {
       await hb('stop', '-d', pair.master)
       await hb('stop', '-d', pair.slave)
-      rmSync(root, { recursive: true, force: true })
     })
     const address = `127.0.0.1:${pair.port}`
     await ok(

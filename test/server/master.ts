@@ -3,10 +3,10 @@ import { cp } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { Master } from '../../src/index.ts'
-import { ok } from '../helpers/servers.ts'
+import { ok, temporaryDirectory } from '../helpers/servers.ts'
 
 async function makeMaster(t: Test): Promise<string> {
-  const directory = path.join(t.testdir(), 'alpha')
+  const directory = path.join(temporaryDirectory(t), 'alpha')
   await ok('setup', '-d', directory, '--type', 'master', '--name', 'alpha')
   return directory
 }
@@ -162,7 +162,7 @@ t.test('a copy of the directory, taken at any moment, recovers what was acknowle
     for (let i = 0; i < 200; i++) void file.write(`${round}*${i}`, 'v'.repeat(i))
     await file.write(`${round}*last`, 'v')
     if (round === 2) await master.checkpoint()
-    const copy = path.join(t.testdirName, `copy ${round}`)
+    const copy = `${directory} copy ${round}`
     await cp(directory, copy, { recursive: true, filter: source => !source.includes('/run') })
     const again = await Master.open(copy)
     const copied = again.account('A').file('F')
