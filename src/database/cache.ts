@@ -31,10 +31,9 @@ const held = captured | pinned | side
 
 const slabFramesMax = 4096
 const slotsMin = 32
-/** Per slot, besides the frame: 9 bytes of state and up to 64 bytes of the table. */
-const slotOverheadBytes = 73
-/** Words per entry of the table: key, frame, slot, unused (so that an entry never straddles cache lines). */
-const entryShift = 2
+/** Per slot, besides the frame: 9 bytes of state and up to 32 bytes of the table. */
+const slotOverheadBytes = 41
+const tableEntriesMin = 1024
 /** Above this part of the cache, writers must wait for a checkpoint. */
 const overfullPart = 0.8
 
@@ -58,8 +57,13 @@ export class FrameCache {
   #flags: Uint8Array
   #keys: Uint32Array
   #frames: Uint32Array
-  #table: Uint32Array
-  #tableMask: number
+  /**
+   * Two words an entry: frame, and slot + 1 (0: free). No larger than what is cached asks for: a table that is
+   * spread over more memory than needed makes every look-up miss the processor's caches.
+   */
+  #table = new Uint32Array(2 * tableEntriesMin)
+  #tableMask = tableEntriesMin - 1
+  #tableCount = 0
   readonly #freeSlots: number[] = []
   #hand = 0
   #dirtyCount = 0
@@ -79,9 +83,6 @@ export class FrameCache {
     this.#flags = new Uint8Array(this.#slotLimit)
     this.#keys = new Uint32Array(this.#slotLimit)
     this.#frames = new Uint32Array(this.#slotLimit)
-    const entries = tableEntries(this.#slotLimit)
-    this.#table = new Uint32Array(entries << entryShift)
-    this.#tableMask = entries - 1
   }
 
   /** Bytes of changed frames: what a checkpoint would write. */
@@ -128,15 +129,13 @@ export class FrameCache {
     const mask = this.#tableMask
     const key = generation.key
     for (let entry = place(key, frame) & mask; ; entry = (entry + 1) & mask) {
-      const at = entry << entryShift
-      const found = table[at]!
-      if (found === key && table[at + 1] === frame) {
-        const slot = table[at + 2]!
+      const slot = table[2 * entry + 1]! - 1
+      if (slot < 0) return this.#load(generation, frame)
+      if (table[2 * entry] === frame && this.#keys[slot] === key) {
         const flags = this.#flags[slot]!
         if ((flags & referenced) === 0) this.#flags[slot] = flags | referenced
         return slot
       }
-      if (found === 0) return this.#load(generation, frame)
     }
   }
 
@@ -217,23 +216,15 @@ export class FrameCache {
   #addSlab(): number {
     this.#slabs.push(new Slab(1 << this.#slabShift))
     const slots = this.#slabs.length << this.#slabShift
-    if (slots > this.#flags.length) this.#growTable(slots)
+    if (slots > this.#flags.length) this.#growSlots(slots)
     return this.#slotTop++
   }
 
-  /** Above the limit only. */
-  #growTable(slots: number): void {
+  #growSlots(slots: number): void {
     const room = slots + (slots >> 2)
     this.#flags = grown(this.#flags, new Uint8Array(room))
     this.#keys = grown(this.#keys, new Uint32Array(room))
     this.#frames = grown(this.#frames, new Uint32Array(room))
-    const entries = tableEntries(room)
-    if (entries << entryShift <= this.#table.length) return
-    this.#table = new Uint32Array(entries << entryShift)
-    this.#tableMask = entries - 1
-    for (let slot = 0; slot < this.#slotTop; slot++) {
-      if (this.#keys[slot] !== 0) this.#enter(this.#keys[slot]!, this.#frames[slot]!, slot)
-    }
   }
 
   /** Second chance: the hand takes `referenced` away, and the slot when it comes again. -1 when next to nothing is evictable. */
@@ -278,45 +269,51 @@ export class FrameCache {
     const table = this.#table
     const mask = this.#tableMask
     for (let entry = place(key, frame) & mask; ; entry = (entry + 1) & mask) {
-      const at = entry << entryShift
-      if (table[at] === 0) return -1
-      if (table[at] === key && table[at + 1] === frame) return table[at + 2]!
+      const slot = table[2 * entry + 1]! - 1
+      if (slot < 0 || (table[2 * entry] === frame && this.#keys[slot] === key)) return slot
     }
   }
 
   #enter(key: number, frame: number, slot: number): void {
-    const table = this.#table
-    const mask = this.#tableMask
-    let entry = place(key, frame) & mask
-    while (table[entry << entryShift] !== 0) entry = (entry + 1) & mask
-    const at = entry << entryShift
-    table[at] = key
-    table[at + 1] = frame
-    table[at + 2] = slot
     this.#keys[slot] = key
     this.#frames[slot] = frame
+    this.#tableCount++
+    if (2 * this.#tableCount > this.#tableMask) this.#growTable()
+    else this.#link(slot)
+  }
+
+  #link(slot: number): void {
+    const mask = this.#tableMask
+    const frame = this.#frames[slot]!
+    let entry = place(this.#keys[slot]!, frame) & mask
+    while (this.#table[2 * entry + 1] !== 0) entry = (entry + 1) & mask
+    this.#table[2 * entry] = frame
+    this.#table[2 * entry + 1] = slot + 1
+  }
+
+  #growTable(): void {
+    this.#table = new Uint32Array(2 * this.#table.length)
+    this.#tableMask = 2 * this.#tableMask + 1
+    for (let slot = 0; slot < this.#slotTop; slot++) if (this.#keys[slot] !== 0) this.#link(slot)
   }
 
   #leave(slot: number): void {
     const table = this.#table
     const mask = this.#tableMask
     let gap = place(this.#keys[slot]!, this.#frames[slot]!) & mask
-    while (table[gap << entryShift] === 0 || table[(gap << entryShift) + 2] !== slot) {
-      gap = (gap + 1) & mask
-    }
-    for (
-      let entry = (gap + 1) & mask;
-      table[entry << entryShift] !== 0;
-      entry = (entry + 1) & mask
-    ) {
-      const at = entry << entryShift
-      const home = place(table[at]!, table[at + 1]!) & mask
+    while (table[2 * gap + 1] !== slot + 1) gap = (gap + 1) & mask
+    for (let entry = (gap + 1) & mask; ; entry = (entry + 1) & mask) {
+      const other = table[2 * entry + 1]! - 1
+      if (other < 0) break
+      const home = place(this.#keys[other]!, table[2 * entry]!) & mask
       // The entry may move into the gap when its home is not between the gap and itself.
       if (((entry - home) & mask) < ((entry - gap) & mask)) continue
-      table.copyWithin(gap << entryShift, at, at + 4)
+      table[2 * gap] = table[2 * entry]!
+      table[2 * gap + 1] = other + 1
       gap = entry
     }
-    table[gap << entryShift] = 0
+    table[2 * gap + 1] = 0
+    this.#tableCount--
     this.#keys[slot] = 0
   }
 
@@ -408,11 +405,6 @@ export class FrameCache {
 
 function isHeld(flags: number): boolean {
   return (flags & held) !== 0 || (flags & (dirty | loose)) === dirty
-}
-
-/** A power of two, at least twice the slots: probes stay short. */
-function tableEntries(slots: number): number {
-  return 2 ** Math.ceil(Math.log2(2 * slots))
 }
 
 /** Where the search for an entry starts. */

@@ -44,6 +44,10 @@ export class DataFiles implements FrameStore {
   }
 
   readFrame(generation: Generation, frame: number, slab: Slab, base: number): void {
+    if (frame >= generation.diskFrames && frame < generation.modulo) {
+      slab.u8.fill(0, base, base + frameBytes)
+      return
+    }
     const journalOffset = generation.overlay?.get(frame)
     let path
     let offset
@@ -55,10 +59,8 @@ export class DataFiles implements FrameStore {
     } else {
       path = this.pathOf(generation)
       offset = frame * frameBytes
-      if (frame < generation.diskFrames) {
-        const file = this.#handle(generation)
-        if (file !== null) count = file.readSync(slab.u8, base, frameBytes, offset)
-      }
+      const file = this.#handle(generation)
+      if (file !== null) count = file.readSync(slab.u8, base, frameBytes, offset)
     }
     if (count < frameBytes) slab.u8.fill(0, base + count, base + frameBytes)
     const fault = readFault(generation, frame, slab, base)
@@ -87,7 +89,7 @@ export class DataFiles implements FrameStore {
   }
 
   closeAll(): void {
-    for (const generation of [...this.#open]) this.drop(generation)
+    for (const generation of this.#open) this.drop(generation)
     this.journal?.closeSync()
     this.journal = null
   }
