@@ -91,18 +91,12 @@ export class File {
    * The item's bytes, the caller's own; null when there is no such item. What it returns is durable: a read of
    * something that was written a moment ago waits for that write.
    */
-  async read(id: Bytes): Promise<Buffer | null> {
-    const file = this[stored]
-    const value = file.read(id)
-    await this.#updates.settledFile(file)
-    return value
+  read(id: Bytes): Promise<Buffer | null> {
+    return this.#settled(file => file.read(id))
   }
 
-  async has(id: Bytes): Promise<boolean> {
-    const file = this[stored]
-    const found = file.has(id)
-    await this.#updates.settledFile(file)
-    return found
+  has(id: Bytes): Promise<boolean> {
+    return this.#settled(file => file.has(id))
   }
 
   /**
@@ -146,6 +140,18 @@ export class File {
       cursor = file.scan(cursor, scanItems, (id, value) => batch.push({ id, value }))
       await this.#updates.settledFile(file)
       yield* batch
+    }
+  }
+
+  /** What `look` sees now, as soon as it is durable. Nearly always it is, and then nothing is waited for. */
+  #settled<T>(look: (file: HashedFile) => T): Promise<T> {
+    try {
+      const file = this[stored]
+      const seen = look(file)
+      if (this.#updates.isSettled(file)) return Promise.resolve(seen)
+      return this.#updates.settledFile(file).then(() => seen)
+    } catch (error) {
+      return Promise.reject(error as Error)
     }
   }
 

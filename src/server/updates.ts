@@ -41,7 +41,11 @@ export class Updates {
 
   /** Like `settled`, for what a reader can see of one file. */
   settledFile(file: HashedFile): Promise<void> {
-    return this.#log.durableTxn >= file.lastTxn ? settledAlready : this.#log.synced()
+    return this.isSettled(file) ? settledAlready : this.#log.synced()
+  }
+
+  isSettled(file: HashedFile): boolean {
+    return this.#log.durableTxn >= file.lastTxn
   }
 
   /** Writes one item. The promise is shared by all updates of one block, so waiting costs nothing extra. */
