@@ -1,33 +1,39 @@
 // How many seconds a slave is behind: the age, by the master's clock, of the oldest update that it has not applied.
 // The times are the master's own, from the blocks that it sent, so no two clocks are compared.
 
-/** Beyond this many runs neighbours are merged: the answer stays right to within one merged run. */
+/** When there would be more, neighbours are merged, all of them alike: the answer is right to within one entry. */
 const entriesMax = 1024
 
 export class LagMeter {
-  /** Last transaction of each run sent and not applied, and the time of the oldest block known in it. */
+  /** For each entry of runs that were sent and not applied: the last transaction, and the time of the oldest block. */
   #lastTxns: number[] = []
   #times: number[] = []
+  /** Runs that an entry takes, and those that the last one has. */
+  #runsPerEntry = 1
+  #lastRuns = 0
 
   sent(lastTxn: number, time: number): void {
+    if (this.#lastRuns < this.#runsPerEntry && this.#lastTxns.length > 0) {
+      this.#lastTxns[this.#lastTxns.length - 1] = lastTxn
+      this.#lastRuns++
+      return
+    }
     if (this.#lastTxns.length === entriesMax) this.#merge()
     this.#lastTxns.push(lastTxn)
     this.#times.push(time)
+    this.#lastRuns = 1
   }
 
   applied(txn: number): void {
-    const count = this.#lastTxns.findIndex(last => last > txn)
-    if (count === 0) return
-    this.#lastTxns.splice(0, count < 0 ? this.#lastTxns.length : count)
-    this.#times.splice(0, count < 0 ? this.#times.length : count)
+    const first = this.#lastTxns.findIndex(last => last > txn)
+    if (first === 0) return
+    const count = first < 0 ? this.#lastTxns.length : first
+    this.#lastTxns.splice(0, count)
+    this.#times.splice(0, count)
+    if (this.#lastTxns.length === 0) this.#runsPerEntry = 1
   }
 
-  clear(): void {
-    this.#lastTxns = []
-    this.#times = []
-  }
-
-  /** When the oldest update that was sent and not applied was made; null when there is none. */
+  /** When the oldest update that was sent and not applied was made, or a little earlier; null when there is none. */
   get oldestTime(): number | null {
     return this.#times[0] ?? null
   }
@@ -36,6 +42,7 @@ export class LagMeter {
     // Of each pair, how far the later one reaches, and how old the older one is.
     this.#lastTxns = this.#lastTxns.filter((_, index) => index % 2 === 1)
     this.#times = this.#times.filter((_, index) => index % 2 === 0)
+    this.#runsPerEntry *= 2
   }
 }
 

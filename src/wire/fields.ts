@@ -78,7 +78,7 @@ export class FieldReader {
   /** A copy. */
   raw(length: number): Uint8Array {
     const start = this.#take(length)
-    return Uint8Array.prototype.slice.call(this.#bytes, start, start + length)
+    return new Uint8Array(this.#bytes.subarray(start, start + length))
   }
   /** A peer's text goes into logs and onto terminals: control characters of any kind are taken out. */
   text(length: number): string {
