@@ -191,7 +191,10 @@ hb list -d /srv/north sales orders | sort`,
 async function listAccounts({ out }: Context, data: DataClient, json: boolean): Promise<void> {
   const rows = await data.accounts()
   if (json) return out.json(rows)
-  for (const line of table(rows.map(row => [row.account, row.files, 'files']))) await out.line(line)
+  for (const line of table(
+    rows.map(row => [row.account, row.files, row.files === 1 ? 'file' : 'files']),
+  ))
+    await out.line(line)
 }
 
 async function listFiles(
@@ -202,7 +205,15 @@ async function listFiles(
 ): Promise<void> {
   const rows = await data.files(account)
   if (json) return out.json(rows)
-  const lines = table(rows.map(row => [row.file, 'modulo', row.modulo, row.items, 'items']))
+  const lines = table(
+    rows.map(row => [
+      row.file,
+      'modulo',
+      row.modulo,
+      row.items,
+      row.items === 1 ? 'item' : 'items',
+    ]),
+  )
   for (const line of lines) await out.line(line)
 }
 

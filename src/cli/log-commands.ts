@@ -1,6 +1,8 @@
 // hb log list, verify and dump.
 import path from 'node:path'
 import { Command } from 'commander'
+import { HotBackupError } from '../errors.ts'
+import { verifyLog, type VerifyFault, type VerifyReport } from '../log/verify.ts'
 import { loadConfig } from '../server/config.ts'
 import { layoutOf, type Layout } from '../server/layout.ts'
 import { dumpFiles, dumpLog, type DumpOptions } from '../server/log-dump.ts'
@@ -13,11 +15,12 @@ import {
   type Context,
   type ServerOptions,
 } from './command-line.ts'
-import { table } from './output.ts'
+import { count, counted, table } from './output.ts'
 
 export function addLogCommands(program: Command, context: Context): void {
   const log = new Command('log').description('Look at the transaction log.')
   log.addCommand(listCommand(context))
+  log.addCommand(verifyCommand(context))
   log.addCommand(dumpCommand(context))
   program.addCommand(log)
 }
@@ -53,6 +56,62 @@ function listCommand(context: Context): Command {
       ])
       for (const line of lines) await context.out.line(line)
     })
+}
+
+function verifyCommand(context: Context): Command {
+  return serverCommand(
+    'verify',
+    'Check every block of the log, or of segment files: CRC, chain and numbering.',
+    `hb log verify -d /srv/north
+hb log verify /mnt/old/log/*.log`,
+  )
+    .argument('[files...]', 'segment files (default: the log of the server)')
+    .action(async (files: readonly string[], { dir }: ServerOptions) => {
+      const progress = context.progress()
+      const onProgress = (bytes: number) => {
+        progress.update(
+          seconds =>
+            `${sizeText(bytes)} checked, ${sizeText(Math.round(bytes / seconds))} a second`,
+        )
+      }
+      const { disk } = context.platform
+      let verifying: Promise<VerifyReport>
+      if (files.length > 0) {
+        const paths = files.map(file => path.resolve(file))
+        verifying = verifyLog(disk, paths, { onProgress })
+      } else {
+        const layout = layoutOf(dir)
+        const { type } = await loadConfig(disk, layout)
+        verifying = verifyLog(disk, layout.log, { onProgress, ownPromises: type === 'master' })
+      }
+      const report = await context.untilSignal(verifying)
+      progress.end()
+      await context.out.line(verifiedText(report))
+      await tellFault(context, report.fault, files.length > 0)
+    })
+}
+
+function verifiedText({ segments, transactions, blocks, bytes, ...report }: VerifyReport): string {
+  if (transactions === 0) return `valid: ${counted(segments, 'segment')} without transactions`
+  const range = `transactions ${count(report.firstTxn)} to ${count(report.lastTxn)}`
+  const size = `${counted(segments, 'segment')}, ${counted(blocks, 'block')}, ${sizeText(bytes)}`
+  return `valid: ${range}; ${size}`
+}
+
+/** The torn end of a server's log is nothing wrong: a crash leaves it, and the next start takes it away. */
+async function tellFault(
+  { out }: Context,
+  fault: VerifyFault | null,
+  inFiles: boolean,
+): Promise<void> {
+  if (fault === null) return
+  const { path: file, offset, txn, torn, message } = fault
+  if (torn && !inFiles) {
+    await out.line(`torn: ${message}; a server cuts it off when it starts`)
+    return
+  }
+  const place = { path: file, offset, txn }
+  throw new HotBackupError(torn ? 'ERR_LOG_TORN' : 'ERR_LOG_CORRUPT', message, place)
 }
 
 interface DumpArguments extends ServerOptions {

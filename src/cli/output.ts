@@ -77,3 +77,8 @@ function cellText(cell: string | number): string {
 export function count(number: number): string {
   return number.toLocaleString('en-US')
 }
+
+/** "1 item", "1,234 items". */
+export function counted(number: number, noun: string): string {
+  return `${count(number)} ${noun}${number === 1 ? '' : 's'}`
+}

@@ -1,7 +1,7 @@
 // The status of a server for people.
-import type { ServerStatus } from '../server/status.ts'
+import type { ServerStatus, SlaveRow } from '../server/status.ts'
 import { durationText, sizeText } from '../server/sizes-and-times.ts'
-import { count, table } from './output.ts'
+import { count, counted, table } from './output.ts'
 
 export function statusLines(status: ServerStatus, now: number): string[] {
   const { log, apply, owner } = status
@@ -16,7 +16,7 @@ export function statusLines(status: ServerStatus, now: number): string[] {
     rows.push(['Opened by', `process ${owner.pid} (${owner.purpose})`])
   }
   if (status.lostAndFound > 0) {
-    rows.push(['Lost+found', `${count(status.lostAndFound)} transactions could not be applied`])
+    rows.push(['Lost+found', `${counted(status.lostAndFound, 'transaction')} could not be applied`])
   }
   if (status.databaseId !== null) {
     rows.push(['Database', `${status.databaseId}, timeline ${status.timeline}`])
@@ -35,7 +35,7 @@ function stateText({ state, running, pid, failure }: ServerStatus): string {
 }
 
 function logText({ log }: ServerStatus): string {
-  const size = `${count(log.segments)} segments, ${sizeText(log.bytes)}`
+  const size = `${counted(log.segments, 'segment')}, ${sizeText(log.bytes)}`
   if (log.lastTxn === 0) return 'empty'
   const range =
     log.firstTxn === 0
@@ -59,15 +59,16 @@ function slaveLines({ slaves }: ServerStatus, durableTxn: number): string[] {
     slave.receivedTxn,
     slave.durableTxn,
     slave.appliedTxn,
-    slave.lagTxns === 0
-      ? durableTxn === 0
-        ? '-'
-        : 'nothing'
-      : `${count(slave.lagTxns)} transactions, ${durationText(slave.lagSeconds * 1000)}`,
+    slave.lagTxns === 0 ? (durableTxn === 0 ? '-' : 'nothing') : behindText(slave),
   ])
   const lines = table([head, ...rows])
   for (const { name, lastError } of slaves) {
     if (lastError !== null) lines.push(`${name}: ${lastError.code}: ${lastError.message}`)
   }
   return lines
+}
+
+function behindText({ lagTxns, lagSeconds }: SlaveRow): string {
+  const transactions = counted(lagTxns, 'transaction')
+  return lagSeconds === 0 ? transactions : `${transactions}, ${durationText(lagSeconds * 1000)}`
 }

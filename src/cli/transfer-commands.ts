@@ -8,7 +8,7 @@ import { importedItems, type ImportFormat } from '../server/import-items.ts'
 import { importItems } from '../server/import.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { inputBytes } from './input.ts'
-import { count } from './output.ts'
+import { count, counted } from './output.ts'
 
 export function addTransferCommands(program: Command, context: Context): void {
   program.addCommand(importCommand(context))
@@ -85,9 +85,9 @@ async function importFrom(
     )
   })
   progress.end()
-  if (error === null) return context.out.line(`${count(items)} items imported`)
+  if (error === null) return context.out.line(`${counted(items, 'item')} imported`)
   if (!isHotBackupError(error)) throw error
-  const message = `${error.message.replace(/\.$/, '')} (${count(items)} items have been imported)`
+  const message = `${error.message.replace(/\.$/, '')} (imported before it: ${counted(items, 'item')})`
   throw new HotBackupError(error.code, message, error.place, error)
 }
 

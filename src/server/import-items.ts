@@ -4,7 +4,7 @@
 import { isUtf8 } from 'node:buffer'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { parse, type CsvError, type Info } from 'csv-parse'
+import type { CsvError, Info } from 'csv-parse'
 import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 
@@ -141,6 +141,8 @@ async function* fromCsv(
   source: AsyncIterable<Uint8Array>,
   options: ImportOptions,
 ): AsyncGenerator<ImportedItem, void, undefined> {
+  // Few commands need it, and each of them would load it.
+  const { parse } = await import('csv-parse')
   // The parser drops the rows that wait behind an error, so it is told to skip bad rows, and the first one
   // that it skipped ends the import when its turn has come.
   let skipped: CsvError | null = null

@@ -48,7 +48,7 @@ export async function dumpLog(
   await dump(disk, sources, options, sink, true)
 }
 
-/** Dumps segment files, each by itself. Throws ERR_LOG_CORRUPT with the place of what is no block. */
+/** Dumps segment files, each by itself. Throws ERR_LOG_CORRUPT or ERR_LOG_TORN with the place of what is no block. */
 export async function dumpFiles(
   disk: Disk,
   paths: readonly string[],
@@ -96,7 +96,8 @@ function checkEnd(scan: SegmentScan): void {
   // Nothing at all behind the last block: the file ends there.
   if (fault === 'short' && offset >= scan.file.size()) return
   const message = `${path}: no valid block at offset ${offset} (${fault}); "hb log verify" says more`
-  throw new HotBackupError('ERR_LOG_CORRUPT', message, { path, offset })
+  const code = fault === 'short' ? 'ERR_LOG_TORN' : 'ERR_LOG_CORRUPT'
+  throw new HotBackupError(code, message, { path, offset })
 }
 
 const anyFile = { names: Buffer.alloc(0), wanted: true }

@@ -4,6 +4,7 @@ import { pino, type Logger as Pino } from 'pino'
 import { MiB } from '../limits.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
 import { isNotFound } from '../platform/atomic-file.ts'
+import { messageText } from './message-text.ts'
 
 export type MessageLevel = 'debug' | 'info' | 'warn' | 'error'
 export type MessageFields = Readonly<Record<string, unknown>>
@@ -25,7 +26,8 @@ export class MessagesLog {
     this.#output = output
     this.#pino = pino(
       {
-        level: 'debug',
+        // Steps of a link's handshake and the like are for those who debug a test.
+        level: 'info',
         base: null,
         timestamp: pino.stdTimeFunctions.isoTime,
         formatters: { level: level => ({ level }) },
@@ -55,20 +57,6 @@ export class MessagesLog {
 interface Output {
   write(line: string): void
   close(): Promise<void>
-}
-
-/** A line of messages.log as people read it; the line itself when it is none. */
-export function messageText(line: string): string {
-  try {
-    const { time, level, msg, ...fields } = JSON.parse(line) as Record<string, unknown>
-    if (typeof msg !== 'string') return line.trimEnd()
-    const details = Object.entries(fields)
-      .map(([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
-      .join('')
-    return `${String(time)} ${String(level).padEnd(5)} ${msg}${details}`
-  } catch {
-    return line.trimEnd()
-  }
 }
 
 /** Appends lines; what cannot be written is lost, since a full disk must not stop the server by its messages. */

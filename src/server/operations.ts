@@ -51,10 +51,10 @@ export class Arguments {
 
 export type Operation = (source: DataSource, args: Arguments) => AsyncIterable<Message>
 
-/** Stops at a group of the file, so a part can be larger than this by one item. */
-const partBytes = 1 * MiB
-/** Item-ids that are looked for at once: about a millisecond in which nobody else is served. */
-const scanItems = 512
+/** A part can be larger than this by one item. */
+const partBytes = 4 * MiB
+/** Items that are looked at in one go, by whole groups: a millisecond or so in which nobody else is served. */
+const scanItems = 1000
 
 /** How often a long operation says how far it is. */
 const slicesPerPart = 50
@@ -198,22 +198,28 @@ async function* scan(
 ): AsyncGenerator<Message> {
   const found = findFile(source.database, account, file)
   const packer = new ItemPacker()
+  /** What found no room: a group can hold any number of items, and an item may have 64 MiB. */
+  let later: Buffer[] = []
+  const visit: Parameters<HashedFile['scanEntries']>[2] = (bytes, idStart, idEnd, ...value) => {
+    if (packer.byteLength < partBytes) packer.addFrom(bytes, idStart, idEnd, ...value)
+    else later.push(Buffer.from(bytes.subarray(idStart, idEnd)))
+  }
   let cursor: number | null = 0
   while (cursor !== null) {
     checkStillThere(source, found)
-    const ids: Buffer[] = []
-    // The ids first: a scan with values would hold all of a slice in memory, and an item may have 64 MiB.
-    cursor = found.scan(cursor, scanItems, id => ids.push(id), false)
-    for (const id of ids) {
+    cursor = found.scanEntries(cursor, scanItems, visit, withValues)
+    for (const id of later) {
+      if (packer.byteLength >= partBytes) {
+        yield await part(source, packer)
+        checkStillThere(source, found)
+      }
       const value = withValues ? found.read(id) : noValue
       // Deleted since, while a part was on its way.
-      if (value === null) continue
-      packer.add(id, value)
-      if (packer.byteLength < partBytes) continue
-      yield await part(source, packer)
-      checkStillThere(source, found)
+      if (value !== null) packer.add(id, value)
     }
-    await source.settled()
+    later = []
+    if (packer.byteLength >= partBytes) yield await part(source, packer)
+    else await source.settled()
   }
   if (packer.count > 0) yield await part(source, packer)
 }

@@ -24,17 +24,32 @@ export class ItemPacker {
   }
 
   add(id: Uint8Array, value: Uint8Array): void {
+    this.addFrom(id, 0, id.length, value, 0, value.length)
+  }
+
+  /** The item-id and the value are parts of larger pieces. */
+  addFrom(
+    idBytes: Uint8Array,
+    idStart: number,
+    idEnd: number,
+    valueBytes: Uint8Array,
+    valueStart: number,
+    valueEnd: number,
+  ): void {
     const start = this.#end
-    const end = start + headBytes + id.length + value.length
+    const idLength = idEnd - idStart
+    const valueLength = valueEnd - valueStart
+    const end = start + headBytes + idLength + valueLength
     if (end > this.#bytes.length) {
       const grown = Buffer.allocUnsafeSlow(Math.max(end, this.#bytes.length * 2))
       this.#bytes.copy(grown, 0, 0, start)
       this.#bytes = grown
     }
-    this.#bytes.writeUInt32LE(id.length, start)
-    this.#bytes.writeUInt32LE(value.length, start + 4)
-    this.#bytes.set(id, start + headBytes)
-    this.#bytes.set(value, start + headBytes + id.length)
+    const bytes = this.#bytes
+    bytes.writeUInt32LE(idLength, start)
+    bytes.writeUInt32LE(valueLength, start + 4)
+    bytes.set(idBytes.subarray(idStart, idEnd), start + headBytes)
+    bytes.set(valueBytes.subarray(valueStart, valueEnd), start + headBytes + idLength)
     this.#end = end
     this.#count++
   }

@@ -17,7 +17,7 @@ import { loadConfig, type Config, type ServerType, type SlaveAddress } from './c
 import { ControlClient } from './control-client.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import type { MasterStatus } from './master.ts'
-import { messageText } from './messages-log.ts'
+import { messageText } from './message-text.ts'
 import type { ShipperStatus } from './shipper-server.ts'
 import type { SlaveStatus } from './slave-server.ts'
 
@@ -297,7 +297,10 @@ async function latestMessages({ disk }: StatusPlatform, layout: Layout): Promise
     const lines = bytes.toString('utf8', 0, count).split('\n')
     // The first one is cut when the file is longer.
     const whole = (size > bytes.length ? lines.slice(1) : lines).filter(line => line !== '')
-    return whole.slice(-messagesShown).reverse().map(messageText)
+    return whole
+      .slice(-messagesShown)
+      .reverse()
+      .map(line => messageText(line, false))
   } finally {
     await file.close()
   }
