@@ -8,6 +8,8 @@ import { DurableFile, type DurableMark } from './durable.ts'
 import { fillZeros, SegmentAllocator } from './preallocate.ts'
 import { segmentHeaderBytes, segmentName } from './segment.ts'
 
+const syncStepMs = 1
+
 export class Appender {
   readonly #disk: Disk
   readonly #clock: Clock
@@ -131,7 +133,8 @@ export class Appender {
 
   #synced(started: number): void {
     const took = this.#clock.monotonic() - started
-    this.syncMs += (took - this.syncMs) / 8
+    // One slow sync among fast ones says little, and a disk that has become slow is known after ten.
+    this.syncMs += Math.min(took - this.syncMs, syncStepMs) / 8
     if (this.#end > this.#segmentBytes / 2) this.#allocator.prepare()
   }
 

@@ -1,8 +1,9 @@
 // Brings sealed blocks to the disk: one fsync for all that came while the last was under way (group commit).
 //
 // A flush is scheduled by process.nextTick, so that everyone who was resumed by the last one adds to the next. A small
-// one runs in that very turn of the event loop (writeSync, syncSync: no detour by the thread pool), but only one in a
-// turn, and only while syncs take less than a millisecond: timers and sockets are never held up for long.
+// one runs in that very turn of the event loop (writeSync, syncSync: no detour by the thread pool), while syncs take
+// less than a millisecond. A few such flushes may follow each other in one turn, for a millisecond together: timers
+// and sockets are never held up for long. log/durable is written once for all of them, at the end of the turn.
 //
 // At a change of segments everything before is synced first, with the file cut to its length; then the next one gets
 // its header, synced, and its name, synced. So a later segment proves that all before it is durable.
@@ -32,6 +33,9 @@ const osSyncMs = 1000
 /** A flush up to this size, while syncs are fast, is not worth the thread pool's detour. */
 const syncFlushBytesMax = 16 * KiB
 const syncFlushMsMax = 1
+/** Such flushes in one turn of the event loop: so many, or until they have taken so long. */
+const flushesPerTurnMax = 8
+const turnMsMax = 1
 
 /** The other side: where blocks gather. */
 export interface Gathering {
@@ -70,13 +74,17 @@ export class Flusher {
   #writtenBytes = 0
   #scheduled = false
   #flushing = false
-  #turnTaken = false
+  /** In this turn of the event loop: small flushes so far, and since when. */
+  #turnFlushes = 0
+  #turnStarted = 0
   #nextTurn = false
   #syncWanted = false
   #timer: Timer | null = null
   #durableWaiters: DurableWaiter[] = []
   #drained: Settling | null = null
   #flushed: Settling | null = null
+  /** What log/durable does not say yet, and whether it ever said anything that was not synced. */
+  #unpublished: DurableMark | null = null
   #published = false
   readonly #listeners: ((mark: DurableMark) => void)[] = []
   #failed: HotBackupError | null = null
@@ -162,6 +170,7 @@ export class Flusher {
         this.#flushed ??= new Settling()
         await this.#flushed.promise
       }
+      this.#publish()
       if (this.#failed === null && this.#published) await this.#appender.syncPublished()
     } catch (error) {
       this.fail(error)
@@ -177,18 +186,27 @@ export class Flusher {
     if (!this.#small()) {
       this.#flushing = true
       void this.#flush()
-    } else if (this.#turnTaken) {
+    } else if (this.#turnIsOver()) {
       this.#nextTurn = true
     } else {
-      this.#turnTaken = true
-      setImmediate(this.#turn)
       this.#flushSync()
     }
   }
 
+  #turnIsOver(): boolean {
+    if (this.#turnFlushes++ === 0) {
+      this.#turnStarted = this.#clock.monotonic()
+      setImmediate(this.#turn)
+      return false
+    }
+    if (this.#turnFlushes > flushesPerTurnMax) return true
+    return this.#clock.monotonic() - this.#turnStarted > turnMsMax
+  }
+
   /** The event loop has been round: timers and sockets have had their turn. */
   readonly #turn = (): void => {
-    this.#turnTaken = false
+    this.#turnFlushes = 0
+    this.#publish()
     if (!this.#nextTurn) return
     this.#nextTurn = false
     this.#tick()
@@ -240,6 +258,7 @@ export class Flusher {
       if (this.#failed === null && this.#syncDue()) {
         await this.#appender.sync()
         this.#synced()
+        this.#publish()
       }
     } catch (error) {
       this.fail(error)
@@ -255,6 +274,7 @@ export class Flusher {
     if (this.#appender.hasSegment) {
       await this.#appender.seal()
       this.#synced()
+      this.#publish()
     }
     if (this.#failed !== null) return
     await this.#appender.enter(segment.header.firstTxn, segment.bytes)
@@ -282,14 +302,13 @@ export class Flusher {
     this.#gathering.written(block)
   }
 
-  /** What was written is durable: say so to the other processes, then to those who wait here. */
+  /** What was written is durable: say so to those who wait here. */
   #synced(): void {
     const mark = this.#written
     if (mark === null || this.#failed !== null) return
-    this.#appender.publish(mark)
-    this.#published = true
     this.#written = null
     this.#mark = mark
+    this.#unpublished = mark
     this.#pendingBytes -= this.#writtenBytes
     this.#writtenBytes = 0
     for (const block of this.#unsettled) block.settling.resolve()
@@ -299,6 +318,20 @@ export class Flusher {
       this.#drained.resolve()
       this.#drained = null
     }
+  }
+
+  /** Says it to the other processes, and to those who follow it here. */
+  #publish(): void {
+    const mark = this.#unpublished
+    if (mark === null || this.#failed !== null) return
+    this.#unpublished = null
+    try {
+      this.#appender.publish(mark)
+    } catch (error) {
+      this.fail(error)
+      return
+    }
+    this.#published = true
     for (const listener of this.#listeners) listener(mark)
   }
 

@@ -433,7 +433,13 @@ export class LogWriter {
   #enqueueBlock(block: Block, tip: LogTip, position: LogPosition, time: number): void {
     const end = tip.offset + block.length
     block.offset = tip.offset
-    block.mark = { ...position, segmentFirstTxn: tip.header.firstTxn, offset: end, time }
+    block.mark = {
+      txn: position.txn,
+      chain: position.chain,
+      segmentFirstTxn: tip.header.firstTxn,
+      offset: end,
+      time,
+    }
     tip.offset = end
     this.#position = position
     this.#bytesTotal += block.length
