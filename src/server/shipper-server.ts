@@ -1,8 +1,10 @@
 // A master's shipper as a process of its own: it reads the log, owns the acks, and never needs the application.
-// When it starts and nobody has the master open, it first brings the log in order after a crash.
+// When nobody has the master open, at the start or because its owner died, it brings the log in order: the last
+// blocks that the owner wrote may be on the disk without `log/durable` saying so, and they belong to the slaves.
 import { Database } from '../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { acquireLock, type Lock } from '../platform/lock.ts'
+import { acquireLock, readLockHolder, type Lock } from '../platform/lock.ts'
+import type { Timer } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { ShipStatus } from '../ship/status.ts'
 import { Shipper, type ShipperOptions } from '../ship/shipper.ts'
@@ -20,16 +22,24 @@ export interface ShipperStatus {
   readonly slaves: readonly ShipStatus[]
 }
 
+/** Reading one small file as often costs nothing. */
+const ownerPollMs = 500
+/** What keeps the log from being brought in order will not go away by itself: said again, but not all the time. */
+const ownerRetryMs = 60_000
+
 export class ShipperServer {
   readonly #lock: Lock
   readonly #shipper: Shipper
   readonly #control: ControlServer
+  /** Looks now and then whether the owner has died. */
+  readonly #watch: OwnerWatch
   #stopping: Promise<void> | null = null
 
-  private constructor(lock: Lock, shipper: Shipper, control: ControlServer) {
+  private constructor(lock: Lock, shipper: Shipper, control: ControlServer, watch: OwnerWatch) {
     this.#lock = lock
     this.#shipper = shipper
     this.#control = control
+    this.#watch = watch
   }
 
   /**
@@ -58,7 +68,8 @@ export class ShipperServer {
         status: () =>
           Promise.resolve({ pid: self.pid, slaves: shipper.status() } satisfies ShipperStatus),
       })
-      return new ShipperServer(lock, shipper, control)
+      const watch = new OwnerWatch(platform, layout, config, say)
+      return new ShipperServer(lock, shipper, control, watch)
     } catch (error) {
       await lock.release()
       throw error
@@ -71,6 +82,7 @@ export class ShipperServer {
   }
 
   async #stop(): Promise<void> {
+    await this.#watch.stop()
     await this.#control.close()
     await this.#shipper.stop()
     await this.#lock.release()
@@ -127,5 +139,51 @@ async function recoverLog(
     await log.close()
   } finally {
     await lock.release()
+  }
+}
+
+/** Recovers the log when its owner has died, as soon as that is certain. */
+class OwnerWatch {
+  readonly #platform: Platform
+  readonly #layout: Layout
+  readonly #config: Config
+  readonly #say: Log
+  #timer: Timer
+  #looking: Promise<void> = Promise.resolve()
+  #stopped = false
+
+  constructor(platform: Platform, layout: Layout, config: Config, say: Log) {
+    this.#platform = platform
+    this.#layout = layout
+    this.#config = config
+    this.#say = say
+    this.#timer = this.#arm()
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#timer.cancel()
+    await this.#looking
+  }
+
+  #arm(delayMs = ownerPollMs): Timer {
+    return this.#platform.clock.after(delayMs, () => {
+      this.#looking = this.#look()
+    })
+  }
+
+  async #look(): Promise<void> {
+    let delayMs = ownerPollMs
+    try {
+      const holder = await readLockHolder(this.#layout.ownerLock, this.#platform.processes)
+      if (holder?.alive === false) {
+        this.#say('warn', 'the owner of the master has died', { pid: holder.identity.pid })
+        await recoverLog(this.#platform, this.#layout, this.#config, this.#say)
+      }
+    } catch (error) {
+      this.#say('error', `the log is not in order: ${String(error)}`)
+      delayMs = ownerRetryMs
+    }
+    if (!this.#stopped) this.#timer = this.#arm(delayMs)
   }
 }

@@ -7,6 +7,7 @@ import type { Platform } from '../platform/platform.ts'
 import { readAck } from '../ship/ack-file.ts'
 import { loadConfig, type Config } from './config.ts'
 import { layoutOf, type Layout } from './layout.ts'
+import { logEnd } from './log-end.ts'
 import type { MasterStatus } from './master.ts'
 import type { SlaveStatus } from './slave-server.ts'
 import { ask, readCheckpointTxn } from './status.ts'
@@ -53,7 +54,9 @@ export async function waitForTxn(
 async function lastTxn(platform: WaitPlatform, layout: Layout): Promise<number> {
   const answer = (await ask(platform, layout.ownerSocket)) as Partial<MasterStatus> | null
   const mark = await readDurableMark(platform.disk, layout.log)
-  return Math.max(answer?.lastTxn ?? 0, mark?.txn ?? 0)
+  if (answer !== null) return Math.max(answer.lastTxn ?? 0, mark?.txn ?? 0)
+  // An owner that died may have written more than log/durable says; the shipper brings that in order.
+  return (await logEnd(platform.disk, layout.log))?.txn ?? 0
 }
 
 /** For people: the first who has not got there, and where he is. */
