@@ -7,7 +7,7 @@ import { encodeFrame, FrameDecoder, type Frame, type JsonObject } from './frames
 import type { Message } from './operations.ts'
 
 /** Parts of an answer that may wait here before the connection is read no further. */
-const partsMax = 8
+const partsMax = 4
 
 /** The server closed before it took the request: it may be sent again, to whoever owns the server then. */
 export class RequestNotTaken extends HotBackupError {
