@@ -23,7 +23,7 @@ import { isNotFound } from '../platform/atomic-file.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
 import type { Watch, Watcher } from '../platform/watch.ts'
-import type { LogPosition } from './chain.ts'
+import { hex, type LogPosition } from './chain.ts'
 import { crc32 } from './crc.ts'
 
 export const durableName = 'durable'
@@ -73,6 +73,20 @@ export function decodeDurableMark(bytes: Buffer): DurableMark | null {
     offset: readUint64(bytes, 32),
     time: readUint64(bytes, 40),
   }
+}
+
+/**
+ * What is wrong with a mark, for people, when the blocks of its segment have been read up to it; null when nothing
+ * is, and also when the blocks end before: then what is wrong there says more.
+ */
+export function markMismatch(
+  mark: DurableMark,
+  at: { readonly position: LogPosition; readonly offset: number },
+): string | null {
+  const { txn, chain } = at.position
+  if (at.offset < mark.offset && txn < mark.txn) return null
+  if (at.offset === mark.offset && txn === mark.txn && chain === mark.chain) return null
+  return `log/durable names transaction ${mark.txn} at byte ${mark.offset} with the chain value ${hex(mark.chain)}; the log has ${txn} at ${at.offset} with ${hex(chain)}`
 }
 
 /** What lies in log/durable: `mark` null when there is none yet, or when it is `damaged`. */

@@ -241,7 +241,7 @@ export class Flusher {
         this.#synced()
       }
     } catch (error) {
-      this.fail(error)
+      this.#stop(error)
     }
   }
 
@@ -251,7 +251,10 @@ export class Flusher {
         if (this.#failed !== null) break
         if (entry instanceof NewSegment) await this.#changeSegment(entry)
         else {
-          await this.#appender.write(entry.bytes, 0, entry.length, entry.offset)
+          // A few pages go to the system's cache in less time than a thread takes to wake up.
+          if (entry.length > syncFlushBytesMax) {
+            await this.#appender.write(entry.bytes, 0, entry.length, entry.offset)
+          } else this.#appender.writeSync(entry.bytes, 0, entry.length, entry.offset)
           this.#wrote(entry)
         }
       }
@@ -261,7 +264,7 @@ export class Flusher {
         this.#publish()
       }
     } catch (error) {
-      this.fail(error)
+      this.#stop(error)
     }
     this.#flushing = false
     this.#flushed?.resolve()
@@ -351,6 +354,12 @@ export class Flusher {
       this.#syncWanted = true
       this.schedule()
     })
+  }
+
+  /** What was durable before the disk failed stays so, and the others may know. */
+  #stop(error: unknown): void {
+    this.#publish()
+    this.fail(error)
   }
 
   /** Stops everything, for good: all who wait are told, and the files are left as they are. */

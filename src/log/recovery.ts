@@ -15,7 +15,7 @@ import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import type { Disk } from '../platform/disk.ts'
 import { BlockChain, historyStart, type LogPosition } from './chain.ts'
-import { readDurableState, type DurableMark } from './durable.ts'
+import { markMismatch, readDurableState, type DurableMark } from './durable.ts'
 import { decide, type RecoveryRow, type TailFault } from './recovery-table.ts'
 import { SegmentScan } from './scan.ts'
 import { segmentHeaderBytes, type SegmentHeader } from './segment.ts'
@@ -222,14 +222,12 @@ class Examination {
     const mark = this.#mark
     if (mark === null || mark.segmentFirstTxn !== scan.header.firstTxn) return
     while (await scan.next(mark.offset)) this.time = scan.time
-    const { txn, chain: crc } = chain.position
-    if (chain.offset < mark.offset && chain.txn < mark.txn) return // #end says what is wrong there.
-    if (chain.offset === mark.offset && txn === mark.txn && crc === mark.chain) return
-    const message = `${scan.path}: log/durable names transaction ${mark.txn} at byte ${mark.offset}; the log has ${txn} at ${chain.offset}`
-    throw new HotBackupError('ERR_LOG_CORRUPT', message, {
+    const problem = markMismatch(mark, chain)
+    if (problem === null) return
+    throw new HotBackupError('ERR_LOG_CORRUPT', `${scan.path}: ${problem}`, {
       path: scan.path,
       offset: chain.offset,
-      txn,
+      txn: chain.txn,
     })
   }
 
@@ -237,7 +235,7 @@ class Examination {
     const { fault, file, header, path } = scan
     if (fault === null) throw new TypeError('a scan ends with a fault')
     const empty = fault === 'end' && (await writtenEnd(file, chain.offset)) === chain.offset
-    const kind = tailFault(fault, empty, chain.block.version)
+    const kind = tailFault(fault, empty, chain.block)
     const expected = chain.txn + 1
     const search = kind === 'torn' && last && this.#bounds.ownPromises
     const promised = search && (await laterPromise(file, header, chain.offset, expected))

@@ -36,8 +36,8 @@ export async function writtenEnd(file: DiskFile, offset: number): Promise<number
   }
 }
 
-/** What a fault of BlockChain means for recovery. `empty`: only zeros follow. */
-export function tailFault(fault: BlockFault, empty: boolean, version: number): TailFault {
+/** What a fault of `block` means for recovery. `empty`: only zeros follow. */
+export function tailFault(fault: BlockFault, empty: boolean, block: BlockView): TailFault {
   switch (fault) {
     case 'end':
       return empty ? 'nothing' : 'torn'
@@ -47,7 +47,7 @@ export function tailFault(fault: BlockFault, empty: boolean, version: number): T
     case 'crc':
       return 'torn'
     case 'version':
-      return version > formatVersion ? 'newer' : 'foreign'
+      return block.version > formatVersion ? 'newer' : 'foreign'
     case 'chain':
     case 'number':
     case 'database':

@@ -4,7 +4,7 @@ import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { isNotFound } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 import { BlockChain, sameIdentity, type BlockFault } from './chain.ts'
-import { readDurableMark, readDurableState, type DurableMark } from './durable.ts'
+import { markMismatch, readDurableMark, readDurableState, type DurableMark } from './durable.ts'
 import { decide, type TailFault } from './recovery-table.ts'
 import { SegmentScan } from './scan.ts'
 import { segmentHeaderBytes } from './segment.ts'
@@ -170,6 +170,8 @@ class Verification {
   async #blocks(scan: SegmentScan, last: boolean): Promise<VerifyFault | null> {
     const chain = this.#chain
     if (chain === null) throw new TypeError('enter the segment first')
+    const misplaced = await this.#toMark(scan, chain)
+    if (misplaced !== null) return misplaced
     for (;;) {
       while (await scan.next()) this.#count(scan, chain)
       const fault = await this.#fault(scan, chain, last)
@@ -180,6 +182,17 @@ class Verification {
       this.mark = mark
       scan.resume(chain)
     }
+  }
+
+  /** The block that log/durable names must be where it says. */
+  async #toMark(scan: SegmentScan, chain: BlockChain): Promise<VerifyFault | null> {
+    const { mark } = this
+    if (mark === null || mark.segmentFirstTxn !== scan.header.firstTxn) return null
+    while (await scan.next(mark.offset)) this.#count(scan, chain)
+    const problem = markMismatch(mark, chain)
+    if (problem === null) return null
+    const place = { path: scan.path, offset: chain.offset, txn: chain.txn + 1, torn: false }
+    return { ...place, fault: 'durable', message: `${scan.path}: ${problem}` }
   }
 
   #count(scan: SegmentScan, chain: BlockChain): void {
@@ -199,7 +212,7 @@ class Verification {
     const { offset } = chain
     const txn = chain.txn + 1
     const empty = fault === 'end' && (await writtenEnd(file, offset)) === offset
-    const kind = tailFault(fault, empty, chain.block.version)
+    const kind = tailFault(fault, empty, chain.block)
     const search = kind === 'torn' && last && this.#options.ownPromises !== false
     const promised = search && (await laterPromise(file, header, offset, txn))
     const { decision, reason } = this.#decide(kind, last, promised, txn)
