@@ -19,20 +19,38 @@ class Interrupted extends Error {
   }
 }
 
+/** The streams that a command reads and writes. */
+export interface Streams {
+  readonly stdin: AsyncIterable<Uint8Array>
+  readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean }
+  readonly stderr: { readonly isTTY?: boolean; write(text: string): unknown }
+}
+
 /** What a command works with. */
 export class Context {
   readonly platform: Platform = nodePlatform
-  readonly out = new Output(process.stdout)
+  readonly out: Output
+  readonly stdin: AsyncIterable<Uint8Array>
+  readonly #stderr: Streams['stderr']
+  #interrupt: (signal: 'SIGINT' | 'SIGTERM') => void = () => {}
   /** Rejects on SIGINT and SIGTERM. */
   readonly #interrupted: Promise<never>
 
-  constructor() {
+  constructor({ stdin, stdout, stderr }: Streams) {
+    this.out = new Output(stdout)
+    this.stdin = stdin
+    this.#stderr = stderr
     this.#interrupted = new Promise((_, reject) => {
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-        process.once(signal, () => reject(new Interrupted(signal)))
-      }
+      this.#interrupt = signal => reject(new Interrupted(signal))
     })
     this.#interrupted.catch(() => {})
+  }
+
+  /** Ends the command on SIGINT and SIGTERM: what it holds is closed first. */
+  endOnSignals(): void {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => this.#interrupt(signal))
+    }
   }
 
   /** Runs `work` with the server's data; a signal ends it, and what it holds is closed before the process ends. */
@@ -49,7 +67,11 @@ export class Context {
   }
 
   progress(): Progress {
-    return new Progress(this.platform.clock, process.stderr)
+    return new Progress(this.platform.clock, this.#stderr)
+  }
+
+  tell(text: string): void {
+    this.#stderr.write(text)
   }
 }
 
@@ -100,22 +122,35 @@ export function usageError(message: string): HotBackupError {
   return new HotBackupError('ERR_USAGE', message)
 }
 
-/** Runs the program and ends the process with its exit code. */
-export async function runProgram(program: Command, context: Context): Promise<never> {
-  let code: number
+/** Runs the program with the arguments (those of the process by default). Returns the exit code; never throws. */
+export async function execute(
+  program: Command,
+  context: Context,
+  args?: readonly string[],
+): Promise<number> {
   try {
-    program.exitOverride()
-    // The message comes with the exception, and is told like all others.
-    program.configureOutput({ outputError: () => {} })
+    program.exitOverride().configureOutput({
+      writeOut: text => void context.out.write(text).catch(() => {}),
+      writeErr: text => context.tell(text),
+      // The message comes with the exception, and is told like all others.
+      outputError: () => {},
+    })
     inherit(program)
-    await program.parseAsync()
+    await (args === undefined
+      ? program.parseAsync()
+      : program.parseAsync([...args], { from: 'user' }))
     await context.out.flush()
-    code = exitCodes.done
+    return exitCodes.done
   } catch (error) {
-    code = tell(program.name(), error)
+    await context.out.flush()
+    return tell(program.name(), error, context)
   }
-  await context.out.flush()
-  process.exit(code)
+}
+
+/** The streams of this process. */
+export function processStreams(): Streams {
+  const { stdin, stdout, stderr } = process
+  return { stdin: stdin as AsyncIterable<Uint8Array>, stdout, stderr }
 }
 
 /** Subcommands that were made by themselves get the settings of the program. */
@@ -127,7 +162,7 @@ function inherit(command: Command): void {
 }
 
 /** Says on standard error what went wrong, in one line, and returns the exit code. */
-export function tell(name: string, error: unknown): number {
+export function tell(name: string, error: unknown, context: Context): number {
   if (error instanceof OutputClosed) return exitCodes.done
   if (error instanceof Interrupted) return error.exitCode
   if (error instanceof CommanderError) {
@@ -135,16 +170,16 @@ export function tell(name: string, error: unknown): number {
     // The help was shown, for want of a command.
     if (error.code === 'commander.help') return exitCodes.usage
     const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
-    process.stderr.write(`${name}: ERR_USAGE: ${message}\n`)
+    context.tell(`${name}: ERR_USAGE: ${message}\n`)
     return exitCodes.usage
   }
   if (isHotBackupError(error)) {
-    process.stderr.write(`${name}: ${errorText(error)}\n`)
+    context.tell(`${name}: ${errorText(error)}\n`)
     return error.exitCode
   }
   // A defect, not a mistake of somebody's: the trace is what helps.
   const trace = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  process.stderr.write(`${name}: internal error: ${trace}\n`)
+  context.tell(`${name}: internal error: ${trace}\n`)
   return exitCodes.failed
 }
 

@@ -9,7 +9,6 @@ import { LineBuffer } from '../server/line-buffer.ts'
 import { ItemPacker } from '../server/packed-items.ts'
 import { serverCommand, wholeNumber, type Context, type ServerOptions } from './command-line.ts'
 import { count, table } from './output.ts'
-import { standardInput } from './input.ts'
 
 export function addDataCommands(program: Command, context: Context): void {
   addAccountCommands(program, context)
@@ -107,7 +106,7 @@ hb write -d /srv/north sales orders -- -7 "an item-id that starts with -"`,
           value: string | undefined,
           { dir }: ServerOptions,
         ) => {
-          const bytes = value === undefined ? await wholeInput() : Buffer.from(value)
+          const bytes = value === undefined ? await wholeInput(context) : Buffer.from(value)
           const item = new ItemPacker()
           item.add(checkedId(id), bytes)
           await context.data(dir, 'write', data => data.writeItems(account, file, item.take()))
@@ -143,10 +142,10 @@ function checkedId(id: string): Buffer {
   throw new HotBackupError('ERR_ITEM_ID', `the item-id has ${bytes.length} bytes`)
 }
 
-async function wholeInput(): Promise<Buffer> {
+async function wholeInput({ stdin }: Context): Promise<Buffer> {
   const pieces: Uint8Array[] = []
   let length = 0
-  for await (const piece of standardInput()) {
+  for await (const piece of stdin) {
     length += piece.length
     if (length > itemBytesMax) {
       throw new HotBackupError('ERR_ITEM_SIZE', 'standard input has more bytes than an item may')

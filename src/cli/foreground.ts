@@ -1,7 +1,7 @@
 // A server in the foreground, for a service manager and for "hb start": starts it, and stops it cleanly on SIGTERM
 // or SIGINT. Its messages go to standard error, or to messages.log when "hb start" has started it.
 import { Command } from 'commander'
-import { exitCodes, type HotBackupError } from '../errors.ts'
+import type { HotBackupError } from '../errors.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
 import { backgroundVariable } from '../server/background.ts'
@@ -12,7 +12,8 @@ import {
   Context,
   directoryOption,
   errorText,
-  runProgram,
+  execute,
+  processStreams,
   tell,
   version,
   withExamples,
@@ -32,21 +33,27 @@ type Start = (
 ) => Promise<RunningServer>
 
 export async function runServer(name: string, description: string, start: Start): Promise<never> {
+  const context = new Context(processStreams())
   const program = withExamples(new Command(name), `${name} -d /srv/north`)
     .description(description)
     .version(version)
     .addOption(directoryOption())
-    .action(({ dir }: ServerOptions) => serve(name, dir, start))
-  return runProgram(program, new Context())
+    .action(({ dir }: ServerOptions) => serve(name, dir, start, context))
+  process.exit(await execute(program, context))
 }
 
-async function serve(name: string, directory: string, start: Start): Promise<void> {
+async function serve(
+  name: string,
+  directory: string,
+  start: Start,
+  context: Context,
+): Promise<void> {
   const layout = layoutOf(directory)
   await loadConfig(nodePlatform.disk, layout)
   const background = process.env[backgroundVariable] !== undefined
   const messages = background
     ? MessagesLog.toFile(nodePlatform.disk, layout.messages)
-    : MessagesLog.toPeople(line => process.stderr.write(line))
+    : MessagesLog.toPeople(line => context.tell(line))
   const { log: say } = messages
   const signals = watchSignals()
   const lost: { error: HotBackupError | null } = { error: null }
@@ -66,13 +73,12 @@ async function serve(name: string, directory: string, start: Start): Promise<voi
   if (reason === 'lost' && lost.error !== null) {
     // Somebody else may own the directory by now: write nothing more into it.
     say('error', errorText(lost.error))
-    process.exit(tell(name, lost.error))
+    process.exit(tell(name, lost.error, context))
   }
   say('info', `${name} stops`, { reason })
   await server.stop()
   say('info', `${name} has stopped`)
   await messages.close()
-  process.exit(exitCodes.done)
 }
 
 type Reason = 'SIGTERM' | 'SIGINT' | 'lost'

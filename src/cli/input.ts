@@ -1,19 +1,18 @@
 // Where commands read bytes from: standard input, or a file by its path.
 import path from 'node:path'
 import { readBytesTarget } from '../limits.ts'
-import type { Disk } from '../platform/disk.ts'
-
-export function standardInput(): AsyncIterable<Uint8Array> {
-  return process.stdin as AsyncIterable<Uint8Array>
-}
+import type { Context } from './command-line.ts'
 
 /** "-" is standard input. Throws ERR_DISK. */
-export async function* inputBytes(disk: Disk, name: string): AsyncGenerator<Uint8Array> {
+export async function* inputBytes(
+  { stdin, platform }: Context,
+  name: string,
+): AsyncGenerator<Uint8Array> {
   if (name === '-') {
-    yield* standardInput()
+    yield* stdin
     return
   }
-  const file = await disk.open(path.resolve(name), 'read')
+  const file = await platform.disk.open(path.resolve(name), 'read')
   try {
     for (let offset = 0; ;) {
       const piece = Buffer.allocUnsafeSlow(readBytesTarget)

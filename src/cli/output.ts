@@ -4,11 +4,11 @@
 export class OutputClosed extends Error {}
 
 export class Output {
-  readonly #stream: NodeJS.WriteStream
+  readonly #stream: NodeJS.WritableStream & { readonly isTTY?: boolean }
   #closed = false
   #room: () => void = () => {}
 
-  constructor(stream: NodeJS.WriteStream) {
+  constructor(stream: NodeJS.WritableStream & { readonly isTTY?: boolean }) {
     this.#stream = stream
     stream.on('error', () => {
       this.#closed = true
@@ -18,7 +18,7 @@ export class Output {
   }
 
   get isTerminal(): boolean {
-    return this.#stream.isTTY
+    return this.#stream.isTTY === true
   }
 
   /** Resolves when more is welcome. Throws OutputClosed. */

@@ -4,18 +4,24 @@ import type { Clock } from '../platform/clock.ts'
 const silentMs = 2000
 const intervalMs = 250
 
+/** Standard error. */
+interface ErrorStream {
+  readonly isTTY?: boolean
+  write(text: string): unknown
+}
+
 export class Progress {
   readonly #clock: Clock
-  readonly #stream: NodeJS.WriteStream
+  readonly #stream: ErrorStream
   readonly #start: number
   #next: number
   #shown = false
 
-  constructor(clock: Clock, stream: NodeJS.WriteStream) {
+  constructor(clock: Clock, stream: ErrorStream) {
     this.#clock = clock
     this.#stream = stream
     this.#start = clock.monotonic()
-    this.#next = stream.isTTY ? this.#start + silentMs : Infinity
+    this.#next = stream.isTTY === true ? this.#start + silentMs : Infinity
   }
 
   /** `text` is asked for when it is time to show it; it gets the seconds since the start. */

@@ -31,7 +31,7 @@ export function statusLines(status: ServerStatus, now: number): string[] {
 
 function stateText({ state, running, pid, failure }: ServerStatus): string {
   const text = running ? `${state}, process ${pid}` : state
-  return failure === null ? text : `${text}; FAILED: ${failure}`
+  return failure === null ? text : `${text}; ${failure}`
 }
 
 function logText({ log }: ServerStatus): string {

@@ -77,7 +77,7 @@ async function importFrom(
     })
   }
   const progress = context.progress()
-  const source = inputBytes(context.platform.disk, path)
+  const source = inputBytes(context, path)
   const records = importedItems(source, { format, idField: id, valueField: value ?? null })
   const { items, error } = await importItems(data, account, file, records, done => {
     progress.update(

@@ -150,6 +150,7 @@ async function* fromCsv(
     encoding: null,
     info: true,
     bom: false,
+    record_delimiter: ['\r\n', '\n'],
     skip_empty_lines: true,
     skip_records_with_error: true,
     max_record_size: lineBytesMax,

@@ -95,7 +95,7 @@ export async function collectStatus(
     running: found.server !== null,
     pid: found.server?.identity.pid ?? null,
     state: stateOf(config, found, slaves),
-    failure: found.slave?.failure ?? found.master?.failure ?? null,
+    failure: failureOf(config, found),
     owner:
       found.owner === null ? null : { pid: found.owner.identity.pid, purpose: found.owner.purpose },
     log: log.status,
@@ -282,9 +282,17 @@ const wordsByWeight = [
 
 function stateOf(config: Config, found: Found, slaves: readonly SlaveRow[]): string {
   if (found.server === null) return 'Stopped'
-  if (config.type === 'slave') return found.slave?.receiver.state ?? 'Not answering'
-  if (found.shipper === null) return 'Not answering'
+  if (config.type === 'slave') return found.slave?.receiver.state ?? 'Stopped'
+  if (found.shipper === null) return 'Stopped'
   return wordsByWeight.find(word => slaves.some(slave => slave.state === word)) ?? 'Idle'
+}
+
+function failureOf(config: Config, found: Found): string | null {
+  const answered = config.type === 'master' ? found.shipper : found.slave
+  if (found.server !== null && answered === null) {
+    return 'the server does not answer: it is starting, stopping, or hangs'
+  }
+  return found.slave?.failure ?? found.master?.failure ?? null
 }
 
 async function latestMessages({ disk }: StatusPlatform, layout: Layout): Promise<string[]> {
