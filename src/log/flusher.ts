@@ -3,7 +3,7 @@
 // A flush is scheduled by process.nextTick, so that everyone who was resumed by the last one adds to the next. A small
 // one runs in that very turn of the event loop (writeSync, syncSync: no detour by the thread pool), while syncs take
 // less than a millisecond. A few such flushes may follow each other in one turn, for a millisecond together: timers
-// and sockets are never held up for long. log/durable is written once for all of them, at the end of the turn.
+// and sockets are never held up for long.
 //
 // At a change of segments everything before is synced first, with the file cut to its length; then the next one gets
 // its header, synced, and its name, synced. So a later segment proves that all before it is durable.
@@ -83,8 +83,6 @@ export class Flusher {
   #durableWaiters: DurableWaiter[] = []
   #drained: Settling | null = null
   #flushed: Settling | null = null
-  /** What log/durable does not say yet, and whether it ever said anything that was not synced. */
-  #unpublished: DurableMark | null = null
   #published = false
   readonly #listeners: ((mark: DurableMark) => void)[] = []
   #failed: HotBackupError | null = null
@@ -170,7 +168,6 @@ export class Flusher {
         this.#flushed ??= new Settling()
         await this.#flushed.promise
       }
-      this.#publish()
       if (this.#failed === null && this.#published) await this.#appender.syncPublished()
     } catch (error) {
       this.fail(error)
@@ -206,7 +203,6 @@ export class Flusher {
   /** The event loop has been round: timers and sockets have had their turn. */
   readonly #turn = (): void => {
     this.#turnFlushes = 0
-    this.#publish()
     if (!this.#nextTurn) return
     this.#nextTurn = false
     this.#tick()
@@ -241,7 +237,7 @@ export class Flusher {
         this.#synced()
       }
     } catch (error) {
-      this.#stop(error)
+      this.fail(error)
     }
   }
 
@@ -261,10 +257,9 @@ export class Flusher {
       if (this.#failed === null && this.#syncDue()) {
         await this.#appender.sync()
         this.#synced()
-        this.#publish()
       }
     } catch (error) {
-      this.#stop(error)
+      this.fail(error)
     }
     this.#flushing = false
     this.#flushed?.resolve()
@@ -277,7 +272,6 @@ export class Flusher {
     if (this.#appender.hasSegment) {
       await this.#appender.seal()
       this.#synced()
-      this.#publish()
     }
     if (this.#failed !== null) return
     await this.#appender.enter(segment.header.firstTxn, segment.bytes)
@@ -305,13 +299,14 @@ export class Flusher {
     this.#gathering.written(block)
   }
 
-  /** What was written is durable: say so to those who wait here. */
+  /** What was written is durable: say so to the other processes, then to those who wait here. */
   #synced(): void {
     const mark = this.#written
     if (mark === null || this.#failed !== null) return
+    this.#appender.publish(mark)
+    this.#published = true
     this.#written = null
     this.#mark = mark
-    this.#unpublished = mark
     this.#pendingBytes -= this.#writtenBytes
     this.#writtenBytes = 0
     for (const block of this.#unsettled) block.settling.resolve()
@@ -321,20 +316,6 @@ export class Flusher {
       this.#drained.resolve()
       this.#drained = null
     }
-  }
-
-  /** Says it to the other processes, and to those who follow it here. */
-  #publish(): void {
-    const mark = this.#unpublished
-    if (mark === null || this.#failed !== null) return
-    this.#unpublished = null
-    try {
-      this.#appender.publish(mark)
-    } catch (error) {
-      this.fail(error)
-      return
-    }
-    this.#published = true
     for (const listener of this.#listeners) listener(mark)
   }
 
@@ -354,12 +335,6 @@ export class Flusher {
       this.#syncWanted = true
       this.schedule()
     })
-  }
-
-  /** What was durable before the disk failed stays so, and the others may know. */
-  #stop(error: unknown): void {
-    this.#publish()
-    this.fail(error)
   }
 
   /** Stops everything, for good: all who wait are told, and the files are left as they are. */

@@ -300,7 +300,7 @@ export class RecordCursor {
     if (valueEnd - valueStart !== promotionBytes)
       throw corrupt('a promote record of a wrong length', this.start)
     return {
-      lineageId: Uint8Array.prototype.slice.call(bytes, valueStart, valueStart + identityBytes),
+      lineageId: new Uint8Array(bytes.subarray(valueStart, valueStart + identityBytes)),
       timeline: this.#view.getUint32(valueStart + identityBytes, true),
     }
   }

@@ -74,8 +74,8 @@ export function decodeSegmentHeader(bytes: Uint8Array, path: string): SegmentHea
   if (firstTxn < 1 || !Number.isSafeInteger(firstTxn)) throw fail('impossible first transaction')
   return {
     timeline: buffer.readUInt32LE(12),
-    databaseId: Uint8Array.prototype.slice.call(buffer, 16, 32),
-    lineageId: Uint8Array.prototype.slice.call(buffer, 32, 48),
+    databaseId: new Uint8Array(buffer.subarray(16, 32)),
+    lineageId: new Uint8Array(buffer.subarray(32, 48)),
     firstTxn,
     chain: buffer.readUInt32LE(56),
     created: Number(buffer.readBigUInt64LE(64)),

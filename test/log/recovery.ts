@@ -70,7 +70,6 @@ async function sample(published: number, setting: Partial<LogOptions> = large): 
   for (let i = 1; i <= 10; i++) {
     offsets.push(log.durableMark?.offset ?? 96)
     written.push(...(await commitEach(log, 1, setting === large ? 20 : 200)))
-    await turn()
     if (i === published) mark = disk.contents(durablePath)
   }
   offsets.push(log.durableMark?.offset ?? 0)
@@ -78,9 +77,6 @@ async function sample(published: number, setting: Partial<LogOptions> = large): 
   disk.overwrite(durablePath, 0, mark)
   return { disk, written, offsets }
 }
-
-/** log/durable is written at the end of a turn. */
-const turn = () => new Promise(resolve => setImmediate(resolve))
 
 interface Damage {
   readonly name: string
