@@ -102,11 +102,12 @@ export class Link {
 
   /** The log is durable further than before, or for the first time. */
   wake(): void {
+    const call = this.#call
     if (this.#state.name === 'unready') {
       this.#handle('start')
-    } else if (this.#call?.stream != null) {
+    } else if (call !== null && call.stream !== null) {
       // The slave must hear of a new path, or a loop would go unnoticed.
-      if (this.#options.upstream() === this.#call.helloPath) this.#call.stream.wake()
+      if (this.#options.upstream() === call.helloPath) call.stream.wake()
       else this.#fail(new HotBackupError('ERR_WIRE', 'the servers above this one have changed'))
     }
   }
@@ -329,7 +330,9 @@ export class Link {
     const delayMs = backoffMs(this.#state.trouble, this.#platform.random)
     this.#timer = this.#platform.clock.after(delayMs, () => {
       this.#timer = null
-      this.#handle('due')
+      // A new connection would replace, at the slave, the one on which a refusal is still under way.
+      if (this.#leaving.size > 0) this.#wait()
+      else this.#handle('due')
     })
   }
 

@@ -57,6 +57,8 @@ export class ReceiverSession {
   #masterDurableTxn = 0
   #intake: Intake | null = null
   #ackPlanned = false
+  /** What the last ack said; null when the next one is to go out in any case. */
+  #acknowledged: Progress | null = null
   /** How often in a row the stream was asked for again behind `#rewoundTo`. */
   #rewinds = 0
   #rewoundTo = -1
@@ -103,14 +105,17 @@ export class ReceiverSession {
     return this.#channel.midMessage
   }
 
-  /** Sends an ack at the end of this turn of the event loop, however often it is asked to. */
+  /** Tells the master how far the slave is, at the end of this turn of the event loop, unless it was told so last. */
   ackSoon(): void {
     if (this.#ackPlanned) return
     this.#ackPlanned = true
     process.nextTick(() => {
       this.#ackPlanned = false
       if (this.#state !== 'streaming' && this.#state !== 'rewinding') return
-      this.#channel.send({ name: 'ack', progress: this.#progress })
+      const progress = this.#progress
+      if (this.#acknowledged !== null && sameProgress(progress, this.#acknowledged)) return
+      this.#acknowledged = progress
+      this.#channel.send({ name: 'ack', progress })
     })
   }
 
@@ -228,6 +233,7 @@ export class ReceiverSession {
     this.#channel.established('segment', 'blocks', 'start', 'refuse')
     this.#change('streaming', `streaming what follows ${positionText(position)}`)
     this.#events.streaming()
+    this.#acknowledged = null
     this.ackSoon()
   }
 
@@ -236,7 +242,8 @@ export class ReceiverSession {
       this.#rewind(verdict)
       return
     }
-    // A duplicate is acknowledged again: the first ack may have been lost with its connection.
+    // The master may not know that the slave has it.
+    if (verdict === 'duplicate') this.#acknowledged = null
     this.ackSoon()
     const { log } = this.#options
     if (log.unsyncedBytes <= unsyncedBytesMax) return
@@ -269,4 +276,13 @@ export class ReceiverSession {
     this.#channel.destroy(error)
     this.#ended(error)
   }
+}
+
+function sameProgress(a: Progress, b: Progress): boolean {
+  return (
+    a.receivedTxn === b.receivedTxn &&
+    a.durable.txn === b.durable.txn &&
+    a.appliedTxn === b.appliedTxn &&
+    a.appliedTime === b.appliedTime
+  )
 }
