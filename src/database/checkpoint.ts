@@ -147,7 +147,8 @@ export class Checkpoint {
       let count = 0
       for (const slot of slice) {
         const generation = cache.generationOf(cache.keyOf(slot))
-        if (generation === undefined || generation.checkpoint !== this.#number) {
+        // Dropped before the capture.
+        if (generation === undefined) {
           cache.discard(slot)
           continue
         }

@@ -416,7 +416,5 @@ export class Groups {
     cache.change(slot, generation)
     setNext(cache.slab(slot), cache.base(slot), next)
     freeFrame(cache, generation, frame)
-    // The chain may have been the one that append remembers.
-    this.#appendKey = 0
   }
 }

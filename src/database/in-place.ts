@@ -31,6 +31,7 @@ export async function writeInPlace(
       }
       await pace(2 * frames * frameBytes)
     }
+    // The name of a new data file becomes durable with the catalog's; until then there is the journal.
     await target.finish()
   } finally {
     await target.close()
@@ -57,7 +58,6 @@ class Target {
   #name = ''
   #file: DiskFile | null = null
   #unsyncedBytes = 0
-  #created = false
 
   constructor(disk: Disk, directory: string) {
     this.#disk = disk
@@ -75,7 +75,6 @@ class Target {
 
   async finish(): Promise<void> {
     await this.#leave()
-    if (this.#created) await this.#disk.syncDirectory(this.#directory)
   }
 
   async close(): Promise<void> {
@@ -91,7 +90,6 @@ class Target {
     } catch (error) {
       if (!isNotFound(error)) throw error
       this.#file = await this.#disk.open(path, 'create')
-      this.#created = true
     }
     this.#name = name
   }

@@ -67,14 +67,14 @@ t.test('a history leads to the same, however often it is checkpointed and reopen
       const fault = difference(database, history.model)
       if (fault !== null) throw new Error(fault)
       await checkpoint(database)
+      // Nothing is left behind: the catalog, and at most one data file for each file.
+      const names = (await disk.list('/server/database')).map(entry => entry.name)
+      t.ok(names.length <= 1 + history.files().length, names.join())
       await database.close()
       database = await openDatabase(disk)
       t.equal(database.appliedTxn, history.txn)
       const faultAfter = difference(database, history.model)
       if (faultAfter !== null) throw new Error(faultAfter)
-      // Nothing is left behind: the catalog, and at most one data file for each file.
-      const names = (await disk.list('/server/database')).map(entry => entry.name)
-      t.ok(names.length <= 1 + history.files().length, names.join())
       return true
     }),
     60,

@@ -25,6 +25,7 @@ import {
   valueStartOf,
 } from '../../src/database/frame.ts'
 import { Generation } from '../../src/database/generation.ts'
+import { SortedKeys } from '../../src/database/sorted-keys.ts'
 import { groupOf, groupStart, hashEnd, hashId } from '../../src/database/hash.ts'
 import { moduloMax } from '../../src/limits.ts'
 import { holds } from '../helpers/database-history.ts'
@@ -333,4 +334,19 @@ t.test('the cache keeps every change through evictions, captures and copies', as
     'frames of a generation that was dropped are not written',
   )
   t.equal(cache.allocatedBytes, cache.limitBytes)
+})
+
+t.test('keys come out in order, whatever the runs in which they came', async t => {
+  await holds(
+    t,
+    'a merge against a sort',
+    fc.property(fc.array(fc.array(fc.nat()), { maxLength: 30 }), runs => {
+      const keys = new SortedKeys()
+      for (const run of runs) keys.add(Float64Array.from(run))
+      keys.rewind()
+      for (const key of runs.flat().sort((a, b) => a - b)) if (keys.take() !== key) return false
+      return keys.take() === -1
+    }),
+    300,
+  )
 })

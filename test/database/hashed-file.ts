@@ -128,10 +128,12 @@ t.test('a file that is much too small works, slowly, and can be resized', async 
   const frames = file.generation.frameCount
   apply(database, encoder => {
     for (let i = 0; i < 2000; i += 2) encoder.deleteItem(1, `item${i}`)
-    for (let i = 1; i < 1500; i += 2) encoder.deleteItem(1, `item${i}`)
+    for (let i = 1; i < 2000; i += 2) encoder.deleteItem(1, `item${i}`)
   })
+  t.equal(file.itemCount, 0)
+  t.equal(file.bytes, 0)
   apply(database, encoder => {
-    for (let i = 0; i < 1500; i++) encoder.writeItem(1, `item${i}`, 'v'.repeat(i % 300))
+    for (let i = 0; i < 1750; i++) encoder.writeItem(1, `item${i}`, 'v'.repeat(i % 300))
   })
   t.ok(file.generation.frameCount <= frames, 'frames that became free are used again')
   t.equal(file.itemCount, 1750)
