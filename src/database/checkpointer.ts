@@ -13,7 +13,7 @@ export interface CheckpointLog {
   /** Where the database stands now, at the end of a block, and when the log is durable up to there. */
   cut(): { readonly position: LogPosition; readonly durable: Promise<void> }
   /** Bytes of log that the database has taken in since some start. */
-  readonly bytes: number
+  bytes(): number
 }
 
 export class Checkpointer {
@@ -40,14 +40,14 @@ export class Checkpointer {
     this.#clock = clock
     this.#made = made
     this.#failed = failed
-    this.#bytesAtCut = log.bytes
+    this.#bytesAtCut = log.bytes()
     this.#arm()
   }
 
   /** Call it after updates: starts a checkpoint in the background when one is due. Cheap when none is. */
   note(): void {
     if (this.#running !== null || this.#stopped) return
-    if (!this.#database.checkpointDue(this.#log.bytes - this.#bytesAtCut)) return
+    if (!this.#database.checkpointDue(this.#log.bytes() - this.#bytesAtCut)) return
     this.#run(true).catch((error: unknown) => this.#fail(error))
   }
 
@@ -80,7 +80,7 @@ export class Checkpointer {
   async #checkpoint(paced: boolean): Promise<void> {
     const { position, durable } = this.#log.cut()
     if (position.txn === this.#database.stamp.txn) return
-    this.#bytesAtCut = this.#log.bytes
+    this.#bytesAtCut = this.#log.bytes()
     await this.#database.checkpoint(position, durable, { paced })
     this.#made()
   }

@@ -240,9 +240,7 @@ async function openParts(
   }
   const source: CheckpointLog = {
     cut: () => ({ position: log.cut(), durable: log.durable() }),
-    get bytes() {
-      return log.bytesWritten
-    },
+    bytes: () => log.bytesWritten,
   }
   const checkpointer = new Checkpointer(
     database,

@@ -2,7 +2,7 @@
 // that database. Apply updates off: it stands still, at a checkpoint, and the log takes everything.
 //
 // States: running → (pause) → pausing → paused → (resume) → running; failed and stopped are final.
-import { Checkpointer } from '../database/checkpointer.ts'
+import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
 import type { Database } from '../database/database.ts'
 import { applyRun, openBehindStamp } from '../database/replay.ts'
 import { HotBackupError } from '../errors.ts'
@@ -53,10 +53,9 @@ export class Replayer {
     this.#on = on
     this.#events = events
     this.#position = database.stamp
-    const source = this.#checkpointSource()
     this.#checkpointer = new Checkpointer(
       database,
-      source,
+      this.#checkpointLog(),
       platform.clock,
       () => events.checkpointed(),
       error => this.#fail(error),
@@ -159,14 +158,11 @@ export class Replayer {
     })
   }
 
-  #checkpointSource() {
-    const replayer = this
+  #checkpointLog(): CheckpointLog {
     return {
       // Only what is durable is ever applied, so there is nothing to wait for.
-      cut: () => ({ position: replayer.#position, durable: Promise.resolve() }),
-      get bytes() {
-        return replayer.#bytes
-      },
+      cut: () => ({ position: this.#position, durable: Promise.resolve() }),
+      bytes: () => this.#bytes,
     }
   }
 
