@@ -6,5 +6,5 @@ import { runServer } from './foreground.ts'
 await runServer(
   'hb-shipper',
   "Send a master's log to its slaves, in the foreground, until SIGTERM or SIGINT.",
-  ShipperServer.start,
+  (...args) => ShipperServer.start(...args),
 )

@@ -6,5 +6,5 @@ import { runServer } from './foreground.ts'
 await runServer(
   'hb-slave',
   'Take the log of a master and apply it, in the foreground, until SIGTERM or SIGINT.',
-  SlaveServer.start,
+  (...args) => SlaveServer.start(...args),
 )

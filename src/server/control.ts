@@ -9,7 +9,7 @@ import type { Clock } from '../platform/clock.ts'
 import type { Connection } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { DataSource } from './data-source.ts'
-import { encodeFrame, FrameDecoder, type Frame, type JsonObject } from './frames.ts'
+import { encodeFrame, FrameDecoder, type Frame, type JsonObject, type JsonValue } from './frames.ts'
 import { Arguments, operations, type Message } from './operations.ts'
 
 /** What a process offers on its control socket. */
@@ -149,15 +149,16 @@ class Peer {
   }
 
   async *#run({ header, body }: Frame): AsyncGenerator<Message> {
-    const name = String(header['operation'])
-    const { data, applyUpdates } = this.#services
+    const name = textOf(header['operation'])
+    const services = this.#services
+    const { data } = services
     if (name === 'status') {
-      yield { header: (await this.#services.status()) as JsonObject }
+      yield { header: (await services.status()) as JsonObject }
     } else if (name === 'apply-updates') {
-      if (applyUpdates === undefined) {
+      if (services.applyUpdates === undefined) {
         throw new HotBackupError('ERR_WRONG_TYPE', 'only a slave applies updates')
       }
-      await applyUpdates.call(this.#services, header['on'] === true)
+      await services.applyUpdates(header['on'] === true)
       yield { header: {} }
     } else {
       const operation = Object.hasOwn(operations, name) ? operations[name] : undefined
@@ -195,6 +196,10 @@ function errorToJson(error: unknown): JsonObject {
 /** The error that a server has answered with. */
 export function errorFromJson(value: JsonObject): Error {
   const { code, message, place } = value
-  if (typeof code !== 'string') return new Error(`the server failed: ${String(message)}`)
-  return new HotBackupError(code as ErrorCode, String(message), (place ?? {}) as object)
+  if (typeof code !== 'string') return new Error(`the server failed: ${textOf(message)}`)
+  return new HotBackupError(code as ErrorCode, textOf(message), (place ?? {}) as object)
+}
+
+function textOf(value: JsonValue | undefined): string {
+  return typeof value === 'string' ? value : JSON.stringify(value ?? null)
 }

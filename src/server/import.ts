@@ -11,7 +11,7 @@ export interface ImportResult {
   /** Items that are durable. */
   readonly items: number
   /** Why it ended before the end; null when all is imported. */
-  readonly error: unknown
+  readonly error: Error | null
 }
 
 /** Never throws: an error comes with the count of the items before it that are durable, which the caller tells. */
@@ -36,7 +36,7 @@ export async function importItems(
     underWay.catch(() => {}) // Seen at the next `await underWay`.
   }
 
-  let error: unknown = null
+  let error: Error | null = null
   try {
     for await (const { id, value } of items) {
       // Never more in one message than a batch and one item.
@@ -45,13 +45,13 @@ export async function importItems(
       if (packer.count >= batchItems) await send()
     }
   } catch (caught) {
-    error = caught
+    error = caught as Error
   }
   try {
     if (packer.count > 0) await send()
     await underWay
   } catch (caught) {
-    error = caught
+    error = caught as Error
   }
   return { items: durable, error }
 }

@@ -1,5 +1,5 @@
-// Lines of output gathered in one buffer. What is plain ASCII, nearly everything, is copied byte by byte or in
-// one piece; only the rest becomes text and is escaped.
+// Lines of output gathered in one buffer. What is printable ASCII, nearly everything, is copied byte by byte; only
+// the rest becomes text on the way.
 import { isUtf8 } from 'node:buffer'
 import { MiB } from '../limits.ts'
 
@@ -27,9 +27,28 @@ export class LineBuffer {
   }
 
   bytes(bytes: Uint8Array): void {
-    this.#reserve(bytes.length)
-    this.#bytes.set(bytes, this.#end)
-    this.#end += bytes.length
+    const length = bytes.length
+    this.#reserve(length)
+    // A call for so few costs more than this.
+    if (length > 64) this.#bytes.set(bytes, this.#end)
+    else for (let i = 0; i < length; i++) this.#bytes[this.#end + i] = bytes[i] as number
+    this.#end += length
+  }
+
+  /** A whole number, with blanks in front of it up to `width`. */
+  number(value: number, width = 0): void {
+    this.#reserve(24 + width)
+    let digits = 1
+    for (let rest = value; rest >= 10; rest = Math.floor(rest / 10)) digits++
+    for (let i = digits; i < width; i++) this.#bytes[this.#end++] = 0x20
+    const end = this.#end + digits
+    let rest = value
+    for (let at = end - 1; at >= this.#end; at--) {
+      const next = Math.floor(rest / 10)
+      this.#bytes[at] = 0x30 + rest - next * 10
+      rest = next
+    }
+    this.#end = end
   }
 
   newLine(): void {
@@ -39,34 +58,33 @@ export class LineBuffer {
 
   /** In double quotes, for people: what is not UTF-8 text as \xNN. */
   quoted(bytes: Uint8Array, start: number, end: number): void {
-    if (isPlain(bytes, start, end)) this.#plain(bytes, start, end)
-    else this.ascii(quotedText(view(bytes, start, end)))
+    if (!this.#plain(bytes, start, end)) this.ascii(quotedText(view(bytes, start, end)))
   }
 
   /** `"key":"…"` as JSON; what is not UTF-8 in base64, and then `,"flag":true` behind it. */
   json(key: string, flag: string, bytes: Uint8Array, start: number, end: number): void {
     this.ascii(`"${key}":`)
-    if (isPlain(bytes, start, end)) {
-      this.#plain(bytes, start, end)
-      return
-    }
+    if (this.#plain(bytes, start, end)) return
     const value = view(bytes, start, end)
     if (isUtf8(value)) this.ascii(JSON.stringify(value.toString()))
     else this.ascii(`"${value.toString('base64')}","${flag}":true`)
   }
 
-  #plain(bytes: Uint8Array, start: number, end: number): void {
-    this.#reserve(end - start + 2)
+  /** In double quotes, when all of it is printable ASCII; otherwise nothing is written, and the answer is false. */
+  #plain(bytes: Uint8Array, start: number, end: number): boolean {
+    this.#reserve(2 * (end - start) + 2)
     const target = this.#bytes
     let at = this.#end
     target[at++] = 0x22
-    if (end - start < 64) for (let i = start; i < end; i++) target[at++] = bytes[i] as number
-    else {
-      target.set(bytes.subarray(start, end), at)
-      at += end - start
+    for (let i = start; i < end; i++) {
+      const byte = bytes[i] as number
+      if (byte < 0x20 || byte > 0x7e) return false
+      if (byte === 0x22 || byte === 0x5c) target[at++] = 0x5c
+      target[at++] = byte
     }
     target[at++] = 0x22
     this.#end = at
+    return true
   }
 
   #reserve(length: number): void {
@@ -76,15 +94,6 @@ export class LineBuffer {
     this.#bytes.copy(grown, 0, 0, this.#end)
     this.#bytes = grown
   }
-}
-
-/** Printable ASCII that needs no escape between double quotes. */
-function isPlain(bytes: Uint8Array, start: number, end: number): boolean {
-  for (let i = start; i < end; i++) {
-    const byte = bytes[i] as number
-    if (byte < 0x20 || byte > 0x7e || byte === 0x22 || byte === 0x5c) return false
-  }
-  return true
 }
 
 function view(bytes: Uint8Array, start: number, end: number): Buffer {

@@ -100,6 +100,13 @@ function checkEnd(scan: SegmentScan): void {
   throw new HotBackupError(code, message, { path, offset })
 }
 
+const twoBlanks = Buffer.from('  ')
+const bytesUnit = Buffer.from(' B  ')
+const comma = Buffer.from(',')
+const jsonTxn = Buffer.from('{"txn":')
+const jsonLast = Buffer.from('"last":true}\n')
+const jsonNotLast = Buffer.from('"last":false}\n')
+
 const anyFile = { names: Buffer.alloc(0), wanted: true }
 
 class RecordPrinter {
@@ -107,6 +114,9 @@ class RecordPrinter {
   readonly #lines = new LineBuffer()
   readonly #block = new BlockView()
   readonly #record = new RecordCursor()
+  #time = ''
+  /** By type of record. */
+  readonly #starts: Buffer[] = []
   /** By number: the names as they are shown, and whether the file is asked for. Known anew in each segment. */
   readonly #files = new Map<number, { readonly names: Buffer; readonly wanted: boolean }>()
 
@@ -137,18 +147,33 @@ class RecordPrinter {
 
   #records(bytes: Buffer, block: BlockView): void {
     const record = this.#record
-    const time = new Date(block.time).toISOString()
     const { from, to } = this.#options
+    this.#enterBlock(block.time)
     let txn = block.firstTxn
     record.reset(bytes, block.bodyStart, block.bodyEnd)
     while (record.next()) {
       const { names, wanted } = this.#fileOf(record)
       if (wanted && txn >= from && txn <= to) {
-        if (this.#options.json) this.#jsonLine(txn, time, names)
-        else this.#textLine(txn, time, names)
+        if (this.#options.json) this.#jsonLine(txn, names)
+        else this.#textLine(txn, names)
       }
       if (record.last) txn++
     }
+  }
+
+  #enterBlock(time: number): void {
+    this.#time = new Date(time).toISOString()
+    this.#starts.length = 0
+  }
+
+  /** What follows the transaction number: the same for all records of a type in a block. */
+  #start(type: RecordType): Buffer {
+    const name = recordTypeNames[type]
+    return (this.#starts[type] ??= Buffer.from(
+      this.#options.json
+        ? `,"time":"${this.#time}","type":"${name}",`
+        : `  ${this.#time}  ${name.padEnd(14)}  `,
+    ))
   }
 
   #fileOf(record: RecordCursor): { readonly names: Buffer; readonly wanted: boolean } {
@@ -159,7 +184,7 @@ class RecordPrinter {
       const found = {
         names: json
           ? Buffer.from(
-              `"account":${JSON.stringify(attributes.account)},"file":${JSON.stringify(attributes.file)},`,
+              `"account":${JSON.stringify(attributes.account)},"file":${JSON.stringify(attributes.file)},"fileNumber":${record.fileNumber},`,
             )
           : Buffer.from(`${attributes.account} ${attributes.file}  `),
         wanted:
@@ -175,12 +200,11 @@ class RecordPrinter {
     return about ? anyFile : { ...anyFile, wanted: false }
   }
 
-  #textLine(txn: number, time: string, names: Buffer): void {
+  #textLine(txn: number, names: Buffer): void {
     const record = this.#record
     const lines = this.#lines
-    lines.ascii(
-      `${String(txn).padStart(10)}  ${time}  ${recordTypeNames[record.type].padEnd(14)}  `,
-    )
+    lines.number(txn, 10)
+    lines.bytes(this.#start(record.type))
     lines.bytes(names)
     switch (record.type) {
       case RecordType.mapFile:
@@ -200,18 +224,21 @@ class RecordPrinter {
   #valueText(): void {
     const { bytes, valueStart, valueEnd } = this.#record
     const length = valueEnd - valueStart
-    this.#lines.ascii(`  ${length} B  `)
+    this.#lines.bytes(twoBlanks)
+    this.#lines.number(length)
+    this.#lines.bytes(bytesUnit)
     const shown = Math.min(length, valueBytesShown)
     this.#lines.quoted(bytes, valueStart, valueStart + shown)
     if (shown < length) this.#lines.ascii('…')
   }
 
-  #jsonLine(txn: number, time: string, names: Buffer): void {
+  #jsonLine(txn: number, names: Buffer): void {
     const record = this.#record
     const lines = this.#lines
-    lines.ascii(`{"txn":${txn},"time":"${time}","type":"${recordTypeNames[record.type]}",`)
+    lines.bytes(jsonTxn)
+    lines.number(txn)
+    lines.bytes(this.#start(record.type))
     lines.bytes(names)
-    if (record.fileNumber !== 0) lines.ascii(`"fileNumber":${record.fileNumber},`)
     switch (record.type) {
       case RecordType.mapFile:
       case RecordType.createFile:
@@ -230,17 +257,16 @@ class RecordPrinter {
       case RecordType.writeItem:
       case RecordType.deleteItem:
         lines.json('id', 'idBase64', record.bytes, record.idStart, record.idEnd)
-        lines.ascii(',')
+        lines.bytes(comma)
         break
       default:
         break
     }
     if (record.type === RecordType.writeItem) {
       lines.json('value', 'base64', record.bytes, record.valueStart, record.valueEnd)
-      lines.ascii(',')
+      lines.bytes(comma)
     }
-    lines.ascii(`"last":${record.last}}`)
-    lines.newLine()
+    lines.bytes(record.last ? jsonLast : jsonNotLast)
   }
 }
 

@@ -74,9 +74,9 @@ function fingerprint(directory: string): string {
   const hash = createHash('sha256')
   for (const name of readdirSync(directory, { recursive: true, encoding: 'utf8' }).sort()) {
     const file = path.join(directory, name)
-    const { mtimeMs, mode, isFile } = { ...statSync(file), isFile: statSync(file).isFile() }
-    hash.update(`${name} ${mtimeMs} ${mode}\n`)
-    if (isFile) hash.update(readFileSync(file))
+    const found = statSync(file)
+    hash.update(`${name} ${found.mtimeMs} ${found.mode}\n`)
+    if (found.isFile()) hash.update(readFileSync(file))
   }
   return hash.digest('hex')
 }

@@ -231,7 +231,9 @@ t.test('a master is worked on through its socket', async t => {
   await t.rejects(data.readItem('sales', 'orders', Buffer.from('large')), { code: 'ERR_NO_ITEM' })
   await data.resizeFile('sales', 'orders', 101)
   const found: string[] = []
-  for await (const { id, value } of data.items('sales', 'orders')) found.push(`${id} ${value}`)
+  for await (const { id, value } of data.items('sales', 'orders')) {
+    found.push(`${id.toString()} ${value.toString()}`)
+  }
   t.strictSame(found.sort(), ids.map(id => `${id} of ${id}`).sort())
   await data.clearFile('sales', 'orders')
   await data.deleteFile('sales', 'orders')
