@@ -77,9 +77,9 @@ export class Context {
 
 /** A command of "hb". Every one has the server's directory as an option and examples in its help. */
 export function serverCommand(name: string, description: string, examples: string): Command {
-  return withExamples(new Command(name).description(description), examples).addOption(
-    directoryOption(),
-  )
+  const text = description.replaceAll('\n', ' ')
+  const command = new Command(name).description(text).summary(/^[^.:]*/.exec(text)?.[0] ?? text)
+  return withExamples(command, examples).addOption(directoryOption())
 }
 
 export function withExamples(command: Command, examples: string): Command {
@@ -142,7 +142,8 @@ export async function execute(
     await context.out.flush()
     return exitCodes.done
   } catch (error) {
-    await context.out.flush()
+    // What was written before is shown; its own failure is no news beside this one.
+    await context.out.flush().catch(() => {})
     return tell(program.name(), error, context)
   }
 }

@@ -1,17 +1,18 @@
 // Standard output: backpressure, tables, and a reader that goes away.
+import { HotBackupError } from '../errors.ts'
 
 /** The reader of standard output has gone ("hb export … | head"): no error, but nothing more to do. */
 export class OutputClosed extends Error {}
 
 export class Output {
   readonly #stream: NodeJS.WritableStream & { readonly isTTY?: boolean }
-  #closed = false
+  #failure: Error | null = null
   #room: () => void = () => {}
 
   constructor(stream: NodeJS.WritableStream & { readonly isTTY?: boolean }) {
     this.#stream = stream
-    stream.on('error', () => {
-      this.#closed = true
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      this.#failure ??= outputError(error)
       this.#room()
     })
     stream.on('drain', () => this.#room())
@@ -21,14 +22,14 @@ export class Output {
     return this.#stream.isTTY === true
   }
 
-  /** Resolves when more is welcome. Throws OutputClosed. */
+  /** Resolves when more is welcome. Throws OutputClosed, ERR_DISK, ERR_DISK_FULL. */
   readonly write = async (bytes: Uint8Array | string): Promise<void> => {
-    if (this.#closed) throw new OutputClosed()
+    this.#check()
     if (bytes.length === 0 || this.#stream.write(bytes)) return
     await new Promise<void>(resolve => {
       this.#room = resolve
     })
-    if (this.#closed) throw new OutputClosed()
+    this.#check()
   }
 
   async line(text: string): Promise<void> {
@@ -40,13 +41,25 @@ export class Output {
     await this.line(JSON.stringify(value, null, 2))
   }
 
-  /** Resolves when everything has been given to the system. */
-  flush(): Promise<void> {
-    return new Promise(resolve => {
-      if (this.#closed) resolve()
-      else this.#stream.write('', () => resolve())
-    })
+  /** Resolves when everything has been given to the system. Throws OutputClosed, ERR_DISK, ERR_DISK_FULL. */
+  async flush(): Promise<void> {
+    if (this.#failure === null) {
+      await new Promise<void>(resolve => this.#stream.write('', () => resolve()))
+      // An error comes a moment later than the callback.
+      await new Promise(resolve => setImmediate(resolve))
+    }
+    this.#check()
   }
+
+  #check(): void {
+    if (this.#failure !== null) throw this.#failure
+  }
+}
+
+function outputError(error: NodeJS.ErrnoException): Error {
+  if (error.code === 'EPIPE') return new OutputClosed()
+  const code = error.code === 'ENOSPC' || error.code === 'EDQUOT' ? 'ERR_DISK_FULL' : 'ERR_DISK'
+  return new HotBackupError(code, `cannot write standard output: ${error.message}`, {}, error)
 }
 
 /** Lines with aligned columns; columns of numbers to the right. */

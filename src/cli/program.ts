@@ -10,6 +10,7 @@ export function hbProgram(context: Context): Command {
   const program = new Command('hb')
     .description('Hot backup: a slave server holds what the master holds, at any time.')
     .version(version)
+    .configureHelp({ subcommandTerm: command => `${command.name()} ${argumentsOf(command)}` })
     .helpCommand('help [command]', 'show the help of a command')
     .addHelpText(
       'after',
@@ -18,9 +19,20 @@ A server is a directory: -d DIR, or $HB_DIR, or the current directory.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 wrong state of the server, 5 corrupt data, 6 time-out.
 "hb COMMAND --help" has examples; hb(1) has everything.`,
     )
+  program.commandsGroup('Servers:')
   addServerCommands(program, context)
+  program.commandsGroup('Data:')
   addDataCommands(program, context)
   addTransferCommands(program, context)
+  program.commandsGroup('The log:')
   addLogCommands(program, context)
   return program
+}
+
+function argumentsOf({ registeredArguments }: Command): string {
+  const texts = registeredArguments.map(argument => {
+    const name = argument.variadic ? `${argument.name()}...` : argument.name()
+    return argument.required ? name : `[${name}]`
+  })
+  return texts.join(' ')
 }

@@ -89,7 +89,9 @@ hb setup -d /srv/south --type slave --name south --key /root/hb.key`,
         keyFile:
           typeof options.key === 'string' ? options.key : options.key === false ? false : null,
         applyUpdates: options.applyUpdates !== 'off',
-        logSlaveUpdates: (options.logSlaveUpdates ?? (slaves.length > 0 ? 'on' : 'off')) === 'on',
+        logSlaveUpdates:
+          type === 'slave' &&
+          (options.logSlaveUpdates ?? (slaves.length > 0 ? 'on' : 'off')) === 'on',
         autoCreate: options.autoCreate === 'on',
       })
       for (const line of setupLines(config, options.dir)) await context.out.line(line)
@@ -115,8 +117,7 @@ function startCommand(context: Context): Command {
     'hb start -d /srv/south',
   ).action(async ({ dir }: ServerOptions) => {
     const progress = context.progress()
-    progress.update(() => '')
-    const waiting = context.platform.clock.after(2000, () => {
+    const waiting = context.platform.clock.after(2100, () => {
       progress.update(() => 'starting: replaying the log …')
     })
     try {

@@ -18,10 +18,11 @@ export interface InitialSettings {
 
 export function initialConfigText(settings: InitialSettings): string {
   const { name, type, slaves } = settings
-  const parts = [head(name, type), linkText(settings), slaveText(settings), commonText]
-  parts.push(slavesHead(type), ...slaves.map(slave => tableText(slave.name, slave.address)))
-  if (slaves.length === 0) parts.push(slavesExample)
-  return `${parts.join('\n')}`
+  const parts = [head(name, type), linkText(settings)]
+  if (type === 'slave') parts.push(slaveText(settings))
+  const tables = slaves.map(slave => tableText(slave.name, slave.address)).join('\n')
+  parts.push(commonText, slavesHead(type) + (slaves.length === 0 ? slavesExample : tables))
+  return parts.join('\n')
 }
 
 function head(name: string, type: ServerType): string {
@@ -33,14 +34,15 @@ type = "${type}"
 `
 }
 
-function linkText({ listen, key }: InitialSettings): string {
+function linkText({ type, listen, key }: InitialSettings): string {
+  const listenText = `# Where a slave listens for its master. Default: port 2000 on all addresses, without a key on 127.0.0.1 only.
+${listen === null ? '# listen = "0.0.0.0:2000"' : `listen = "${listen}"`}
+`
   return `[link]
 # The key that the servers of one database share, in this directory or by its path. Without a key nothing is
 # encrypted, and only addresses of this machine (127.0.0.1, ::1) are allowed.
 ${key ? '' : '# '}key = "hb.key"
-# Where a slave listens for its master. Default: port 2000 on all addresses, without a key on 127.0.0.1 only.
-${listen === null ? '# listen = "0.0.0.0:2000"' : `listen = "${listen}"`}
-# What may be on its way to a slave before it acknowledges.
+${type === 'slave' ? listenText : ''}# What may be on its way to a slave before it acknowledges.
 # window_size = "8MiB"
 # Each side tells this often that it lives, and hangs up after a silence of timeout.
 # heartbeat = "5s"
@@ -78,8 +80,8 @@ const commonText = `[log]
 
 function slavesHead(type: ServerType): string {
   return type === 'master'
-    ? '# The slaves, one table each: everything is sent to all of them.'
-    : '# The slaves of this slave, one table each; see log_slave_updates.'
+    ? '# The slaves, one table each: everything is sent to all of them.\n'
+    : '# The slaves of this slave, one table each; see log_slave_updates.\n'
 }
 
 function tableText(name: string, address: string): string {

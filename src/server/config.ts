@@ -235,8 +235,7 @@ function checkLink({ link, slaves }: Settings, refuse: Refuse): void {
     throw refuse(['link', 'timeout'], 'expected at least twice link.heartbeat')
   }
   if (link.key !== undefined) return
-  const rule =
-    'without link.key, what travels is not encrypted: only loopback addresses are allowed'
+  const rule = 'without a key nothing is encrypted, and only addresses of this machine are allowed'
   if (link.listen !== undefined && !isLoopback(link.listen)) {
     throw refuse(['link', 'listen'], `${rule}, got "${addressText(link.listen)}"`)
   }

@@ -1,5 +1,5 @@
 // Setup Server: makes a server's directory. hb.toml comes last, so that a directory with one is complete.
-import { HotBackupError } from '../errors.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Platform } from '../platform/platform.ts'
 import { parseAddress } from './address.ts'
@@ -30,7 +30,7 @@ export interface SetupOptions {
 
 type SetupPlatform = Pick<Platform, 'disk' | 'random' | 'fileModes'>
 
-/** Throws ERR_EXISTS when there is a server already, ERR_USAGE, ERR_CONFIG, ERR_KEY, ERR_DISK. */
+/** Throws ERR_EXISTS when there is a server already, ERR_USAGE, ERR_KEY, ERR_DISK. */
 export async function setup(
   platform: SetupPlatform,
   directory: string,
@@ -47,7 +47,7 @@ export async function setup(
     options.keyFile !== false && (ownKey || options.keyFile !== null || options.type === 'master')
   const text = initialConfigText({ ...settings, key })
   // What would be refused later is refused now, before anything is made.
-  const config = parseConfig(text, layout)
+  const config = checkText(text, layout)
   const given =
     typeof options.keyFile === 'string' ? await readKey(platform, options.keyFile) : null
 
@@ -60,6 +60,16 @@ export async function setup(
   await makeServerId(platform, layout)
   await writeFileAtomic(platform.disk, layout.config, Buffer.from(text))
   return config
+}
+
+/** There is no hb.toml yet: what is wrong are the options. */
+function checkText(text: string, layout: Layout): Config {
+  try {
+    return parseConfig(text, layout)
+  } catch (error) {
+    if (!isHotBackupError(error, 'ERR_CONFIG')) throw error
+    throw usage(error.message.replace(/^hb\.toml line \d+: /, ''))
+  }
 }
 
 /** A key that lies in the directory already is taken, but never another one than was asked for. */

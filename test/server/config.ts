@@ -254,9 +254,9 @@ t.test('setup refuses before it makes anything', async t => {
   await refused({ slaves: ['south'] }, 'ERR_USAGE')
   await refused({ slaves: ['south=:1'] }, 'ERR_USAGE')
   await refused({ listen: '127.0.0.1:2000' }, 'ERR_USAGE')
-  await refused({ keyFile: false }, 'ERR_CONFIG')
+  await refused({ keyFile: false }, 'ERR_USAGE')
   await refused({ keyFile: join(parent, 'none') }, 'ERR_KEY')
-  await refused({ type: 'slave', listen: '10.0.0.1:2000', slaves: [] }, 'ERR_CONFIG')
+  await refused({ type: 'slave', listen: '10.0.0.1:2000', slaves: [] }, 'ERR_USAGE')
   t.notOk(await nodeDisk.exists(directory))
 
   const other = join(parent, 'other.key')
@@ -281,7 +281,7 @@ t.test('a key that is none, or that others can read, is refused', async t => {
 })
 
 t.test('the text that setup writes names every key that there is', async t => {
-  const text = initialConfigText({ ...settings, key: true, slaves: [] })
+  const text = initialConfigText({ ...settings, type: 'slave', key: true, slaves: [] })
   // With the comments taken off the defaults, it means the same.
   const all = text.replaceAll(/^# (?=\w+ = |\[\[)/gm, '')
   const config = parseConfig(all, layout)
