@@ -4,6 +4,9 @@ import t, { type Test } from 'tap'
 import { Buffer } from 'node:buffer'
 import { verifyLog } from '../../src/log/verify.ts'
 import { readAck } from '../../src/ship/ack-file.ts'
+import { Channel } from '../../src/wire/channel.ts'
+import type { SmallMessage } from '../../src/wire/messages.ts'
+import type { Welcome } from '../../src/wire/messages/welcome.ts'
 import { positionText } from '../../src/wire/position-text.ts'
 import {
   Master,
@@ -440,6 +443,28 @@ t.test('a master of an older timeline is refused', async t => {
   await refusal(t, old, slave, 'ERR_LINK_DIVERGED', text)
 })
 
+t.test('a slave whose timeline was given up is told where the histories part', async t => {
+  const world = newWorld()
+  const master = await Master.open(world, '/m')
+  await master.put(10)
+  await master.log.close()
+  await copyLog(master, '/s')
+  const given = await Master.open(world, '/s')
+  await given.log.beginTimeline({ ...historyOne, timeline: 2, lineageId: identity(0x22) })
+  await given.put(2)
+  await given.close()
+  const again = await Master.open(world, '/m')
+  await again.log.beginTimeline({ ...historyOne, timeline: 2, lineageId: identity(0x33) })
+  await again.put(3)
+  await again.log.beginTimeline({ ...historyOne, timeline: 3, lineageId: identity(0x44) })
+  await again.put(3)
+  const slave = await Slave.open(world, '/s')
+  await again.ship([slave.target])
+  const text =
+    /"beta" holds transaction 12 .* timeline 2, lineage 2222.* that number on timeline 2, lineage 3333.* diverged/
+  await refusal(t, again, slave, 'ERR_LINK_DIVERGED', text)
+})
+
 t.test('a slave follows its promoted master, also from behind the promotion', async t => {
   const world = newWorld()
   const master = await Master.open(world, '/m')
@@ -657,4 +682,110 @@ t.test('a slave is paused while its disk is behind', async t => {
   t.equal(slave.log.durableTxn, 40)
   await master.close()
   await slave.close()
+})
+
+t.test('a slave that does not keep to the protocol is dropped, and believed nothing', async t => {
+  const nobody = identity(0)
+  const start = { txn: 0, chain: 0 }
+  const progress = { receivedTxn: 0, durable: start, appliedTxn: 0, appliedTime: 0 }
+  const welcome: Welcome = {
+    name: 'welcome',
+    version: 1,
+    serverName: 'puppet',
+    serverId: identity(2),
+    databaseId: nobody,
+    lineageId: nobody,
+    timeline: 0,
+    position: start,
+    progress,
+  }
+  const ack = (receivedTxn: number, durableTxn: number): SmallMessage => ({
+    name: 'ack',
+    progress: { ...progress, receivedTxn, durable: { txn: durableTxn, chain: 1 } },
+  })
+  const rows: readonly {
+    readonly what: string
+    readonly onHello: readonly SmallMessage[]
+    readonly onStart: readonly SmallMessage[]
+    readonly text: RegExp
+  }[] = [
+    {
+      what: 'an ack of what was not sent',
+      onHello: [welcome],
+      onStart: [ack(99, 0)],
+      text: /99 was acknowledged, \d was sent/,
+    },
+    {
+      what: 'an ack taken back',
+      onHello: [welcome],
+      onStart: [ack(3, 2), ack(3, 1)],
+      text: /taken back/,
+    },
+    {
+      what: 'rewind to the future',
+      onHello: [welcome],
+      onStart: [{ name: 'rewind', position: { txn: 9, chain: 0 } }],
+      text: /transaction 9 .* is asked for again, \d was sent/,
+    },
+    {
+      what: 'two welcomes',
+      onHello: [welcome, welcome],
+      onStart: [],
+      text: /0x02 WELCOME may not come now/,
+    },
+    {
+      what: 'a master at the slave port',
+      onHello: [{ name: 'start', position: start }],
+      onStart: [],
+      text: /0x03 START may not come now/,
+    },
+  ]
+  for (const { what, onHello, onStart, text } of rows) {
+    const world = newWorld()
+    const master = await Master.open(world, '/m')
+    await master.put(3)
+    const options = { heartbeatMs: 5000, timeoutMs: 30_000, durableTxn: () => 0 }
+    const listener = await world.network.listen({ host: 'p', port: 1 }, null, connection => {
+      let runs = 0
+      const channel = new Channel(connection, world.clock, options, ['hello'], {
+        message: message => {
+          const { name } = message
+          if (name === 'hello') {
+            channel.established('start', 'segment', 'blocks', 'refuse')
+            for (const answer of onHello) channel.send(answer)
+          }
+          // The run has been counted as sent, then.
+          if (name === 'blocks' && runs++ === 0) for (const answer of onStart) channel.send(answer)
+        },
+        writable: () => {},
+        closed: () => {},
+      })
+    })
+    await master.ship([{ name: 'beta', address: listener.address }])
+    await until(what, () => text.test(master.status().lastError?.message ?? ''))
+    t.match(master.status(), { lastError: { code: 'ERR_WIRE' } }, what)
+    const kept = await readAck(world.disk, '/m/slaves', 'beta')
+    t.ok(kept === null || kept.receivedTxn <= 3)
+    await listener.close()
+    await master.close()
+  }
+})
+
+t.test('a slave that takes the call and says nothing', async t => {
+  const world = newWorld()
+  const master = await Master.open(world, '/m')
+  await master.put(1)
+  const silent = { data: () => {}, drained: () => {}, closed: () => {} }
+  const listener = await world.network.listen({ host: 'p', port: 1 }, null, connection =>
+    connection.listen(silent),
+  )
+  await master.ship([{ name: 'beta', address: listener.address }])
+  await until('it is connected', () => master.status().state === 'Connected')
+  await world.clock.advance(31_000)
+  t.match(master.status().lastError, {
+    code: 'ERR_WIRE_TIMEOUT',
+    message: /the handshake with p:1 was not complete after 30 s/,
+  })
+  await master.close()
+  await listener.close()
 })
