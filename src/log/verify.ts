@@ -7,7 +7,7 @@ import { BlockChain, sameIdentity, type BlockFault } from './chain.ts'
 import { markMismatch, readDurableMark, readDurableState, type DurableMark } from './durable.ts'
 import { decide, type TailFault } from './recovery-table.ts'
 import { SegmentScan } from './scan.ts'
-import { segmentHeaderBytes } from './segment.ts'
+import { segmentHeaderBytes, type SegmentHeader } from './segment.ts'
 import { checkName, segmentFiles, type SegmentFile } from './segments.ts'
 import { describeFault, laterPromise, tailFault, writtenEnd } from './tail.ts'
 
@@ -146,14 +146,10 @@ class Verification {
   #enter(scan: SegmentScan): VerifyFault | null {
     const { header, path } = scan
     const before = this.#chain
-    const follows =
-      before?.segment != null &&
-      (this.#directory !== null ||
-        (header.firstTxn === before.txn + 1 &&
-          sameIdentity(header.databaseId, before.segment.databaseId)))
-    const chain = follows
-      ? before
-      : new BlockChain({ txn: header.firstTxn - 1, chain: header.chain })
+    const chain =
+      before !== null && (this.#directory !== null || follows(before, header))
+        ? before
+        : new BlockChain({ txn: header.firstTxn - 1, chain: header.chain })
     this.#chain = chain
     try {
       scan.enter(chain)
@@ -247,4 +243,11 @@ class Verification {
     const published = this.mark !== null && txn <= this.mark.txn
     return decide({ fault, last, promised, published, known: false })
   }
+}
+
+/** Files need not be complete: only those that lie next to each other are held against each other. */
+function follows(chain: BlockChain, header: SegmentHeader): boolean {
+  const { segment } = chain
+  if (segment === null || header.firstTxn !== chain.txn + 1) return false
+  return sameIdentity(header.databaseId, segment.databaseId)
 }
