@@ -3,7 +3,8 @@
 import { type FrameCache } from './cache.ts'
 import {
   addEntry,
-  copyInto,
+  copyBytes,
+  copyWords,
   countOf,
   entryAt,
   entryBytes,
@@ -24,7 +25,6 @@ import {
   Slab,
   valueLengthOf,
   valueStartOf,
-  wordAt,
 } from './frame.ts'
 import {
   allocateFrame,
@@ -68,6 +68,10 @@ export class Groups {
   readonly #reference = new Uint8Array(referenceBytes)
   readonly #referenceView = new DataView(this.#reference.buffer)
 
+  /** Records come in few buffers, again and again. */
+  #source: Uint8Array = this.#reference
+  #sourceView: DataView = this.#referenceView
+
   constructor(cache: FrameCache) {
     this.#cache = cache
   }
@@ -83,10 +87,10 @@ export class Groups {
     const slab = this.#slab
     const entry = entryAt(slab, this.#base, this.#index)
     const from = valueStartOf(slab, entry)
-    if (isBig(slab, entry)) return this.#readReference(generation, slab.u8, from)
+    if (isBig(slab, entry)) return this.#readReference(generation, slab, from)
     const length = valueLengthOf(slab, entry)
     const value = Buffer.allocUnsafe(length)
-    copyInto(value, 0, slab.u8, from, length)
+    copyBytes(value, 0, slab.u8, from, length)
     return value
   }
 
@@ -109,7 +113,7 @@ export class Groups {
       const entry = entryAt(slab, this.#base, this.#index)
       if (!isBig(slab, entry) && valueLengthOf(slab, entry) === length) {
         this.#cache.change(this.#slot, generation)
-        copyInto(slab.u8, entry + 4 + idLength, bytes, idEnd, length)
+        copyWords(slab, entry + 4 + idLength, bytes, this.#viewOf(bytes), idEnd, length)
         return
       }
     }
@@ -195,7 +199,7 @@ export class Groups {
         const idStart = idStartOf(entry)
         const valueStart = valueStartOf(scratch, entry)
         if (isBig(scratch, entry) && withValues) {
-          const value = this.#readReference(generation, scratch.u8, valueStart)
+          const value = this.#readReference(generation, scratch, valueStart)
           visitor(scratch.u8, idStart, valueStart, value, 0, value.length)
         } else {
           const valueEnd = valueStart + (withValues ? valueLengthOf(scratch, entry) : 0)
@@ -247,6 +251,14 @@ export class Groups {
       before = frame
       frame = next
     }
+  }
+
+  #viewOf(bytes: Uint8Array): DataView {
+    if (this.#source !== bytes) {
+      this.#source = bytes
+      this.#sourceView = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    }
+    return this.#sourceView
   }
 
   #overflow(generation: Generation, frame: number): number {
@@ -372,9 +384,9 @@ export class Groups {
     valueStart: number,
   ): void {
     const at = idStartOf(entry)
-    copyInto(slab.u8, at, bytes, idStart, idLength)
-    if (inline) copyInto(slab.u8, at + idLength, value, valueStart, valueLength)
-    else copyInto(slab.u8, at + idLength, this.#reference, 0, valueLength)
+    copyBytes(slab.u8, at, bytes, idStart, idLength)
+    if (inline) copyBytes(slab.u8, at + idLength, value, valueStart, valueLength)
+    else copyBytes(slab.u8, at + idLength, this.#reference, 0, valueLength)
   }
 
   /** Puts a big value into frames and its reference into `#reference`. Returns the reference's length. */
@@ -385,8 +397,9 @@ export class Groups {
     return referenceBytes
   }
 
-  #readReference(generation: Generation, u8: Uint8Array, at: number): Buffer {
-    return readBigValue(this.#cache, generation, wordAt(u8, at + 4), wordAt(u8, at))
+  #readReference(generation: Generation, slab: Slab, at: number): Buffer {
+    const length = slab.view.getUint32(at, true)
+    return readBigValue(this.#cache, generation, slab.view.getUint32(at + 4, true), length)
   }
 
   /** Takes the found item's value out of the count, and frees its frames when it is a big one. */
@@ -395,7 +408,8 @@ export class Groups {
     const entry = entryAt(slab, this.#base, this.#index)
     generation.itemBytes -= itemLengthOf(slab, entry)
     if (isBig(slab, entry)) {
-      freeBigValue(this.#cache, generation, wordAt(slab.u8, valueStartOf(slab, entry) + 4))
+      const first = slab.view.getUint32(valueStartOf(slab, entry) + 4, true)
+      freeBigValue(this.#cache, generation, first)
     }
   }
 

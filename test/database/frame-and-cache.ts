@@ -5,7 +5,7 @@ import t from 'tap'
 import { FrameCache, type FrameStore } from '../../src/database/cache.ts'
 import {
   addEntry,
-  copyInto,
+  copyBytes,
   countOf,
   entryAt,
   entryBytes,
@@ -143,8 +143,8 @@ function changeFrame(
     if (room >= need + 4) throw new Error(`there was room for ${need}: ${room}`)
     return
   }
-  copyInto(slab.u8, idStartOf(entry), id, 0, id.length)
-  copyInto(slab.u8, valueStartOf(slab, entry), value, 0, value.length)
+  copyBytes(slab.u8, idStartOf(entry), id, 0, id.length)
+  copyBytes(slab.u8, valueStartOf(slab, entry), value, 0, value.length)
   model.set(text, value)
 }
 
@@ -290,7 +290,7 @@ t.test('the cache keeps every change through evictions, captures and copies', as
   const slots = cache.capture()
   t.equal(cache.dirtyBytes, 0)
   t.equal(cache.heldBytes, 3 * cache.limitBytes)
-  for (const slot of [...slots]) {
+  for (const slot of slots) {
     cache.takeCaptured(named.key, cache.frameOf(slot), new Uint8Array(frameBytes), 0)
   }
   t.ok(cache.overfull, 'captured frames are not evictable before they are in place')

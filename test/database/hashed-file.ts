@@ -148,7 +148,7 @@ t.test('a file that is much too small works, slowly, and can be resized', async 
 t.test('items and ids of every size, up to the largest', async t => {
   const disk = new MemoryDisk()
   const database = await withFile(5, { disk, cacheBytes: 16 * MiB })
-  const sizes = [0, 1, 1900, 1983, 1984, 1985, 4063, 4064, 4065, 8128, 100_000, 3 * MiB]
+  const sizes = [0, 1, 1900, 1983, 1984, 1985, 4063, 4064, 4065, 8128, 100_000, 300_000]
   const valueOf = (size: number) => Buffer.alloc(size, size % 251)
   const id = Buffer.alloc(itemIdBytesMax, 0xfe)
   // Every size becomes every other.
@@ -208,5 +208,43 @@ t.test('a file larger than the cache is filled and resized within the bound', as
   const again = await openDatabase(disk)
   t.same(await digestFile(again.fileByNumber(1)!), before)
   t.equal((await disk.list('/server/database')).length, 2, 'the generations in between are gone')
+  await again.close()
+})
+
+t.test('many files share few open handles', async t => {
+  const disk = new MemoryDisk()
+  const database = await openDatabase(disk)
+  const files = 300
+  apply(database, encoder => {
+    encoder.createAccount('a')
+    for (let number = 1; number <= files; number++) {
+      encoder.createFile(number, { account: 'a', file: `file${number}`, modulo: 1 })
+      encoder.writeItem(number, 'item', `of file ${number}`)
+    }
+  })
+  await checkpoint(database)
+  await database.close()
+  const again = await openDatabase(disk)
+  const open = new Set<string>()
+  let opens = 0
+  disk.before = (operation, path) => {
+    if (operation === 'open') opens++
+    if (operation === 'open') open.add(path)
+  }
+  for (let round = 1; round <= 2; round++) {
+    for (let number = 1; number <= files; number++) {
+      const value = again.fileByNumber(number)!.read('item')?.toString()
+      if (value !== `of file ${number}`) t.fail(`file ${number}: ${value}`)
+    }
+  }
+  t.equal(open.size, files)
+  t.equal(opens, 2 * files, 'the ones that were used least recently are closed')
+  apply(again, encoder => {
+    for (let number = 1; number <= files; number++)
+      encoder.writeItem(number, 'more', 'x'.repeat(5000))
+    for (let number = 1; number <= files; number += 2) encoder.deleteFile(number)
+  })
+  await checkpoint(again)
+  t.equal((await disk.list('/server/database')).length, 1 + files / 2)
   await again.close()
 })
