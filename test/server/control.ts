@@ -1,4 +1,4 @@
-// The control socket, from frames to a master that closes while commands use it.
+// The control socket, from frames to a master that closes while commands use it; and reading without it.
 import { createConnection } from 'node:net'
 import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { HotBackupError } from '../../src/errors.ts'
-import { itemBytesMax, MiB } from '../../src/limits.ts'
+import { itemBytesMax, itemIdBytesMax, MiB } from '../../src/limits.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { ControlClient } from '../../src/server/control-client.ts'
 import { ControlServer } from '../../src/server/control.ts'
@@ -17,9 +17,12 @@ import {
   frameBodyBytesMax,
   type JsonObject,
 } from '../../src/server/frames.ts'
+import { loadConfig } from '../../src/server/config.ts'
 import { layoutOf } from '../../src/server/layout.ts'
 import { Master } from '../../src/server/master.ts'
-import type { Message } from '../../src/server/operations.ts'
+import { Arguments, operations, type Message } from '../../src/server/operations.ts'
+import { FileReader } from '../../src/server/read-files.ts'
+import { withData } from '../../src/server/sessions.ts'
 import { ItemPacker, unpackItems } from '../../src/server/packed-items.ts'
 import { setup } from '../../src/server/setup.ts'
 
@@ -89,6 +92,7 @@ t.test('frames come out whole, however they are cut', async t => {
       },
     ),
   )
+  t.ok(itemIdBytesMax + itemBytesMax + 2 * MiB < frameBodyBytesMax, 'a batch and the largest item')
   const tooLong = Buffer.alloc(8)
   tooLong.writeUInt32LE(frameBodyBytesMax + 1, 4)
   t.throws(
@@ -218,7 +222,7 @@ t.test('a master is worked on through its socket', async t => {
   )
   t.strictSame(await data.files('sales'), [{ file: 'orders', modulo: 7, items: 60 }])
 
-  const largest = Buffer.alloc(itemBytesMax, 'large')
+  const largest = Buffer.alloc(16 * MiB, 'large')
   await data.writeItems('sales', 'orders', item('large', largest))
   t.ok(largest.equals(await data.readItem('sales', 'orders', Buffer.from('large'))))
 
@@ -294,6 +298,59 @@ t.test('a reader that stands still holds up nobody, also not the end', async t =
   const again = await Master.open(directory)
   t.strictSame(again.accounts(), ['a'])
   await again.close()
+})
+
+t.test('a reader of files notices a server that starts, and finds its way', async t => {
+  const directory = join(temporary(t), 'm')
+  const write = async (id: string) => {
+    const master = await Master.open(directory)
+    await master.account('a').file('f').write(id, `of ${id}`)
+    await master.close()
+  }
+  const first = await openMaster(directory)
+  const account = await first.createAccount('a')
+  await account.createFile('f', { modulo: 3 })
+  await first.close()
+  await write('1')
+
+  const layout = layoutOf(directory)
+  const config = await loadConfig(nodePlatform.disk, layout)
+  const files = await FileReader.open(nodePlatform, layout, config)
+  const read = operations['read-item']
+  if (read === undefined) throw new Error('no such operation')
+  const read1 = () =>
+    gathered(files.carry(read, new Arguments({ account: 'a', file: 'f' }, Buffer.from('1'))))
+  t.match(await read1(), [{ body: Buffer.from('of 1') }])
+
+  await withData(nodePlatform, directory, 'read', async data => {
+    t.equal((await data.readItem('a', 'f', Buffer.from('1'))).toString(), 'of 1')
+    await write('2')
+    t.equal(
+      (await data.readItem('a', 'f', Buffer.from('2'))).toString(),
+      'of 2',
+      'by the files as they are now',
+    )
+    const master = await Master.open(directory)
+    await master.account('a').file('f').write('3', 'of 3')
+    await master.close()
+    t.equal((await data.readItem('a', 'f', Buffer.from('3'))).toString(), 'of 3')
+  })
+  await t.rejects(read1(), { code: 'ERR_DATABASE_CHANGED' })
+  await files.close()
+
+  // Two who write at the same time: the second uses the first, or takes over from it.
+  await Promise.all(
+    ['4', '5'].map(id =>
+      withData(nodePlatform, directory, 'write', async data => {
+        const packer = new ItemPacker()
+        packer.add(Buffer.from(id), Buffer.from(`of ${id}`))
+        await data.writeItems('a', 'f', packer.take())
+      }),
+    ),
+  )
+  const last = await Master.open(directory)
+  t.equal(last.account('a').file('f').itemCount, 5)
+  await last.close()
 })
 
 function isClosed(error: unknown): boolean {
