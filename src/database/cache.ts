@@ -227,7 +227,10 @@ export class FrameCache {
     this.#frames = grown(this.#frames, new Uint32Array(room))
   }
 
-  /** Second chance: the hand takes `referenced` away, and the slot when it comes again. -1 when next to nothing is evictable. */
+  /**
+   * Second chance: the hand takes `referenced` away, and the slot when it comes again. -1 when next to nothing is
+   * evictable.
+   */
   #evict(): number {
     const slots = this.#slotTop
     // A sweep over many slots for few evictable ones would cost more than the memory is worth.

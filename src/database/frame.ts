@@ -201,7 +201,7 @@ export function addEntry(
   return entry
 }
 
-/** Gives the entry at `index` other lengths where there is room for them. Its id must be written again when it moves. */
+/** Gives the entry at `index` other lengths. Id and value must be written again. -1, and no change, without room. */
 export function resizeEntry(
   slab: Slab,
   base: number,
@@ -296,7 +296,7 @@ export function copyBytes(
   else for (let i = 0; i < length; i++) target[at + i] = bytes[start + i]!
 }
 
-/** Copies the value of an item that keeps its size: the busiest copy of all, so it goes by words and allocates nothing. */
+/** The value of an item that keeps its size: the busiest copy of all goes by words and allocates nothing. */
 export function copyWords(
   slab: Slab,
   at: number,

@@ -30,7 +30,7 @@ export class Generation implements GenerationState {
   frameCount: number
   freeHead: number
   diskFrames: number
-  /** Its frames in the cache go by this even number; by the odd one behind it, the copies that a checkpoint still needs. */
+  /** Its frames in the cache go by this even number; copies for a checkpoint by the odd one behind it. */
   readonly key: number
   /** A catalog names it, or will: from then on only checkpoints write the data file. */
   named: boolean

@@ -172,7 +172,7 @@ export class JournalReader {
     return bytes
   }
 
-  /** The frames in pieces, each valid until the next. Throws ERR_DATABASE_CORRUPT, at the end also when a frame is missing. */
+  /** The frames in pieces, each valid until the next. Throws ERR_DATABASE_CORRUPT; at the end when one is missing. */
   async *pieces(): AsyncGenerator<JournalPiece> {
     const bytes = Buffer.allocUnsafeSlow(pieceBytes)
     const crcs = new Uint8Array(pieceFrames * 4)
