@@ -202,6 +202,18 @@ t.test('what is not valid below the limit is corrupt', async t => {
   await failure(reader.next(third), 'ERR_LOG_CORRUPT')
   await reader.close()
 
+  // Zeros are the end of a segment, but not below the limit.
+  const fresh = await history()
+  await fresh.log.close()
+  const end = fresh.log.durableMark!
+  const last = fresh.marks.findLast(mark => mark !== null && mark.txn < end.txn)!
+  fresh.disk.overwrite(
+    segmentPath(end.segmentFirstTxn),
+    last.offset,
+    Buffer.alloc(end.offset - last.offset),
+  )
+  await failure(readAll(fresh.disk), 'ERR_LOG_CORRUPT')
+
   // The search for a start goes by block headers.
   disk.overwrite(segmentPath(1), marks[2]!.offset, Buffer.alloc(72))
   await failure(
@@ -268,6 +280,12 @@ t.test('log/durable', async t => {
   await commitEach(log, 1)
   notice()
   await later
+
+  const now = disk.contents(durablePath)
+  disk.overwrite(durablePath, 0, encodeDurableMark({ ...watch.mark!, txn: 2 }))
+  notice()
+  t.equal(watch.mark?.txn, 5, 'it never goes back')
+  disk.overwrite(durablePath, 0, now)
 
   // A read in the middle of a write is read again; one that stays so counts for nothing.
   const whole = disk.contents(durablePath)

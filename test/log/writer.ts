@@ -288,7 +288,9 @@ t.test('a slave’s log is its master’s, byte for byte', async t => {
   await twice.beginTimeline({ ...next, timeline: 4, lineageId: new Uint8Array(16).fill(0x44) })
   await commitEach(twice, 1)
   await twice.close()
-  t.equal((await listSegments(slaveDisk, logDirectory)).at(-1)?.timeline, 4)
+  const listed = await listSegments(slaveDisk, logDirectory)
+  t.equal(listed.at(-1)?.timeline, 4)
+  t.strictSame(twice.segments(), listed)
   t.equal((await verifyLog(slaveDisk, logDirectory)).fault, null)
 })
 
@@ -315,6 +317,20 @@ t.test('old segments go when they may, oldest first', async t => {
   const again = await openHistory({ disk })
   t.equal(again.segments().length, 1)
   t.equal(again.lastTxn, 60)
+
+  // Neither what is not durable, nor what is durable while its successor has no file yet.
+  for (let i = 0; i < 20; i++) {
+    commit(again, ['a', 'v'.repeat(500)])
+    again.cut()
+  }
+  t.ok(again.segments().length > 3)
+  t.equal(await again.removeBefore(Infinity), 0)
+  await again.synced()
+  await again.removeBefore(Infinity)
+  const next = again.beginTimeline({ ...identity, timeline: 2 })
+  t.equal(await again.removeBefore(Infinity), 0)
+  await next
+  t.equal(await again.removeBefore(Infinity), 1)
   await again.close()
 })
 
@@ -362,6 +378,18 @@ t.test('a failure of the disk is final', async t => {
   stopped.fail(lost)
   t.equal((await failure(waiting, 'ERR_STOPPED')).cause, lost)
   await stopped.close()
+  t.equal(stopped.durableTxn, 0, 'nothing is written any more')
+
+  // Another process may own the log by now: what a sync under way has finished is not published.
+  const disk = new MemoryDisk()
+  const late = await openHistory({ disk, segmentBytes: 1 * MiB })
+  commit(late, ['a', 'v'.repeat(100_000)])
+  disk.before = operation => {
+    if (operation === 'sync') late.fail(lost)
+  }
+  await failure(late.synced(), 'ERR_STOPPED')
+  await late.close()
+  t.equal(await readDurableMark(disk, logDirectory), null)
 
   const closing = new MemoryDisk()
   const last = await openHistory({ disk: closing })
@@ -387,6 +415,32 @@ t.test('the next segment is made ahead, and found again', async t => {
   t.equal(again.segments().length, 2)
   t.equal(made, 1, 'only its header was written')
   await again.close()
+  disk.before = null
+
+  // What the process before has left is used only if it is zeros.
+  await disk.remove(next)
+  const file = await disk.open(next, 'create')
+  await file.write(Buffer.alloc(8192, 'rubbish'), 0, 8192, 0)
+  await file.close()
+  const third = await openHistory({ disk, segmentBytes: 4096 })
+  await commitEach(third, 24)
+  const last = third.segments().at(-1)!
+  t.ok(
+    disk
+      .contents(last.path)
+      .subarray(last.bytes)
+      .every(byte => byte === 0),
+  )
+  await third.close()
+
+  // Half-made, it is not left behind.
+  const half = new MemoryDisk()
+  const large = await openHistory({ disk: half, segmentBytes: 16 * MiB })
+  commit(large, ['a', 'v'.repeat(9 * MiB)])
+  await large.synced()
+  await large.close()
+  const left = (await half.exists(next)) ? half.contents(next).length : null
+  t.ok(left === null || left === 17 * MiB, `${left}`)
 })
 
 t.test('on a real disk, with more than fits a turn', async t => {
