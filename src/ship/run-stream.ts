@@ -69,9 +69,9 @@ export class RunStream {
         const mark = this.#mark()
         if (mark === null || mark.txn <= this.#sentTxn) break
         const run = await this.#reader.next(mark)
-        // While it was being read, the connection may have gone, or the log may have grown.
-        if (this.#closed || (run === null && mark === this.#mark())) break
-        if (run !== null) this.#send(run, mark)
+        // The connection may have gone while it was being read.
+        if (this.#closed || run === null) break
+        this.#send(run, mark)
       }
     } catch (error) {
       if (!this.#closed) this.#failed(error)
