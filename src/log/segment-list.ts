@@ -42,7 +42,10 @@ export class SegmentList {
     if (segment !== undefined) segment.entered = true
   }
 
-  /** Paths of the segments all of whose transactions are before `txn`; never the last one. */
+  /**
+   * Paths of the segments all of whose transactions are before `txn`. Never the last one that has a file: when its
+   * successor has one, all before that is durable.
+   */
   removable(txn: number): string[] {
     const paths: string[] = []
     for (const [index, segment] of this.#segments.entries()) {

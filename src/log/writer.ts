@@ -358,7 +358,7 @@ export class LogWriter {
    */
   async removeBefore(txn: number): Promise<number> {
     let count = 0
-    for (const path of this.#segments.removable(Math.min(txn, this.durableTxn + 1))) {
+    for (const path of this.#segments.removable(txn)) {
       for (const copy of await tornCopies(this.#disk, path)) await this.#disk.remove(copy)
       await this.#disk.remove(path)
       await this.#disk.syncDirectory(this.#directory)

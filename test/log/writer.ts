@@ -423,7 +423,8 @@ t.test('the next segment is made ahead, and found again', async t => {
   await file.write(Buffer.alloc(8192, 'rubbish'), 0, 8192, 0)
   await file.close()
   const third = await openHistory({ disk, segmentBytes: 4096 })
-  await commitEach(third, 24)
+  const count = third.segments().length
+  while (third.segments().length === count) await commitEach(third, 1)
   const last = third.segments().at(-1)!
   t.ok(
     disk
