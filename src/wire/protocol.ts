@@ -10,7 +10,8 @@
 //   12  CRC-32           u32  of bytes 0 to 11 and of the payload; of BLOCKS, of the first 24 bytes of the payload
 //
 // A message is believed if and only if (1) magic and framing version are these, (2) the type may come in this state
-// of the session, (3) the length is possible for the type, and (4) the CRC matches. Its first fault ends the connection.
+// of the session, (3) the length is possible for the type, and (4) the CRC matches. The first fault ends the
+// connection.
 //
 // HELLO names the protocol versions that the master speaks, and the slave chooses one. The frame, the first four
 // bytes of HELLO, and all of REFUSE are the same in every version, so that an unknown one can be refused in words.
