@@ -3,6 +3,9 @@
 import { closeSync, fdatasyncSync, fsyncSync, openSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { Master, type File } from '../src/index.ts'
+import { nodePlatform } from '../src/platform/node-platform.ts'
+import { layoutOf } from '../src/server/layout.ts'
+import { readAck } from '../src/ship/ack-file.ts'
 import { itemId, itemValue, moduloFor, percentile, randomNumbers } from './workload.ts'
 
 export interface WorkerArguments {
@@ -23,11 +26,14 @@ export interface WorkerResult {
   readonly p99?: number
 }
 
+const warmUpWrites = 3000
+
 const scenarios: Readonly<Record<string, (args: WorkerArguments) => Promise<WorkerResult>>> = {
   bare,
   load,
   waiting,
   pipelined,
+  streamed,
   reads,
   writeUntilKilled,
   firstRead,
@@ -62,9 +68,9 @@ async function load(args: WorkerArguments): Promise<WorkerResult> {
 /** `outstanding` writers, each waiting for its own write. */
 async function waiting(args: WorkerArguments): Promise<WorkerResult> {
   const random = randomNumbers(1)
-  return withFile(args, file =>
-    measure(args.updates, async samples => {
-      let left = args.updates
+  return withFile(args, async file => {
+    const write = async (samples: number[], updates: number) => {
+      let left = updates
       const writer = async () => {
         while (left-- > 0) {
           const start = performance.now()
@@ -73,8 +79,11 @@ async function waiting(args: WorkerArguments): Promise<WorkerResult> {
         }
       }
       await Promise.all(Array.from({ length: args.outstanding }, writer))
-    }),
-  )
+    }
+    // Until the code is compiled, and the next segment, which is made when the log is opened, is there.
+    await write([], warmUpWrites)
+    return measure(args.updates, samples => write(samples, args.updates))
+  })
 }
 
 async function pipelined(args: WorkerArguments): Promise<WorkerResult> {
@@ -85,6 +94,24 @@ async function pipelined(args: WorkerArguments): Promise<WorkerResult> {
         file.write(itemId(random(args.items)), itemValue(i)),
       ),
     ),
+  )
+}
+
+/** Like pipelined, and ends when the slave has applied the last update. */
+async function streamed(args: WorkerArguments): Promise<WorkerResult> {
+  const random = randomNumbers(2)
+  const acks = layoutOf(args.directory).slaves
+  return withFile(args, (file, master) =>
+    measure(args.updates, async () => {
+      await pipeline(args.updates, args.outstanding, i =>
+        file.write(itemId(random(args.items)), itemValue(i)),
+      )
+      for (;;) {
+        const ack = await readAck(nodePlatform.disk, acks, 'beta')
+        if (ack !== null && ack.appliedTxn >= master.lastTxn) return
+        await new Promise(resolve => setTimeout(resolve, 5))
+      }
+    }),
   )
 }
 
@@ -123,13 +150,16 @@ async function firstRead(args: WorkerArguments): Promise<WorkerResult> {
   return result
 }
 
-async function withFile<T>(args: WorkerArguments, work: (file: File) => Promise<T>): Promise<T> {
+async function withFile<T>(
+  args: WorkerArguments,
+  work: (file: File, master: Master) => Promise<T>,
+): Promise<T> {
   const master = await Master.open(args.directory)
   if (!master.accounts().includes('BENCH')) {
     const account = await master.createAccount('BENCH')
     await account.createFile('CUSTOMERS', { modulo: moduloFor(args.items) })
   }
-  const result = await work(master.account('BENCH').file('CUSTOMERS'))
+  const result = await work(master.account('BENCH').file('CUSTOMERS'), master)
   await master.close()
   return result
 }

@@ -280,3 +280,12 @@ function writeUint64(bytes: Buffer, value: number, offset: number): void {
   bytes.writeUInt32LE(value >>> 0, offset)
   bytes.writeUInt32LE(Math.floor(value / 2 ** 32), offset + 4)
 }
+
+export function sameMark(a: DurableMark, b: DurableMark | null): boolean {
+  return (
+    a.txn === b?.txn &&
+    a.chain === b.chain &&
+    a.segmentFirstTxn === b.segmentFirstTxn &&
+    a.offset === b.offset
+  )
+}

@@ -16,17 +16,9 @@ import type { Clock, Timer } from '../platform/clock.ts'
 import type { Appender } from './appender.ts'
 import { NewSegment, type Block } from './blocks-under-way.ts'
 import type { DurableMark } from './durable.ts'
+import type { FsyncPolicy } from './options.ts'
 import type { SegmentHeader } from './segment.ts'
 import { Settling } from './settling.ts'
-
-/**
- * When `synced()` resolves, and when the log is synced. `commit`: when durable, at once. `interval`: when written, and
- * synced at most that much later. `os`: when written, and nobody's update asks for a sync.
- */
-export type FsyncPolicy =
-  | { readonly kind: 'commit' }
-  | { readonly kind: 'interval'; readonly intervalMs: number }
-  | { readonly kind: 'os' }
 
 /** Slaves are sent only what is durable, so the log is synced now and then under every policy. */
 const osSyncMs = 1000

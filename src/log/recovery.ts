@@ -362,3 +362,10 @@ async function copyRange(
     at += count
   }
 }
+
+/** What log/durable says of a log as recovery leaves it; null for one without a segment. */
+export function markAtEnd({ segments, position, time }: RecoveredLog): DurableMark | null {
+  const last = segments.at(-1)
+  if (last === undefined) return null
+  return { ...position, segmentFirstTxn: last.firstTxn, offset: last.bytes, time }
+}

@@ -2,7 +2,6 @@
 // (group commit). On a slave it takes the master's blocks as they are. One process, one writer.
 //
 // What becomes of a block:
-//
 //   gathering   transactions are added; nothing of it is on the disk
 //   sealed      header and CRC are made, with the promise of what is durable now; it waits to be written
 //   written     the system has it; readers do not see it
@@ -16,32 +15,21 @@ import type { Disk } from '../platform/disk.ts'
 import { Appender } from './appender.ts'
 import { Block, BlockPool, LogTip, NewSegment } from './blocks-under-way.ts'
 import { BlockChain, type LogPosition } from './chain.ts'
-import { Flusher, type FsyncPolicy } from './flusher.ts'
-import { readDurableMark, type DurableMark } from './durable.ts'
+import { Flusher } from './flusher.ts'
+import { readDurableMark, sameMark, type DurableMark } from './durable.ts'
+import { FileMaps } from './file-maps.ts'
+import type { LogIdentity, LogOptions } from './options.ts'
 import type { FileAttributes, RecordEncoder } from './record.ts'
-import { recoverLog, tornCopies, type RecoveredLog, type RecoveryReport } from './recovery.ts'
+import {
+  markAtEnd,
+  recoverLog,
+  tornCopies,
+  type RecoveredLog,
+  type RecoveryReport,
+} from './recovery.ts'
 import { encodeSegmentHeader, segmentHeaderBytes, type SegmentHeader } from './segment.ts'
 import type { SegmentInfo } from './segments.ts'
 import { SegmentList } from './segment-list.ts'
-
-export { type FsyncPolicy } from './flusher.ts'
-
-export interface LogIdentity {
-  /** 16 bytes each. */
-  readonly databaseId: Uint8Array
-  readonly lineageId: Uint8Array
-  readonly timeline: number
-}
-
-export interface LogOptions {
-  readonly fsync: FsyncPolicy
-  /** A block that reaches this size of the segment is its last one. At least 1 KiB; the configuration asks for more. */
-  readonly segmentBytes: number
-  /** Transactions known to have been durable from elsewhere: a log that ends before is corrupt. */
-  readonly knownDurableTxn: number
-  /** False on a slave: the promises in its blocks are its master's, and say nothing about this disk. */
-  readonly ownPromises: boolean
-}
 
 const segmentBytesMin = 1 * KiB
 
@@ -64,9 +52,7 @@ export class LogWriter {
   #begun = false
   #transactionStart = 0
   #transactionEnd = 0
-  /** File numbers that the gathering block's segment has a map for, and those of the begun transaction. */
-  readonly #mapped = new Set<number>()
-  readonly #mappedNow: number[] = []
+  readonly #maps = new FileMaps()
 
   #lastBlock: Block | null = null
   #bytesTotal = 0
@@ -89,8 +75,7 @@ export class LogWriter {
     this.#lastTxn = recovered.position.txn
     const last = recovered.segments.at(-1)
     this.#tip = last === undefined ? null : new LogTip(last.header, last.bytes)
-    const mark = last === undefined ? null : markAtEnd(recovered)
-    this.#flusher = new Flusher(platform.clock, appender, options.fsync, mark, {
+    this.#flusher = new Flusher(platform.clock, appender, options.fsync, markAtEnd(recovered), {
       seal: () => {
         if (!this.#begun) this.#seal()
       },
@@ -119,10 +104,10 @@ export class LogWriter {
     const appender = await Appender.open(platform, directory, options.segmentBytes)
     try {
       const last = recovered.segments.at(-1)
-      if (last !== undefined) {
+      const mark = markAtEnd(recovered)
+      if (last !== undefined && mark !== null) {
         await appender.resume(last.path, last.bytes)
         // Recovery has made it durable; now everyone may see it.
-        const mark = markAtEnd(recovered)
         if (!sameMark(mark, await readDurableMark(disk, directory))) {
           appender.publish(mark)
           await appender.syncPublished()
@@ -179,22 +164,19 @@ export class LogWriter {
     let block = this.#gathering
     if (block === null || block.encoder.end >= blockBytesTarget) block = this.#gather()
     this.#begun = true
-    this.#mappedNow.length = 0
+    this.#maps.begin()
     this.#transactionStart = block.encoder.end
     return block.encoder
   }
 
   /** Writes a map-file record unless the segment has one for the file. Call it before the file's first record. */
   ensureMapped(fileNumber: number, attributes: FileAttributes): void {
-    if (this.#mapped.has(fileNumber)) return
-    this.encoder.mapFile(fileNumber, attributes)
-    this.markMapped(fileNumber)
+    this.#maps.ensure(fileNumber, attributes, this.encoder)
   }
 
   /** The transaction itself says what the file is: it creates it. */
   markMapped(fileNumber: number): void {
-    this.#mapped.add(fileNumber)
-    this.#mappedNow.push(fileNumber)
+    this.#maps.mark(fileNumber)
   }
 
   /** Ends the transaction and returns its number. The flush comes by itself, at the end of this turn. */
@@ -222,7 +204,7 @@ export class LogWriter {
     const block = this.#gathering
     if (block === null || !this.#begun) return
     block.encoder.cutBack(this.#transactionStart)
-    for (const fileNumber of this.#mappedNow) this.#mapped.delete(fileNumber)
+    this.#maps.abandon()
     this.#begun = false
   }
 
@@ -450,7 +432,7 @@ export class LogWriter {
     const segment = new NewSegment(header, bytes)
     this.#segments.add(header, this.#tip?.offset ?? 0)
     this.#tip = new LogTip(header, segmentHeaderBytes)
-    this.#mapped.clear()
+    this.#maps.clear()
     this.#flusher.addSegment(segment)
     return segment
   }
@@ -466,18 +448,3 @@ export class LogWriter {
 }
 
 const alreadySettled = Promise.resolve()
-
-function markAtEnd({ segments, position, time }: RecoveredLog): DurableMark {
-  const last = segments.at(-1)
-  if (last === undefined) throw new TypeError('the log has no segment')
-  return { ...position, segmentFirstTxn: last.firstTxn, offset: last.bytes, time }
-}
-
-function sameMark(a: DurableMark, b: DurableMark | null): boolean {
-  return (
-    a.txn === b?.txn &&
-    a.chain === b.chain &&
-    a.segmentFirstTxn === b.segmentFirstTxn &&
-    a.offset === b.offset
-  )
-}

@@ -147,7 +147,11 @@ export class SlaveServer {
     })
     if (this.#config.ships) {
       const options = await shipperOptions(this.#platform, this.#layout, this.#config, this.#say)
-      this.#shipper = await Shipper.start(this.#platform, options)
+      const receiver = this.#receiver
+      this.#shipper = await Shipper.start(this.#platform, {
+        ...options,
+        upstream: () => receiver.upstream,
+      })
     }
     this.#control = await ControlServer.start(this.#platform, this.#layout.ownerSocket, {
       status: () => Promise.resolve(this.status()),

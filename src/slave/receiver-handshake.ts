@@ -2,7 +2,7 @@
 // the finer ones (own-log.ts): only it can look up the slave's position.
 import { HotBackupError } from '../errors.ts'
 import { sameIdentity, type LogPosition } from '../log/chain.ts'
-import type { LogIdentity } from '../log/writer.ts'
+import type { LogIdentity } from '../log/options.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import { positionText } from '../wire/position-text.ts'
 

@@ -6,7 +6,8 @@ import { recoveryRows, rowMatches, type TailFault } from '../../src/log/recovery
 import { decodeDurableMark, encodeDurableMark } from '../../src/log/durable.ts'
 import { decodeSegmentHeader, encodeSegmentHeader, segmentName } from '../../src/log/segment.ts'
 import { verifyLog } from '../../src/log/verify.ts'
-import type { LogOptions, LogWriter } from '../../src/log/writer.ts'
+import type { LogOptions } from '../../src/log/options.ts'
+import type { LogWriter } from '../../src/log/writer.ts'
 import {
   attributes,
   commit,
