@@ -60,7 +60,6 @@ export interface Status {
     readonly durableTxn: number
     readonly appliedTxn: number
     readonly lagTxns: number
-    readonly lastError?: string | null
   }[]
   readonly apply: {
     readonly on: boolean
