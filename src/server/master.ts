@@ -37,6 +37,11 @@ export interface MasterStatus {
 
 const ownershipPollMs = 25
 
+interface PartsEvents {
+  failed(this: void, error: HotBackupError): void
+  checkpointed(this: void): void
+}
+
 /** Everything that an open master holds, in the order in which it was opened. */
 interface Parts {
   readonly lock: Lock
@@ -88,18 +93,29 @@ export class Master {
         path: directory,
       })
     }
-    // What goes wrong behind everybody's back stops the log; before it is open, opening fails by itself.
-    let log: LogWriter | null = null
-    const fail = (error: HotBackupError) => log?.fail(error)
-    const lock = await takeOwnership(platform, layout, fail)
+    // What happens behind everybody's back. Before the master is open, opening fails by itself.
+    let master: Master | null = null
+    const events: PartsEvents = {
+      failed: error => {
+        if (master !== null) master.#log.fail(error)
+      },
+      checkpointed: () => {
+        if (master !== null) master.#removeSegments()
+      },
+    }
+    const lock = await takeOwnership(platform, layout, events.failed)
     try {
-      const parts = await openParts(platform, layout, config, lock, fail)
-      log = parts.log
-      const master = new Master(layout, config, platform, parts)
+      const parts = await openParts(platform, layout, config, lock, events)
+      master = new Master(layout, config, platform, parts)
+    } catch (error) {
+      await lock.release()
+      throw error
+    }
+    try {
       await master.#serve(platform, layout)
       return master
     } catch (error) {
-      await lock.release()
+      await master.close()
       throw error
     }
   }
@@ -109,7 +125,7 @@ export class Master {
       data: this.source,
       status: () => Promise.resolve(this.status()),
     })
-    await this.#retention.apply(this.#database.stamp.txn)
+    this.#removeSegments()
   }
 
   /** Names of the accounts, sorted. */
@@ -187,6 +203,12 @@ export class Master {
     await this.close()
   }
 
+  /** After each checkpoint, so the log of a master that works is never much longer than its slaves need. */
+  #removeSegments(): void {
+    // What cannot be removed now is removed the next time; a disk that fails says so when the log is written.
+    this.#retention.apply(this.#database.stamp.txn).catch(() => {})
+  }
+
   async #close(): Promise<void> {
     this.#updates.close()
     await this.#control?.close()
@@ -230,26 +252,38 @@ async function openParts(
   layout: Layout,
   config: Config,
   lock: Lock,
-  failed: (error: HotBackupError) => void,
+  events: PartsEvents,
 ): Promise<Parts> {
   const database = await Database.open(platform, layout.directory, config.database)
-  const log = await openMasterLog(platform, layout, config, database.stamp.txn)
-  if (log.identity === null) {
-    const [databaseId, lineageId] = [platform.random.bytes(16), platform.random.bytes(16)]
-    await log.beginHistory({ databaseId, lineageId, timeline: 1 })
+  let log: LogWriter | null = null
+  try {
+    log = await openMasterLog(platform, layout, config, database.stamp.txn)
+    if (log.identity === null) await beginHistory(platform, log)
+    const mark = log.durableMark
+    if (mark !== null) await replayLog(platform.disk, layout.log, database, mark)
+    const checkpointer = new Checkpointer(
+      database,
+      checkpointLog(log),
+      platform.clock,
+      events.checkpointed,
+      events.failed,
+    )
+    return { lock, database, log, checkpointer, updates: new Updates(log, database, checkpointer) }
+  } catch (error) {
+    await log?.close()
+    await database.close()
+    throw error
   }
-  const source: CheckpointLog = {
+}
+
+async function beginHistory({ random }: Platform, log: LogWriter): Promise<void> {
+  const [databaseId, lineageId] = [random.bytes(16), random.bytes(16)]
+  await log.beginHistory({ databaseId, lineageId, timeline: 1 })
+}
+
+function checkpointLog(log: LogWriter): CheckpointLog {
+  return {
     cut: () => ({ position: log.cut(), durable: log.durable() }),
     bytes: () => log.bytesWritten,
   }
-  const checkpointer = new Checkpointer(
-    database,
-    source,
-    platform.clock,
-    () => {},
-    error => failed(error),
-  )
-  if (log.durableMark !== null)
-    await replayLog(platform.disk, layout.log, database, log.durableMark)
-  return { lock, database, log, checkpointer, updates: new Updates(log, database, checkpointer) }
 }

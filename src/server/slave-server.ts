@@ -95,12 +95,18 @@ export class SlaveServer {
     }
     const self = platform.processes.self()
     const lock = await acquireLock(layout.ownerLock, self, platform.processes, 'slave', lost)
+    let server: SlaveServer
     try {
-      const server = await SlaveServer.#open(platform, layout, config, say, lock)
+      server = await SlaveServer.#open(platform, layout, config, say, lock)
+    } catch (error) {
+      await lock.release()
+      throw error
+    }
+    try {
       await server.#listen()
       return server
     } catch (error) {
-      await lock.release()
+      await server.stop()
       throw error
     }
   }

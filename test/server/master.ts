@@ -1,13 +1,13 @@
 // The library: accounts, files, items, transactions, iteration, errors, and what a crash leaves.
-import { cp } from 'node:fs/promises'
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { Master } from '../../src/index.ts'
 import { ok, temporaryDirectory } from '../helpers/servers.ts'
 
-async function makeMaster(t: Test): Promise<string> {
+async function makeMaster(t: Test, ...options: string[]): Promise<string> {
   const directory = path.join(temporaryDirectory(t), 'alpha')
-  await ok('setup', '-d', directory, '--type', 'master', '--name', 'alpha')
+  await ok('setup', '-d', directory, '--type', 'master', '--name', 'alpha', ...options)
   return directory
 }
 
@@ -173,3 +173,27 @@ t.test('a copy of the directory, taken at any moment, recovers what was acknowle
   }
   await master.close()
 })
+
+t.test('segments go when checkpoint and slaves are past them, and never before', async t => {
+  for (const slaves of [[], ['--slave', 'beta=127.0.0.1:23999']]) {
+    const directory = await makeMaster(t, ...slaves)
+    const toml = path.join(directory, 'hb.toml')
+    const text = await readFile(toml, 'utf8')
+    await writeFile(toml, text.replace(/^#?\s*segment_size.*$/m, 'segment_size = "1MiB"'))
+    const master = await Master.open(directory)
+    const file = await (await master.createAccount('A')).createFile('F', { modulo: 97 })
+    for (let i = 0; i < 50; i++) await file.write(String(i), Buffer.alloc(100_000, i))
+    const before = await segmentNames(directory)
+    t.ok(before.length >= 4, `${before.length} segments`)
+    await master.checkpoint()
+    await master.close()
+    const after = await segmentNames(directory)
+    if (slaves.length === 0) t.same(after, before.slice(-1), 'nobody needs them any more')
+    else t.same(after, before, 'the slave has not stored them')
+  }
+})
+
+async function segmentNames(directory: string): Promise<string[]> {
+  const names = await readdir(path.join(directory, 'log'))
+  return names.filter(name => /^\d+\.log$/.test(name)).sort()
+}
