@@ -14,7 +14,7 @@ import type { Message } from '../wire/messages.ts'
 import type { Progress } from '../wire/messages/ack.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
 import type { Welcome } from '../wire/messages/welcome.ts'
-import { positionText } from '../wire/position-text.ts'
+import { followingText, positionText } from '../wire/position-text.ts'
 import { AckFile } from './ack-file.ts'
 import { backoffMs } from './backoff.ts'
 import type { OwnLog } from './own-log.ts'
@@ -187,7 +187,7 @@ export class Link {
       this.#options.log('warn', say(this.#lastError?.message ?? 'closed'), fields)
     } else if (to === 'streaming') {
       const position = this.#call?.welcome?.position ?? nowhere
-      this.#options.log('info', say(`streaming what follows ${positionText(position)}`), fields)
+      this.#options.log('info', say(`streaming ${followingText(position)}`), fields)
     } else {
       this.#options.log(to === 'stopped' ? 'info' : 'debug', say(to), fields)
     }
@@ -404,7 +404,7 @@ export class Link {
       throw new HotBackupError('ERR_WIRE', text)
     }
     const { name: slave } = this.#options.slave
-    const text = `"${slave}" asks again for what follows ${positionText(position)}`
+    const text = `"${slave}" asks again for ${followingText(position)}`
     this.#options.log('warn', text, { slave, sentTxn: stream.sentTxn })
     call.welcome = { ...welcome, position }
     this.#handle('rewind')

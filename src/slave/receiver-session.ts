@@ -18,7 +18,7 @@ import type { Progress } from '../wire/messages/ack.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
 import { protocolVersionMax } from '../wire/protocol.ts'
-import { positionText } from '../wire/position-text.ts'
+import { followingText, positionText } from '../wire/position-text.ts'
 import { Intake, type Verdict } from './receiver-intake.ts'
 
 export interface ReceiverSessionOptions {
@@ -231,7 +231,7 @@ export class ReceiverSession {
     }
     this.#intake = new Intake(log)
     this.#channel.established('segment', 'blocks', 'start', 'refuse')
-    this.#change('streaming', `streaming what follows ${positionText(position)}`)
+    this.#change('streaming', `streaming ${followingText(position)}`)
     this.#events.streaming()
     this.#acknowledged = null
     this.ackSoon()
@@ -261,7 +261,7 @@ export class ReceiverSession {
     const { position } = this.#options.log
     this.#rewinds = position.txn === this.#rewoundTo ? this.#rewinds + 1 : 1
     this.#rewoundTo = position.txn
-    const text = `what follows ${positionText(position)} came ${what}`
+    const text = `${followingText(position)} came ${what}`
     if (this.#rewinds > rewindsMax) {
       const times = `${text} ${this.#rewinds} times; the master holds ${this.masterDurableTxn}`
       throw new HotBackupError('ERR_LINK_REFUSED', times)

@@ -6,3 +6,10 @@ export function positionText(position: LogPosition): string {
     ? 'nothing'
     : `transaction ${position.txn} (chain ${hex(position.chain)})`
 }
+
+/** What comes behind a position. */
+export function followingText(position: LogPosition): string {
+  return position.txn === 0
+    ? 'everything from the first transaction'
+    : `what follows ${positionText(position)}`
+}
