@@ -6,7 +6,6 @@
 //   sealed      header and CRC are made, with the promise of what is durable now; it waits to be written
 //   written     the system has it; readers do not see it
 //   durable     synced, and log/durable says so; whoever waits in synced() goes on
-//
 // The first step is made here, the others in flusher.ts.
 import { HotBackupError } from '../errors.ts'
 import { blockBytesTarget, KiB, transactionBytesMax } from '../limits.ts'
