@@ -19,6 +19,7 @@ export class Applier {
   readonly #drop: DropGeneration
   /** Changed frames of new generations may be spilled to disk. */
   readonly #mayWrite: boolean
+  readonly #autoCreate: boolean
   readonly #cursor = new RecordCursor()
   /** Why a transaction was left half done: the frames in memory are of no use any more. */
   failure: unknown = null
@@ -29,12 +30,14 @@ export class Applier {
     groups: Groups,
     drop: DropGeneration,
     mayWrite: boolean,
+    autoCreate: boolean,
   ) {
     this.#accounts = accounts
     this.#cache = cache
     this.#groups = groups
     this.#drop = drop
     this.#mayWrite = mayWrite
+    this.#autoCreate = autoCreate
   }
 
   /** See Database.apply. */
@@ -44,7 +47,7 @@ export class Applier {
     cursor.reset(bytes, start, end)
     if (start === end || !cursor.next() || !this.#isSingleItem(cursor, end)) {
       cursor.reset(bytes, start, end)
-      checkTransaction(cursor, end, this.#accounts)
+      checkTransaction(cursor, end, this.#accounts, this.#autoCreate)
       cursor.reset(bytes, start, end)
       cursor.next()
     }
@@ -105,8 +108,11 @@ export class Applier {
       case RecordType.deleteAccount:
         return this.#accounts.remove(cursor.idText())
       case RecordType.mapFile:
+        // The check has compared it with what is here, or let it create what is not.
+        if (this.#accounts.byNumber(cursor.fileNumber) === undefined) this.#createFile(cursor, txn)
+        return
       case RecordType.promote:
-        // They say something of the log; the check has compared them with what is here.
+        // It says something of the log.
         return
     }
   }
@@ -116,6 +122,7 @@ export class Applier {
     const number = cursor.fileNumber
     const generation = this.#generation(number, modulo)
     const identity = { number, account, name }
+    if (!this.#accounts.has(account)) this.#accounts.add(account)
     this.#accounts.addFile(new HashedFile(identity, this.#cache, this.#groups, generation, txn))
   }
 

@@ -18,6 +18,7 @@
 //
 // RULE: a slot number is valid until the next call of get, fresh or change for another frame.
 import { frameBytes, frameShift, initFrame, FrameKind, Slab } from './frame.ts'
+import { type FrameStore } from './frame-store.ts'
 import { type Generation } from './generation.ts'
 
 const referenced = 1
@@ -36,14 +37,6 @@ const slotOverheadBytes = 41
 const tableEntriesMin = 1024
 /** Above this part of the cache, writers must wait for a checkpoint. */
 const overfullPart = 0.8
-
-/** Where frames come from and go to, behind the cache's back. */
-export interface FrameStore {
-  /** Fills the frame from the data file; all zeros where it was never written. Throws ERR_DATABASE_CORRUPT. */
-  readFrame(generation: Generation, frame: number, slab: Slab, base: number): void
-  /** Writes a frame of a generation that no catalog names. */
-  spillFrame(generation: Generation, frame: number, slab: Slab, base: number): void
-}
 
 export class FrameCache {
   readonly #store: FrameStore
@@ -103,6 +96,10 @@ export class FrameCache {
   get overfull(): boolean {
     return this.#heldCount >= this.#slotLimit * overfullPart
   }
+  /** Frames that can be taken in before one has to go. */
+  get unusedFrames(): number {
+    return this.#slotLimit - this.#slotTop
+  }
 
   register(generation: Generation): void {
     this.#generations.set(generation.key, generation)
@@ -145,6 +142,30 @@ export class FrameCache {
     this.#enter(generation.key, frame, slot)
     this.#flags[slot] = referenced
     return slot
+  }
+
+  /**
+   * Reserves up to `count` slots that lie one behind the other in one slab, none of them used before, to be filled
+   * by one read; each is to be given to `adopt` or `abandon`. Null when there are none.
+   */
+  reserve(count: number): { readonly slot: number; readonly count: number } | null {
+    if (this.unusedFrames <= 0) return null
+    if (this.#slotTop === this.#slabs.length << this.#slabShift) this.#pushSlab()
+    const slot = this.#slotTop
+    const taken = Math.min(count, (this.#slabs.length << this.#slabShift) - slot)
+    this.#slotTop += taken
+    return { slot, count: taken }
+  }
+
+  /** The reserved slot holds what the data file has of the frame, checked. It counts only when no other slot does. */
+  adopt(slot: number, generation: Generation, frame: number): void {
+    if (this.#find(generation.key, frame) >= 0) this.abandon(slot)
+    else this.#enterRead(slot, generation, frame)
+  }
+
+  /** The reserved slot is not needed. */
+  abandon(slot: number): void {
+    this.#freeSlots.push(slot)
   }
 
   /** True when the frame is certainly an empty group, neither here nor in the data file. */
@@ -194,12 +215,18 @@ export class FrameCache {
       this.#freeSlots.push(slot)
       throw error
     }
+    this.#enterRead(slot, generation, frame)
+    return slot
+  }
+
+  #enterRead(slot: number, generation: Generation, frame: number): void {
+    const slab = this.slab(slot)
+    const base = this.base(slot)
     if (slab.u32[(base >> 2) + 5] === 0) {
       initFrame(slab, base, FrameKind.group, generation.fileNumber, generation.number, frame)
     }
     this.#enter(generation.key, frame, slot)
     this.#flags[slot] = referenced
-    return slot
   }
 
   // Slots
@@ -214,17 +241,22 @@ export class FrameCache {
   }
 
   #addSlab(): number {
+    this.#pushSlab()
+    return this.#slotTop++
+  }
+
+  #pushSlab(): void {
     this.#slabs.push(new Slab(1 << this.#slabShift))
     const slots = this.#slabs.length << this.#slabShift
     if (slots > this.#flags.length) this.#growSlots(slots)
-    return this.#slotTop++
   }
 
   #growSlots(slots: number): void {
     const room = slots + (slots >> 2)
-    this.#flags = grown(this.#flags, new Uint8Array(room))
-    this.#keys = grown(this.#keys, new Uint32Array(room))
-    this.#frames = grown(this.#frames, new Uint32Array(room))
+    const [flags, keys, frames] = [this.#flags, this.#keys, this.#frames]
+    ;(this.#flags = new Uint8Array(room)).set(flags)
+    ;(this.#keys = new Uint32Array(room)).set(keys)
+    ;(this.#frames = new Uint32Array(room)).set(frames)
   }
 
   /**
@@ -414,9 +446,4 @@ function isHeld(flags: number): boolean {
 function place(key: number, frame: number): number {
   const mixed = Math.imul(frame, 0x9e3779b1) ^ Math.imul(key, 0x85ebca6b)
   return mixed ^ (mixed >>> 15)
-}
-
-function grown<T extends Uint8Array | Uint32Array>(from: T, to: T): T {
-  to.set(from)
-  return to
 }

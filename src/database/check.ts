@@ -16,9 +16,12 @@ class Draft {
   readonly names = new Map<string, boolean>()
   /** Files more or less than in `base`. */
   readonly fileCounts = new Map<string, number>()
+  /** Missing accounts and files are created by what refers to them. */
+  readonly autoCreate: boolean
 
-  constructor(base: Accounts) {
+  constructor(base: Accounts, autoCreate: boolean) {
     this.base = base
+    this.autoCreate = autoCreate
   }
 
   hasAccount(account: string): boolean {
@@ -57,8 +60,13 @@ class Draft {
  * Walks the cursor, which has been reset, over a whole transaction. Throws ERR_APPLY when a record does not fit,
  * ERR_LOG_CORRUPT when there is no such record.
  */
-export function checkTransaction(cursor: RecordCursor, end: number, base: Accounts): void {
-  const draft = new Draft(base)
+export function checkTransaction(
+  cursor: RecordCursor,
+  end: number,
+  base: Accounts,
+  autoCreate: boolean,
+): void {
+  const draft = new Draft(base, autoCreate)
   let complete = false
   while (cursor.next()) {
     if (cursor.last !== (cursor.valueEnd === end)) {
@@ -110,7 +118,11 @@ function recordFault(cursor: RecordCursor, draft: Draft): string | null {
     case RecordType.mapFile: {
       const { account, file } = cursor.attributes()
       const found = draft.file(number)
-      if (found === null) return `no such file (${account} ${file})`
+      if (found === null) {
+        return draft.autoCreate
+          ? createFileFault(cursor, draft)
+          : `no such file (${account} ${file})`
+      }
       if (found.account === account && found.file === file) return null
       return `that is ${found.account} ${found.file} here, and ${account} ${file} in the record`
     }
@@ -123,7 +135,12 @@ function createFileFault(cursor: RecordCursor, draft: Draft): string | null {
   const { account, file } = cursor.attributes()
   const fault = nameFault(file)
   if (fault !== null) return `the file name ${JSON.stringify(file)} ${fault}`
-  if (!draft.hasAccount(account)) return `no account ${JSON.stringify(account)}`
+  if (!draft.hasAccount(account)) {
+    const accountFault = nameFault(account)
+    if (accountFault !== null) return `the account name ${JSON.stringify(account)} ${accountFault}`
+    if (!draft.autoCreate) return `no account ${JSON.stringify(account)}`
+    draft.accounts.set(account, true)
+  }
   if (draft.hasName(account, file)) return `file ${account} ${file} exists already`
   if (cursor.fileNumber === 0) return 'no file has the number 0'
   const other = draft.file(cursor.fileNumber)

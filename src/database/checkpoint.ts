@@ -30,8 +30,15 @@ import { encodeCatalog, type Catalog } from './catalog.ts'
 import { sealFrame, type DataFiles } from './data-files.ts'
 import { frameBytes } from './frame.ts'
 import { type Generation } from './generation.ts'
-import { writeInPlace } from './in-place.ts'
-import { JournalReader, JournalWriter, pieceBytes, pieceFrames } from './journal.ts'
+import { writeInPlace, type Tempo } from './in-place.ts'
+import {
+  givePiece,
+  JournalReader,
+  JournalWriter,
+  largePieceFrames,
+  pieceFrames,
+  takePiece,
+} from './journal.ts'
 import { SortedKeys } from './sorted-keys.ts'
 
 /** Traffic of a paced checkpoint: far below what disks do, far above what replay of small items makes. */
@@ -49,7 +56,7 @@ export interface CheckpointParts {
   readonly dataFiles: DataFiles
 }
 
-export class Checkpoint {
+export class Checkpoint implements Tempo {
   readonly #parts: CheckpointParts
   readonly #number: number
   readonly #catalog: Catalog
@@ -195,21 +202,34 @@ export class Checkpoint {
     return bytes
   }
 
+  /** One piece is filled while the one before it is written. */
   async #appendFrames(journal: JournalWriter): Promise<void> {
-    const { cache } = this.#parts
-    const piece = Buffer.allocUnsafeSlow(pieceBytes)
-    for (let left = this.#frameCount; left > 0;) {
-      const count = Math.min(left, pieceFrames)
-      for (let i = 0; i < count; i++) {
-        const key = this.#keys.take()
-        const generation = this.#generations[Math.floor(key / 2 ** 32)]!
-        cache.takeCaptured(generation.key, key % 2 ** 32, piece, i * frameBytes)
-        sealFrame(piece, i * frameBytes)
+    let writing = Promise.resolve()
+    try {
+      for (let left = this.#frameCount; left > 0;) {
+        const count = Math.min(left, this.pieceFrames())
+        const piece = takePiece(count)
+        this.#fill(piece, count)
+        await writing
+        writing = journal.append(piece, count).finally(() => givePiece(piece))
+        // Its error is met when its turn comes.
+        writing.catch(() => {})
+        left -= count
+        await this.#turn()
+        await this.pace(count * frameBytes)
       }
-      await journal.append(piece, count)
-      left -= count
-      await this.#turn()
-      await this.#pace(count * frameBytes)
+    } finally {
+      await writing
+    }
+  }
+
+  #fill(piece: Buffer, count: number): void {
+    const { cache } = this.#parts
+    for (let i = 0; i < count; i++) {
+      const key = this.#keys.take()
+      const generation = this.#generations[Math.floor(key / 2 ** 32)]!
+      cache.takeCaptured(generation.key, key % 2 ** 32, piece, i * frameBytes)
+      sealFrame(piece, i * frameBytes)
     }
   }
 
@@ -243,7 +263,7 @@ export class Checkpoint {
         })
       }
       try {
-        await writeInPlace(disk, directory, journal, bytes => this.#pace(bytes))
+        await writeInPlace(disk, directory, journal, this)
       } finally {
         await journal.close()
       }
@@ -268,10 +288,19 @@ export class Checkpoint {
     if (this.#stopped) throw new HotBackupError('ERR_CLOSED', 'the database was closed')
   }
 
-  async #pace(bytes: number): Promise<void> {
-    const { cache, clock } = this.#parts
-    // Writers that wait for room must not wait for pauses.
-    if (!this.#paced || cache.overfull) return
+  /** The tempo of the traffic; see writeInPlace. */
+  pieceFrames(): number {
+    return this.#unhurried ? pieceFrames : largePieceFrames
+  }
+
+  async pace(bytes: number): Promise<void> {
+    if (!this.#unhurried) return
+    const { clock } = this.#parts
     await Promise.race([sleep(clock, (bytes / pacedBytesPerSecond) * 1000), this.#stopping])
+  }
+
+  /** Writers that wait for room must not wait for pauses. */
+  get #unhurried(): boolean {
+    return this.#paced && !this.#parts.cache.overfull
   }
 }

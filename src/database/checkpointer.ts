@@ -1,12 +1,19 @@
 // Decides when a checkpoint is made, on either side: one at a time, when it pays, when memory runs short, or
 // when somebody asks for it.
 import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { MiB } from '../limits.ts'
 import type { LogPosition } from '../log/chain.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import type { Database } from './database.ts'
 
 /** A checkpoint at least this often while there are updates, so that a quiet server's log can be removed. */
 const intervalMs = 5 * 60_000
+
+/**
+ * Log since the cut of the running checkpoint, above which it pauses no more: pauses are for quiet servers, and at
+ * full speed they would make the log that a crash has to replay several times as long.
+ */
+const hurryLogBytes = 8 * MiB
 
 /** What a checkpoint needs of the log. */
 export interface CheckpointLog {
@@ -44,20 +51,31 @@ export class Checkpointer {
     this.#arm()
   }
 
-  /** Call it after updates: starts a checkpoint in the background when one is due. Cheap when none is. */
+  /**
+   * Call it after updates: starts a checkpoint in the background when one is due, and hurries the running one when
+   * the log grows fast. Cheap when there is nothing to do.
+   */
   note(): void {
-    if (this.#running !== null || this.#stopped) return
-    if (!this.#database.checkpointDue(this.#log.bytes() - this.#bytesAtCut)) return
-    this.#run(true).catch((error: unknown) => this.#fail(error))
+    if (this.#stopped) return
+    const logBytes = this.#log.bytes() - this.#bytesAtCut
+    if (this.#running !== null) {
+      if (logBytes > hurryLogBytes) this.#database.hurry()
+    } else if (this.#database.checkpointDue(logBytes + this.#database.replayedBytes)) {
+      this.#run(true).catch((error: unknown) => this.#fail(error))
+    }
   }
 
-  /** Resolves when there is room for more changed frames. */
+  /** Resolves when there is room for more changed frames. Whoever waits for that must not wait for pauses. */
   async room(): Promise<void> {
-    while (this.#database.overfull) await (this.#running ?? this.#run(false))
+    while (this.#database.overfull) {
+      this.#database.hurry()
+      await (this.#running ?? this.#run(false))
+    }
   }
 
   /** A checkpoint of everything that is applied now. Resolves when it is durable. */
   async now(): Promise<void> {
+    this.#database.hurry()
     await this.#running
     if (this.#database.appliedTxn === this.#database.stamp.txn) return
     await (this.#running ?? this.#run(false))

@@ -5,8 +5,8 @@ import { HotBackupError } from '../errors.ts'
 import { crc32 } from '../log/crc.ts'
 import { type Disk, type DiskFile } from '../platform/disk.ts'
 import { isNotFound } from '../platform/atomic-file.ts'
-import { type FrameStore } from './cache.ts'
 import { frameBytes, frameFault, type Slab } from './frame.ts'
+import { type FrameStore } from './frame-store.ts'
 import { type Generation } from './generation.ts'
 
 /** Far below the usual limit of 1,024 open files of a process. */
@@ -69,6 +69,11 @@ export class DataFiles implements FrameStore {
       throw new HotBackupError('ERR_DATABASE_CORRUPT', message, { path, offset })
     }
     slab.u32[base >> 2] = 0
+  }
+
+  /** Opens the data file for its reader alone, who closes it. */
+  openToRead(generation: Generation): Promise<DiskFile> {
+    return this.#disk.open(this.pathOf(generation), 'read')
   }
 
   spillFrame(generation: Generation, frame: number, slab: Slab, base: number): void {
@@ -156,7 +161,13 @@ export function sealFrame(bytes: Uint8Array, start: number): void {
   bytes[start + 3] = crc >>> 24
 }
 
-function readFault(generation: Generation, frame: number, slab: Slab, base: number): string | null {
+/** What is wrong with a frame that was read from its place; null when nothing is. */
+export function readFault(
+  generation: Generation,
+  frame: number,
+  slab: Slab,
+  base: number,
+): string | null {
   const word = base >> 2
   const { u32 } = slab
   if (u32[word] === 0 && u32[word + 5] === 0) {

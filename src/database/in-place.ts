@@ -1,35 +1,49 @@
 // Brings the frames of a complete journal into their data files: at the end of each checkpoint, and when a
 // database is opened after a crash in the middle of one. Doing it twice does no harm.
 import { join } from 'node:path'
-import { MiB } from '../limits.ts'
+import { KiB, MiB } from '../limits.ts'
 import { isNotFound } from '../platform/atomic-file.ts'
 import { type Disk, type DiskFile } from '../platform/disk.ts'
 import { dataFileName } from './data-files.ts'
 import { frameBytes } from './frame.ts'
-import { type JournalReader } from './journal.ts'
+import { largePieceFrames, type JournalReader } from './journal.ts'
 
 /** So that the last sync of a file has little left to do, and log writes do not wait behind it. */
 const syncBytes = 16 * MiB
 
-/** Called after so many bytes have been read or written, to spread the traffic. */
-export type Pace = (bytes: number) => Promise<void>
+/**
+ * A run up to this is written on the spot: into the page cache that takes a few microseconds, while each trip through
+ * the thread pool would cost a turn of the event loop. After random updates most runs are of one or two frames.
+ */
+const promptBytesMax = 64 * KiB
+
+/** How the traffic is spread. */
+export interface Tempo {
+  /** Frames of the next piece. */
+  pieceFrames(): number
+  /** Called after so many bytes have been read or written. */
+  pace(bytes: number): Promise<void>
+}
+
+/** Nobody else has work to do. */
+export const atOnce: Tempo = { pieceFrames: () => largePieceFrames, pace: async () => {} }
 
 /** Resolves when all frames are durable where they belong. Throws ERR_DATABASE_CORRUPT, ERR_DISK. */
 export async function writeInPlace(
   disk: Disk,
   directory: string,
   journal: JournalReader,
-  pace: Pace,
+  tempo: Tempo,
 ): Promise<void> {
   const target = new Target(disk, directory)
   try {
-    for await (const { bytes, frames } of journal.pieces()) {
+    for await (const { bytes, frames } of journal.pieces(() => tempo.pieceFrames())) {
       for (let first = 0; first < frames;) {
         const end = runEnd(bytes, first, frames)
         await target.write(bytes, first * frameBytes, end * frameBytes)
         first = end
       }
-      await pace(2 * frames * frameBytes)
+      await tempo.pace(2 * frames * frameBytes)
     }
     // The name of a new data file becomes durable with the catalog's; until then there is the journal.
     await target.finish()
@@ -68,7 +82,8 @@ class Target {
     const name = dataFileName(bytes.readUInt32LE(start + 8), bytes.readUInt32LE(start + 12))
     if (name !== this.#name) await this.#switchTo(name)
     const offset = bytes.readUInt32LE(start + 16) * frameBytes
-    await this.#file!.write(bytes, start, end - start, offset)
+    if (end - start <= promptBytesMax) this.#file!.writeSync(bytes, start, end - start, offset)
+    else await this.#file!.write(bytes, start, end - start, offset)
     this.#unsyncedBytes += end - start
     if (this.#unsyncedBytes >= syncBytes) await this.#sync()
   }

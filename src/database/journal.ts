@@ -35,13 +35,36 @@ import { frameBytes } from './frame.ts'
 const journalMagic = 0x4e4a4248
 const pageBytes = 4096
 const pageFieldsBytes = 48
-/** One read or write. */
-export const pieceBytes = 1 * MiB
-export const pieceFrames = pieceBytes / frameBytes
+/** Frames of one read or write when there is time: about 1 ms of work in one turn of the event loop. */
+export const pieceFrames = (1 * MiB) / frameBytes
+/** The same in a hurry: on a busy server each piece waits for its turn, so fewer and larger ones are done earlier. */
+export const largePieceFrames = (4 * MiB) / frameBytes
+
+/** At most so many buffers of pieces are kept for the next checkpoint. */
+const sparesMax = 2
+const spares: Buffer[] = []
+
+/**
+ * A buffer for that many frames, to be given back with `givePiece`. The same few are used again and again: new ones
+ * for each checkpoint would lie about until the next collection of garbage, which is late when memory is outside
+ * the heap.
+ */
+export function takePiece(frames: number): Buffer {
+  const length = frames * frameBytes
+  const at = spares.findIndex(spare => spare.length >= length)
+  if (at >= 0) return spares.splice(at, 1)[0]!
+  return Buffer.allocUnsafeSlow(length)
+}
+
+export function givePiece(piece: Buffer): void {
+  spares.push(piece)
+  spares.sort((a, b) => b.length - a.length)
+  spares.length = Math.min(spares.length, sparesMax)
+}
 
 export class JournalWriter {
   readonly #file: DiskFile
-  readonly #crcs = new Uint8Array(pieceFrames * 4)
+  readonly #crcs = new Uint8Array(largePieceFrames * 4)
   #frameCount = 0
   #framesCrc = 0
   #end = pageBytes
@@ -58,7 +81,7 @@ export class JournalWriter {
     return new JournalWriter(await disk.open(path, 'create'))
   }
 
-  /** Appends up to `pieceFrames` frames that have their CRCs. */
+  /** Appends up to `largePieceFrames` frames that have their CRCs. */
   async append(frames: Uint8Array, count: number): Promise<void> {
     for (let i = 0; i < count; i++) {
       const at = i * frameBytes
@@ -172,30 +195,57 @@ export class JournalReader {
     return bytes
   }
 
-  /** The frames in pieces, each valid until the next. Throws ERR_DATABASE_CORRUPT; at the end when one is missing. */
-  async *pieces(): AsyncGenerator<JournalPiece> {
-    const bytes = Buffer.allocUnsafeSlow(pieceBytes)
-    const crcs = new Uint8Array(pieceFrames * 4)
+  /**
+   * The frames in pieces of as many as `size` says, up to `largePieceFrames`, each valid until the next; that one is
+   * read meanwhile. Throws ERR_DATABASE_CORRUPT; at the end when one is missing.
+   */
+  async *pieces(size: () => number = () => largePieceFrames): AsyncGenerator<JournalPiece> {
+    const crcs = new Uint8Array(largePieceFrames * 4)
     let framesCrc = 0
-    for (let done = 0; done < this.frameCount;) {
-      const frames = Math.min(pieceFrames, this.frameCount - done)
-      const offset = pageBytes + done * frameBytes
-      const length = frames * frameBytes
-      if ((await this.file.read(bytes, 0, length, offset)) < length) {
-        throw corrupt(this.file, 'it ends too early', offset)
-      }
-      for (let i = 0; i < frames; i++) {
-        const at = i * frameBytes
-        if (crc32(bytes, at + 4, at + frameBytes) !== bytes.readUInt32LE(at)) {
-          throw corrupt(this.file, 'a frame has a wrong CRC', offset + at)
+    let coming = this.frameCount > 0 ? this.#read(0, size()) : null
+    try {
+      for (let done = 0; coming !== null;) {
+        const piece: JournalPiece = await coming
+        done += piece.frames
+        coming = done < this.frameCount ? this.#read(done, size()) : null
+        // Its error is met when its turn comes.
+        coming?.catch(() => {})
+        try {
+          this.#check(piece, crcs)
+          framesCrc = crc32(crcs, 0, piece.frames * 4, framesCrc)
+          yield piece
+        } finally {
+          givePiece(piece.bytes)
         }
-        crcs.set(bytes.subarray(at, at + 4), i * 4)
       }
-      framesCrc = crc32(crcs, 0, frames * 4, framesCrc)
-      yield { bytes, frames, offset }
-      done += frames
+    } finally {
+      // The file must not be closed under a read that nobody waits for any more.
+      const left = await coming?.catch(() => null)
+      if (left) givePiece(left.bytes)
     }
     if (framesCrc !== this.#framesCrc) throw corrupt(this.file, 'frames are missing', pageBytes)
+  }
+
+  async #read(first: number, framesMax: number): Promise<JournalPiece> {
+    const frames = Math.min(framesMax, this.frameCount - first)
+    const length = frames * frameBytes
+    const bytes = takePiece(frames)
+    const offset = pageBytes + first * frameBytes
+    if ((await this.file.read(bytes, 0, length, offset)) < length) {
+      throw corrupt(this.file, 'it ends too early', offset)
+    }
+    return { bytes, frames, offset }
+  }
+
+  /** Checks each frame, and collects their CRCs. */
+  #check({ bytes, frames, offset }: JournalPiece, crcs: Uint8Array): void {
+    for (let i = 0; i < frames; i++) {
+      const at = i * frameBytes
+      if (crc32(bytes, at + 4, at + frameBytes) !== bytes.readUInt32LE(at)) {
+        throw corrupt(this.file, 'a frame has a wrong CRC', offset + at)
+      }
+      crcs.set(bytes.subarray(at, at + 4), i * 4)
+    }
   }
 
   async close(): Promise<void> {

@@ -17,7 +17,7 @@ import { catalogBytesMax, decodeCatalog, encodeCatalog, type Catalog } from './c
 import { catalogName, journalName } from './checkpoint.ts'
 import { dataFileName, isDataFileName } from './data-files.ts'
 import { frameBytes } from './frame.ts'
-import { writeInPlace } from './in-place.ts'
+import { atOnce, writeInPlace } from './in-place.ts'
 import { JournalReader } from './journal.ts'
 
 export interface Recovered {
@@ -105,7 +105,7 @@ async function finishJournal(disk: Disk, directory: string, journal: JournalRead
     decodeCatalog(bytes, journal.file.path)
     // All of it is read once before anything is changed.
     for await (const _ of journal.pieces());
-    await writeInPlace(disk, directory, journal, async () => {})
+    await writeInPlace(disk, directory, journal, atOnce)
     await writeFileAtomic(disk, path, bytes)
   } finally {
     await journal.close()

@@ -1,6 +1,6 @@
 // Brings a database forward by the log: crash recovery on the master, and on the slave the work itself.
 import { isHotBackupError, HotBackupError } from '../errors.ts'
-import type { DurableMark } from '../log/durable.ts'
+import { readDurableMark, type DurableMark } from '../log/durable.ts'
 import { KiB } from '../limits.ts'
 import { LogReader, type BlockRun } from '../log/reader.ts'
 import { TransactionCursor } from '../log/transactions.ts'
@@ -40,28 +40,39 @@ export async function replayLog(
   between: BetweenRuns = () => {},
 ): Promise<number> {
   let count = 0
-  const reader = await openBehindStamp(disk, directory, database)
+  const reader = await openBehindStamp(disk, directory, database, { reuse: false })
+  // The next run is read and checked while this one is applied.
+  let coming = reader.next(limit)
   try {
     for (;;) {
-      const run = await reader.next(limit)
+      const run = await coming
       if (run === null) return count
+      coming = reader.next(limit)
       count += applyRun(database, run)
+      database.noteReplayed(run.end - run.start)
       await between(run)
     }
   } finally {
+    await coming.catch(() => {})
     await reader.close()
   }
 }
 
-/** A reader that starts where the database stands. A log that does not lead there is corrupt, and said so. */
+/**
+ * A reader that starts where the database stands, which is made ready for what is there to replay. A log that does
+ * not lead there is corrupt, and said so.
+ */
 export async function openBehindStamp(
   disk: Disk,
   directory: string,
   database: Database,
+  options: { readonly reuse: boolean } = { reuse: true },
 ): Promise<LogReader> {
   const { stamp } = database
+  const mark = await readDurableMark(disk, directory)
+  if (mark !== null) await database.preload(mark.txn - stamp.txn)
   try {
-    return await LogReader.open(disk, directory, stamp, { reuse: true, readBytes })
+    return await LogReader.open(disk, directory, stamp, { ...options, readBytes })
   } catch (error) {
     if (!isHotBackupError(error, 'ERR_LOG_GAP', 'ERR_LOG_REMOVED', 'ERR_LOG_FOREIGN')) throw error
     throw new HotBackupError(

@@ -189,6 +189,24 @@ t.test('a transaction that does not fit changes nothing at all', async t => {
   await database.close()
 })
 
+t.test('with auto-create, what a record refers to is created as the master has it', async t => {
+  const database = await openDatabase(new MemoryDisk(), { autoCreate: true })
+  apply(database, encoder => {
+    encoder.mapFile(9, { account: 'sales', file: 'orders', modulo: 13 })
+    encoder.writeItem(9, 'order1', 'value')
+  })
+  apply(database, encoder => encoder.createFile(3, { account: 'stock', file: 'parts', modulo: 5 }))
+  t.same(database.accounts(), ['sales', 'stock'])
+  const file = database.file('sales', 'orders')
+  t.match(file, { number: 9, modulo: 13, itemCount: 1 })
+  t.equal(database.file('stock', 'parts')?.modulo, 5)
+  t.equal(database.nextFileNumber, 10)
+  t.throws(() => apply(database, encoder => encoder.writeItem(7, 'a', 'b')), { code: 'ERR_APPLY' })
+  const taken = { account: 'sales', file: 'orders', modulo: 1 }
+  t.throws(() => apply(database, encoder => encoder.mapFile(8, taken)), { code: 'ERR_APPLY' })
+  await database.close()
+})
+
 t.test('a file that was deleted or whose id cannot be holds nothing', async t => {
   const database = await smallDatabase(new MemoryDisk())
   const file = database.file('sales', 'orders')!

@@ -2,7 +2,7 @@
 // captured and copied aside.
 import fc from 'fast-check'
 import t from 'tap'
-import { FrameCache, type FrameStore } from '../../src/database/cache.ts'
+import { FrameCache } from '../../src/database/cache.ts'
 import {
   addEntry,
   copyBytes,
@@ -24,6 +24,7 @@ import {
   valueLengthOf,
   valueStartOf,
 } from '../../src/database/frame.ts'
+import { type FrameStore } from '../../src/database/frame-store.ts'
 import { Generation } from '../../src/database/generation.ts'
 import { SortedKeys } from '../../src/database/sorted-keys.ts'
 import { groupOf, groupStart, hashEnd, hashId } from '../../src/database/hash.ts'

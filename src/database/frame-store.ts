@@ -1,0 +1,11 @@
+// What the frame cache needs of the data files.
+import { type Slab } from './frame.ts'
+import { type Generation } from './generation.ts'
+
+/** Where frames come from and go to, behind the cache's back. */
+export interface FrameStore {
+  /** Fills the frame from the data file; all zeros where it was never written. Throws ERR_DATABASE_CORRUPT. */
+  readFrame(generation: Generation, frame: number, slab: Slab, base: number): void
+  /** Writes a frame of a generation that no catalog names. */
+  spillFrame(generation: Generation, frame: number, slab: Slab, base: number): void
+}
