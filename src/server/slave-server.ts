@@ -118,7 +118,11 @@ export class SlaveServer {
     say: Log,
     lock: Lock,
   ): Promise<SlaveServer> {
-    const database = await Database.open(platform, layout.directory, config.database)
+    const { autoCreate } = config.slave
+    const database = await Database.open(platform, layout.directory, {
+      ...config.database,
+      autoCreate,
+    })
     const log = await LogWriter.open(platform, layout.log, {
       ...config.log,
       knownDurableTxn: database.stamp.txn,
