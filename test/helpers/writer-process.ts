@@ -7,7 +7,7 @@ const writers = 16
 const [directory = '', prefix = ''] = process.argv.slice(2)
 const master = await Master.open(directory)
 if (!master.accounts().includes('KILL')) {
-  await (await master.createAccount('KILL')).createFile('ITEMS', { modulo: 11 })
+  await (await master.createAccount('KILL')).createFile('ITEMS', { modulo: 4001 })
 }
 const file = master.account('KILL').file('ITEMS')
 
