@@ -61,7 +61,7 @@ export class Checkpointer {
     if (this.#running !== null) {
       if (logBytes > hurryLogBytes) this.#database.hurry()
     } else if (this.#database.checkpointDue(logBytes + this.#database.replayedBytes)) {
-      this.#run(true).catch((error: unknown) => this.#fail(error))
+      this.#run(true).catch(() => {}) // `failed` has heard of it.
     }
   }
 
@@ -89,9 +89,14 @@ export class Checkpointer {
   }
 
   #run(paced: boolean): Promise<void> {
-    this.#running = this.#checkpoint(paced).finally(() => {
-      this.#running = null
-    })
+    this.#running = this.#checkpoint(paced)
+      .catch((error: unknown) => {
+        this.#fail(error)
+        throw error
+      })
+      .finally(() => {
+        this.#running = null
+      })
     return this.#running
   }
 
@@ -116,7 +121,7 @@ export class Checkpointer {
     this.#timer = this.#clock.after(
       intervalMs,
       () => {
-        if (this.#running === null) this.#run(true).catch((error: unknown) => this.#fail(error))
+        if (this.#running === null) this.#run(true).catch(() => {})
         if (!this.#stopped) this.#arm()
       },
       true,

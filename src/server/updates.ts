@@ -21,6 +21,8 @@ export class Updates {
   readonly #log: LogWriter
   readonly #database: Database
   readonly #checkpointer: Checkpointer
+  /** Updates that wait for room, in the order of the calls. */
+  readonly #waiting: (() => void)[] = []
   #closed = false
 
   constructor(log: LogWriter, database: Database, checkpointer: Checkpointer) {
@@ -50,111 +52,115 @@ export class Updates {
 
   /** Writes one item. The promise is shared by all updates of one block, so waiting costs nothing extra. */
   writeItem(file: HashedFile, id: Bytes, value: Bytes): Promise<void> {
-    if (this.crowded) return this.#whenRoom(() => this.writeItem(file, id, value))
     checkItemId(id)
     checkItem(value)
+    if (this.crowded) return this.#whenRoom(() => this.#writeItem(file, id, value))
+    return this.#writeItem(file, id, value)
+  }
+
+  #writeItem(file: HashedFile, id: Bytes, value: Bytes): Promise<void> {
     this.#update(encoder => encoder.writeItem(file.number, id, value), file)
     return this.#log.synced()
   }
 
   /** Deletes one item; false when there was none, and then nothing is logged. */
-  async deleteItem(file: HashedFile, id: Bytes): Promise<boolean> {
-    if (this.crowded) return this.#whenRoom(() => this.deleteItem(file, id))
+  deleteItem(file: HashedFile, id: Bytes): Promise<boolean> {
     checkItemId(id)
-    if (!file.has(id)) {
+    return this.#inTurn(async () => {
+      const found = file.has(id)
+      if (found) this.#update(encoder => encoder.deleteItem(file.number, id), file)
       await this.settledFile(file)
-      return false
-    }
-    this.#update(encoder => encoder.deleteItem(file.number, id), file)
-    await this.#log.synced()
-    return true
+      return found
+    })
   }
 
-  async createAccount(account: string): Promise<void> {
+  createAccount(account: string): Promise<void> {
     checkName('account', account)
-    if (this.#database.hasAccount(account)) {
-      throw new HotBackupError('ERR_EXISTS', `account ${account} exists already`, { account })
-    }
-    this.#update(encoder => encoder.createAccount(account))
-    await this.#log.synced()
+    return this.#inTurn(() => {
+      if (this.#database.hasAccount(account)) {
+        throw new HotBackupError('ERR_EXISTS', `account ${account} exists already`, { account })
+      }
+      return this.#updateAndSync(encoder => encoder.createAccount(account))
+    })
   }
 
   /** Deletes the account with its files, in one transaction. */
-  async deleteAccount(account: string): Promise<void> {
-    const files = this.#database.files(account)
-    this.#update(encoder => {
-      for (const file of files) {
-        this.#log.ensureMapped(file.number, file.attributes)
-        encoder.deleteFile(file.number)
-      }
-      encoder.deleteAccount(account)
-    })
-    await this.#log.synced()
+  deleteAccount(account: string): Promise<void> {
+    return this.#inTurn(() =>
+      this.#updateAndSync(encoder => {
+        for (const file of this.#database.files(account)) {
+          this.#log.ensureMapped(file.number, file.attributes)
+          encoder.deleteFile(file.number)
+        }
+        encoder.deleteAccount(account)
+      }),
+    )
   }
 
-  async createFile(account: string, file: string, modulo: number): Promise<void> {
+  createFile(account: string, file: string, modulo: number): Promise<void> {
     checkName('file', file)
     checkModulo(modulo)
-    if (this.#database.file(account, file) !== undefined) {
-      throw new HotBackupError('ERR_EXISTS', `file ${account} ${file} exists already`, {
-        account,
-        file,
+    return this.#inTurn(() => {
+      if (this.#database.file(account, file) !== undefined) {
+        const place = { account, file }
+        throw new HotBackupError('ERR_EXISTS', `file ${account} ${file} exists already`, place)
+      }
+      const number = this.#database.nextFileNumber
+      return this.#updateAndSync(encoder => {
+        encoder.createFile(number, { account, file, modulo })
+        this.#log.markMapped(number)
       })
-    }
-    const number = this.#database.nextFileNumber
-    this.#update(encoder => {
-      encoder.createFile(number, { account, file, modulo })
-      this.#log.markMapped(number)
     })
-    await this.#log.synced()
   }
 
-  async deleteFile(file: HashedFile): Promise<void> {
-    this.#update(encoder => encoder.deleteFile(file.number), file)
-    await this.#log.synced()
+  deleteFile(file: HashedFile): Promise<void> {
+    return this.#inTurn(() => this.#updateAndSync(encoder => encoder.deleteFile(file.number), file))
   }
 
-  async clearFile(file: HashedFile): Promise<void> {
-    this.#update(encoder => encoder.clearFile(file.number), file)
-    await this.#log.synced()
+  clearFile(file: HashedFile): Promise<void> {
+    return this.#inTurn(() => this.#updateAndSync(encoder => encoder.clearFile(file.number), file))
   }
 
-  async resizeFile(file: HashedFile, modulo: number): Promise<void> {
+  resizeFile(file: HashedFile, modulo: number): Promise<void> {
     checkModulo(modulo)
-    this.#update(encoder => encoder.resizeFile(file.number, modulo), file)
-    await this.#log.synced()
+    return this.#inTurn(() =>
+      this.#updateAndSync(encoder => encoder.resizeFile(file.number, modulo), file),
+    )
   }
 
   /**
    * Runs `work` in one turn of the event loop and commits what it did as one transaction; when it throws, nothing
    * has happened. Resolves with its result when the transaction is durable.
    */
-  async transaction<T>(work: (transaction: Transaction) => T): Promise<T> {
-    if (this.crowded) return this.#whenRoom(() => this.transaction(work))
-    const transaction = new Transaction()
-    const result = work(transaction)
-    if (result instanceof Promise) {
-      result.catch(() => {}) // Its outcome does not count any more.
-      throw new TypeError('the function given to transaction() must not be async')
+  transaction<T>(work: (transaction: Transaction) => T): Promise<T> {
+    return this.#inTurn(async () => {
+      const transaction = new Transaction()
+      const result = work(transaction)
+      if (result instanceof Promise) {
+        result.catch(() => {}) // Its outcome does not count any more.
+        throw new TypeError('the function given to transaction() must not be async')
+      }
+      transaction.close()
+      if (transaction.size > 0) this.#update(encoder => this.#encode(transaction, encoder))
+      await this.settled()
+      return result
+    })
+  }
+
+  #encode(transaction: Transaction, encoder: RecordEncoder): void {
+    for (const { file, id, value } of transaction.changes()) {
+      this.#log.ensureMapped(file.number, file.attributes)
+      if (value === null) encoder.deleteItem(file.number, id)
+      else encoder.writeItem(file.number, id, value)
+      if (encoder.end - this.#log.transactionStart > transactionBytesMax) {
+        throw new HotBackupError('ERR_TRANSACTION_SIZE', 'the transaction is larger than 128 MiB')
+      }
     }
-    transaction.close()
-    if (transaction.size > 0) {
-      this.#update(encoder => {
-        for (const { file, id, value } of transaction.changes()) {
-          this.#log.ensureMapped(file.number, file.attributes)
-          if (value === null) encoder.deleteItem(file.number, id)
-          else encoder.writeItem(file.number, id, value)
-          if (encoder.end - this.#log.transactionStart > transactionBytesMax) {
-            throw new HotBackupError(
-              'ERR_TRANSACTION_SIZE',
-              'the transaction is larger than 128 MiB',
-            )
-          }
-        }
-      })
-    }
-    await this.settled()
-    return result
+  }
+
+  #updateAndSync(encode: (encoder: RecordEncoder) => void, file?: HashedFile): Promise<void> {
+    this.#update(encode, file)
+    return this.#log.synced()
   }
 
   /**
@@ -163,6 +169,7 @@ export class Updates {
    */
   #update(encode: (encoder: RecordEncoder) => void, file?: HashedFile): void {
     if (this.#closed) throw new HotBackupError('ERR_CLOSED', 'the master is closed')
+    if (file?.deleted === true) throw noFile(file)
     const log = this.#log
     const encoder = log.begin()
     try {
@@ -179,19 +186,58 @@ export class Updates {
     this.#checkpointer.note()
   }
 
-  /** Too much is under way: the next update waits (memory is bounded by settings, not by eagerness). */
+  /**
+   * Too much is under way, or others wait already: the next update waits behind them, so that memory is bounded
+   * by settings and not by eagerness, and updates take effect in the order of the calls.
+   */
   get crowded(): boolean {
+    return this.#waiting.length > 0 || this.#full
+  }
+
+  get #full(): boolean {
     return this.#log.unsyncedBytes > unsyncedBytesMax || this.#database.overfull
   }
 
-  async room(): Promise<void> {
-    await this.#log.drained()
-    await this.#checkpointer.room()
+  /** Resolves when the next update would not wait. */
+  room(): Promise<void> {
+    return this.#inTurn(() => settledAlready)
   }
 
-  async #whenRoom<T>(update: () => Promise<T>): Promise<T> {
-    await this.room()
-    return update()
+  #inTurn<T>(update: () => Promise<T>): Promise<T> {
+    return this.crowded ? this.#whenRoom(update) : update()
+  }
+
+  #whenRoom<T>(update: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push(() => {
+        try {
+          resolve(update())
+        } catch (error) {
+          reject(error as Error)
+        }
+      })
+      if (this.#waiting.length === 1) void this.#admit()
+    })
+  }
+
+  /** Lets in those who wait, in order, while there is room. */
+  async #admit(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      try {
+        await this.#log.drained()
+        await this.#checkpointer.room()
+      } catch {
+        // The log has stopped: each of them hears of it by its own update.
+      }
+      const stopped = this.#log.failed !== null || this.#closed
+      let admitted = 0
+      for (const update of this.#waiting) {
+        if (this.#full && !stopped) break
+        update()
+        admitted++
+      }
+      this.#waiting.splice(0, admitted)
+    }
   }
 }
 
@@ -216,4 +262,10 @@ function checkModulo(modulo: number): void {
   if (!Number.isInteger(modulo) || modulo < 1 || modulo > moduloMax) {
     throw new HotBackupError('ERR_MODULO', `${modulo} is no modulo`)
   }
+}
+
+/** It was there at the call, and deleted by an update before this one's turn. */
+function noFile({ account, name }: HashedFile): HotBackupError {
+  const place = { account, file: name }
+  return new HotBackupError('ERR_NO_FILE', `there is no file ${account} ${name}`, place)
 }

@@ -193,6 +193,36 @@ t.test('segments go when checkpoint and slaves are past them, and never before',
   }
 })
 
+t.test(
+  'updates take effect in the order of the calls, also when they have to wait for room',
+  async t => {
+    const directory = await makeMaster(t)
+    const toml = path.join(directory, 'hb.toml')
+    const text = await readFile(toml, 'utf8')
+    await writeFile(toml, text.replace(/^#?\s*cache_size.*$/m, 'cache_size = "4MiB"'))
+    const master = await Master.open(directory)
+    t.teardown(() => master.close())
+    const account = await master.createAccount('A')
+    const file = await account.createFile('F', { modulo: 2003 })
+    const old = await account.createFile('OLD', { modulo: 503 })
+    // More frames than the cache may hold changed, so most of these wait for checkpoints.
+    const writes = Array.from({ length: 30_000 }, (_, i) =>
+      file.write(`item ${i}`, 'x'.repeat(100)),
+    )
+    const cleared = file.clear()
+    const after = file.write('after', 'the clear')
+    const deleted = account.deleteFile('OLD')
+    const late = t.rejects(old.write('too', 'late'), { code: 'ERR_NO_FILE' })
+    const counted = master.transaction(transaction => {
+      transaction.write(file, 'count', String(file.itemCount))
+    })
+    await Promise.all([...writes, cleared, after, deleted, late, counted])
+    t.equal(file.itemCount, 2)
+    t.equal(String(await file.read('after')), 'the clear')
+    t.equal(String(await file.read('count')), '1')
+  },
+)
+
 async function segmentNames(directory: string): Promise<string[]> {
   const names = await readdir(path.join(directory, 'log'))
   return names.filter(name => /^\d+\.log$/.test(name)).sort()
