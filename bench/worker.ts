@@ -14,6 +14,8 @@ export interface WorkerArguments {
   readonly updates: number
   /** Updates under way at once. */
   readonly outstanding: number
+  /** Instead of as fast as it goes. */
+  readonly perSecond?: number
 }
 
 export interface WorkerResult {
@@ -126,10 +128,11 @@ async function reads(args: WorkerArguments): Promise<WorkerResult> {
   })
 }
 
-/** Says so after `updates` updates, and goes on until somebody ends it. */
+/** Says so after `updates` updates, and goes on, at full speed or at a rate, until somebody ends it. */
 async function writeUntilKilled(args: WorkerArguments): Promise<WorkerResult> {
   const random = randomNumbers(4)
   return withFile(args, async file => {
+    if (args.perSecond !== undefined) return writeSteadily(args, args.perSecond, file)
     await pipeline(args.updates, args.outstanding, i =>
       file.write(itemId(random(args.items)), itemValue(i)),
     )
@@ -137,6 +140,17 @@ async function writeUntilKilled(args: WorkerArguments): Promise<WorkerResult> {
     await pipeline(1e9, args.outstanding, i => file.write(itemId(random(args.items)), itemValue(i)))
     throw new Error('nobody ended it')
   })
+}
+
+async function writeSteadily(args: WorkerArguments, perSecond: number, file: File): Promise<never> {
+  const random = randomNumbers(4)
+  const start = performance.now()
+  for (let i = 0; ; i++) {
+    if (i === args.updates) process.stdout.write('ready\n')
+    const due = start + (i * 1000) / perSecond
+    while (performance.now() < due) await new Promise(resolve => setTimeout(resolve, 1))
+    void file.write(itemId(random(args.items)), itemValue(i))
+  }
 }
 
 /** From the call of open to the first answer. */
