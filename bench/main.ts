@@ -142,6 +142,8 @@ async function benchCatchUp(): Promise<Row[]> {
     await hb('wait', '-d', pair.master, '--timeout', '300')
     await hb('stop', '-d', pair.slave)
     await worker('pipelined', { directory: pair.master, items, updates, outstanding: 8192 })
+    // What was written before must not be on its way to the disk still.
+    await run('sync')
     await hb('start', '-d', pair.slave)
     const start = performance.now()
     await hb('wait', '-d', pair.master, '--timeout', '300')

@@ -19,9 +19,9 @@ import { preload, preloadPays } from './preload.ts'
 import { recover } from './recover.ts'
 
 /** A checkpoint pays when so much log would have to be replayed, */
-const dueLogBytesMin = 32 * MiB
+const dueLogBytesMin = 64 * MiB
 /** and at least this part of what it would write: a database of 200 MB is back within a second after a crash. */
-const dueLogPart = 0.2
+const dueLogPart = 0.5
 /** So much of the cache may be changed before a checkpoint must begin. */
 const dueCachePart = 0.5
 

@@ -205,10 +205,16 @@ t.test(
     const account = await master.createAccount('A')
     const file = await account.createFile('F', { modulo: 2003 })
     const old = await account.createFile('OLD', { modulo: 503 })
-    // More frames than the cache may hold changed, so most of these wait for checkpoints.
-    const writes = Array.from({ length: 30_000 }, (_, i) =>
-      file.write(`item ${i}`, 'x'.repeat(100)),
-    )
+    // More frames than the cache may hold changed, so most of these wait for checkpoints, and others come meanwhile.
+    const writes: Promise<unknown>[] = []
+    const seen: number[] = []
+    for (let i = 0; i < 30_000; i++) {
+      writes.push(file.write(`item ${i}`, 'x'.repeat(100)))
+      if (i % 100 !== 0) continue
+      writes.push(file.write('sequence', String(i)))
+      writes.push(master.transaction(each => seen.push(Number(each.read(file, 'sequence')))))
+      await new Promise(resolve => setImmediate(resolve))
+    }
     const cleared = file.clear()
     const after = file.write('after', 'the clear')
     const deleted = account.deleteFile('OLD')
