@@ -399,8 +399,8 @@ t.test('a checkpoint is due by log, and by changes', async t => {
   history.add([{ type: 'createFile', account: 0, file: 0, modulo: 1500 }])
   history.replay(database)
   t.notOk(database.checkpointDue(0))
-  t.notOk(database.checkpointDue(32 * MiB - 1))
-  t.ok(database.checkpointDue(32 * MiB))
+  t.notOk(database.checkpointDue(64 * MiB - 1))
+  t.ok(database.checkpointDue(64 * MiB))
   for (let id = 0; !database.checkpointDue(0); id++) {
     history.add([{ type: 'writeItem', file: 0, id, length: 100 }])
     history.replay(database)

@@ -90,9 +90,9 @@ t.test('who waits for room, or for a checkpoint, does not wait for pauses', asyn
 t.test('what a crash has left to replay makes the next checkpoint due earlier', async t => {
   const { checkpointer, database, log, write, close } = await makeServer(8 * MiB)
   write(100)
-  log.written = 20 * MiB
+  log.written = 40 * MiB
   checkpointer.note()
-  database.noteReplayed(11 * MiB)
+  database.noteReplayed(23 * MiB)
   checkpointer.note()
   await new Promise(resolve => setImmediate(resolve))
   t.equal(log.made, 0)
