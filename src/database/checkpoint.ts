@@ -23,7 +23,7 @@ import { join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import { writeFileAtomic } from '../platform/atomic-file.ts'
-import { sleep, type Clock } from '../platform/clock.ts'
+import { sleep, turn, type Clock } from '../platform/clock.ts'
 import { type Disk } from '../platform/disk.ts'
 import { type FrameCache } from './cache.ts'
 import { encodeCatalog, type Catalog } from './catalog.ts'
@@ -280,7 +280,7 @@ export class Checkpoint implements Tempo {
 
   /** Lets others have their turn, and looks whether it should stop. */
   async #turn(): Promise<void> {
-    await new Promise<void>(resolve => setImmediate(resolve))
+    await turn(this.#parts.clock)
     this.#checkStopped()
   }
 

@@ -185,7 +185,7 @@ export class Flusher {
   #turnIsOver(): boolean {
     if (this.#turnFlushes++ === 0) {
       this.#turnStarted = this.#clock.monotonic()
-      setImmediate(this.#turn)
+      this.#clock.nextTurn(this.#turn)
       return false
     }
     if (this.#turnFlushes > flushesPerTurnMax) return true

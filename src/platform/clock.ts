@@ -11,6 +11,15 @@ export interface Clock {
   monotonic(): number
   /** Calls back once, after at least `delayMs`. Does not keep the process alive by itself when `background`. */
   after(delayMs: number, callback: () => void, background?: boolean): Timer
+  /** Calls back when the event loop has been round: timers, disks and connections have had their turn. */
+  nextTurn(callback: () => void): void
+}
+
+/** Resolves when others have had their turn: for long work on a thread that serves others, too. */
+export function turn(clock: Pick<Clock, 'nextTurn'>): Promise<void> {
+  return new Promise(resolve => {
+    clock.nextTurn(resolve)
+  })
 }
 
 /** Resolves after at least `delayMs`. */

@@ -8,6 +8,8 @@ export const nodeClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
 
+  nextTurn: callback => void setImmediate(callback),
+
   after(delayMs, callback, background = false) {
     const due = performance.now() + delayMs
     let timeout: NodeJS.Timeout

@@ -3,6 +3,7 @@ import { nodeClock } from './node-clock.ts'
 import { nodeDisk } from './node-disk.ts'
 import { nodeFileModes } from './node-file-modes.ts'
 import { nodeLocalSockets } from './node-local-socket.ts'
+import { nodeLocks } from './node-locks.ts'
 import { nodeNetwork } from './node-network.ts'
 import { nodeProcesses } from './node-processes.ts'
 import { nodeRandom } from './node-random.ts'
@@ -16,6 +17,7 @@ export const nodePlatform: Platform = {
   random: nodeRandom,
   processes: nodeProcesses,
   watcher: nodeWatcher,
+  locks: nodeLocks,
   localSockets: nodeLocalSockets,
   fileModes: nodeFileModes,
 }

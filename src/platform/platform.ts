@@ -3,6 +3,7 @@ import type { Clock } from './clock.ts'
 import type { Disk } from './disk.ts'
 import type { FileModes } from './file-modes.ts'
 import type { LocalSockets } from './local-socket.ts'
+import type { Locks } from './locks.ts'
 import type { Network } from './network.ts'
 import type { Processes } from './processes.ts'
 import type { Random } from './random.ts'
@@ -15,6 +16,7 @@ export interface Platform {
   readonly random: Random
   readonly processes: Processes
   readonly watcher: Watcher
+  readonly locks: Locks
   readonly localSockets: LocalSockets
   readonly fileModes: FileModes
 }

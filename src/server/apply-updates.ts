@@ -2,7 +2,6 @@
 // stays as it is across restarts.
 import { HotBackupError } from '../errors.ts'
 import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
-import { acquireLock } from '../platform/lock.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlClient } from './control-client.ts'
@@ -55,14 +54,7 @@ export async function switchApplyUpdates(
 }
 
 async function switchStopped(platform: Platform, layout: Layout, on: boolean): Promise<void> {
-  const { processes } = platform
-  const lock = await acquireLock(
-    layout.ownerLock,
-    processes.self(),
-    processes,
-    'hb apply',
-    () => {},
-  )
+  const lock = await platform.locks.acquire(layout.ownerLock, 'hb apply', () => {})
   try {
     await writeApplyUpdates(platform, layout, on)
   } finally {

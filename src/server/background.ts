@@ -4,7 +4,7 @@ import { errorCodes, HotBackupError, type ErrorCode } from '../errors.ts'
 import { KiB } from '../limits.ts'
 import { readFile } from '../platform/atomic-file.ts'
 import { sleep } from '../platform/clock.ts'
-import type { LockHolder } from '../platform/lock.ts'
+import type { LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig, type Config } from './config.ts'
 import { layoutOf, type Layout } from './layout.ts'
@@ -17,7 +17,7 @@ const pollMs = 20
 /** A server that is told to stop finishes what is under way and makes a checkpoint. */
 const stopWaitMs = 120_000
 
-type BackgroundPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'processes'>
+type BackgroundPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'processes' | 'locks'>
 
 /** The process that "hb start" starts. */
 interface Service {

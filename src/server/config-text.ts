@@ -67,7 +67,7 @@ const commonText = `[log]
 # whenever the operating system writes it. Only "commit" survives a power failure whole.
 # fsync = "commit"
 # fsync_interval = "10ms"
-# A segment file of the log is closed at this size, 1 MiB to 1 GiB.
+# A segment file of the log is closed at this size, 64 KiB to 1 GiB.
 # segment_size = "16MiB"
 # Segments that nobody needs any more are kept this long, and up to this many bytes.
 # keep_time = "0"

@@ -128,7 +128,7 @@ const schema = v.strictObject({
       fsync: v.optional(oneOf('commit', 'interval', 'os'), 'commit'),
       fsync_interval: v.optional(time(1, 60_000, 'from 1 ms to 1 min'), '10ms'),
       segment_size: v.optional(
-        size(segmentBytesMin, segmentBytesMax, 'from 1 MiB to 1 GiB'),
+        size(segmentBytesMin, segmentBytesMax, 'from 64 KiB to 1 GiB'),
         segmentBytesDefault,
       ),
       keep_time: v.optional(time(0, 10_000 * 24 * hour, 'of up to 10000 days'), '0'),

@@ -7,7 +7,7 @@ import { replayLog } from '../database/replay.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import type { LogWriter } from '../log/writer.ts'
 import { sleep } from '../platform/clock.ts'
-import { acquireLock, readLockHolder, type Lock } from '../platform/lock.ts'
+import type { Lock } from '../platform/locks.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
 import { Account, checkAccount } from './account.ts'
@@ -233,13 +233,13 @@ async function takeOwnership(
   layout: Layout,
   lost: (error: HotBackupError) => void,
 ): Promise<Lock> {
-  const { processes, clock } = platform
+  const { locks, clock } = platform
   for (;;) {
     try {
-      return await acquireLock(layout.ownerLock, processes.self(), processes, 'master', lost)
+      return await locks.acquire(layout.ownerLock, 'master', lost)
     } catch (error) {
       if (!isHotBackupError(error, 'ERR_RUNNING')) throw error
-      const holder = await readLockHolder(layout.ownerLock, processes)
+      const holder = await locks.holder(layout.ownerLock)
       if (holder !== null && holder.purpose !== recoveryPurpose) throw error
       await sleep(clock, ownershipPollMs)
     }

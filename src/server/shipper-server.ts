@@ -3,7 +3,7 @@
 // blocks that the owner wrote may be on the disk without `log/durable` saying so, and they belong to the slaves.
 import { Database } from '../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { acquireLock, readLockHolder, type Lock } from '../platform/lock.ts'
+import type { Lock } from '../platform/locks.ts'
 import type { Timer } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { ShipStatus } from '../ship/status.ts'
@@ -59,7 +59,7 @@ export class ShipperServer {
       throw new HotBackupError('ERR_WRONG_TYPE', message, { path: directory })
     }
     const self = platform.processes.self()
-    const lock = await acquireLock(layout.shipperLock, self, platform.processes, 'shipper', lost)
+    const lock = await platform.locks.acquire(layout.shipperLock, 'shipper', lost)
     try {
       await recoverLog(platform, layout, config, say)
       const options = await shipperOptions(platform, layout, config, say)
@@ -122,8 +122,7 @@ async function recoverLog(
 ): Promise<void> {
   let lock: Lock
   try {
-    const self = platform.processes.self()
-    lock = await acquireLock(layout.ownerLock, self, platform.processes, recoveryPurpose, () => {})
+    lock = await platform.locks.acquire(layout.ownerLock, recoveryPurpose, () => {})
   } catch (error) {
     if (isHotBackupError(error, 'ERR_RUNNING')) return
     throw error
@@ -175,7 +174,7 @@ class OwnerWatch {
   async #look(): Promise<void> {
     let delayMs = ownerPollMs
     try {
-      const holder = await readLockHolder(this.#layout.ownerLock, this.#platform.processes)
+      const holder = await this.#platform.locks.holder(this.#layout.ownerLock)
       if (holder?.alive === false) {
         this.#say('warn', 'the owner of the master has died', { pid: holder.identity.pid })
         await recoverLog(this.#platform, this.#layout, this.#config, this.#say)

@@ -3,7 +3,7 @@
 import { Database } from '../database/database.ts'
 import { HotBackupError } from '../errors.ts'
 import { LogWriter } from '../log/writer.ts'
-import { acquireLock, type Lock } from '../platform/lock.ts'
+import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { ShipStatus } from '../ship/status.ts'
 import { Shipper } from '../ship/shipper.ts'
@@ -93,8 +93,7 @@ export class SlaveServer {
         path: directory,
       })
     }
-    const self = platform.processes.self()
-    const lock = await acquireLock(layout.ownerLock, self, platform.processes, 'slave', lost)
+    const lock = await platform.locks.acquire(layout.ownerLock, 'slave', lost)
     let server: SlaveServer
     try {
       server = await SlaveServer.#open(platform, layout, config, say, lock)

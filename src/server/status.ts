@@ -7,7 +7,7 @@ import { isHotBackupError } from '../errors.ts'
 import { readDurableMark } from '../log/durable.ts'
 import { listSegments, readSegmentHeader, type SegmentInfo } from '../log/segments.ts'
 import { readFile } from '../platform/atomic-file.ts'
-import { readLockHolder, type LockHolder } from '../platform/lock.ts'
+import type { LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { readAck } from '../ship/ack-file.ts'
 import type { ShipStatus } from '../ship/status.ts'
@@ -70,7 +70,7 @@ export type SlaveRow = Pick<
   | 'lastError'
 > & { readonly state: string }
 
-type StatusPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'processes'>
+type StatusPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'locks'>
 
 /** A process that does not answer within this is shown as one that does not. */
 const answerMs = 2000
@@ -142,10 +142,10 @@ async function findProcesses(
 }
 
 export async function liveHolder(
-  { processes }: Pick<Platform, 'processes'>,
+  { locks }: Pick<Platform, 'locks'>,
   lock: string,
 ): Promise<LockHolder | null> {
-  const holder = await readLockHolder(lock, processes)
+  const holder = await locks.holder(lock)
   return holder?.alive === true ? holder : null
 }
 

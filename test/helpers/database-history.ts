@@ -11,6 +11,7 @@ import { type Disk } from '../../src/platform/disk.ts'
 export const hastyClock: Clock = {
   now: () => 0,
   monotonic: () => 0,
+  nextTurn: callback => void setImmediate(callback),
   after: (_, callback) => {
     const immediate = setImmediate(callback)
     return { cancel: () => clearImmediate(immediate) }

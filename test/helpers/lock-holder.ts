@@ -1,7 +1,7 @@
 // A process that takes a lock, says on standard output whether it got it ("held", or the error's code), and
 // keeps it until its standard input ends. Argument: the lock's path.
 import { isHotBackupError } from '../../src/errors.ts'
-import { acquireLock } from '../../src/platform/lock.ts'
+import { acquireLock } from '../../src/platform/node-locks.ts'
 import { nodeProcesses } from '../../src/platform/node-processes.ts'
 
 const path = process.argv[2] ?? ''

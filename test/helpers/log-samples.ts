@@ -30,6 +30,9 @@ export class HandClock implements Clock {
   monotonic(): number {
     return this.#now
   }
+  nextTurn(callback: () => void): void {
+    setImmediate(callback)
+  }
   after(delayMs: number, callback: () => void): Timer {
     const timer = { due: this.#now + delayMs, callback }
     this.#timers.push(timer)

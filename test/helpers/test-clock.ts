@@ -16,6 +16,10 @@ export class TestClock implements Clock {
     return this.#timeMs
   }
 
+  nextTurn(callback: () => void): void {
+    setImmediate(callback)
+  }
+
   after(delayMs: number, callback: () => void, background = false): Timer {
     if (!background) {
       this.waits.push(delayMs)

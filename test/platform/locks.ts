@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { type HotBackupError } from '../../src/errors.ts'
-import { acquireLock, readLockHolder } from '../../src/platform/lock.ts'
+import { acquireLock, readLockHolder } from '../../src/platform/node-locks.ts'
 import { nodeDisk } from '../../src/platform/node-disk.ts'
 import { nodeProcesses } from '../../src/platform/node-processes.ts'
 

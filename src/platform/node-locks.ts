@@ -1,4 +1,4 @@
-// One owner for a directory: a lock whose holder is named beside it, so that a dead holder never makes anybody
+// Locks by proper-lockfile, with the holder named beside the lock, so that a dead holder never makes anybody
 // wait and a live one is never robbed.
 //
 //   PATH.lock   proper-lockfile's directory; its mtime is the holder's heartbeat
@@ -17,8 +17,10 @@ import { dirname } from 'node:path'
 import * as lockfile from 'proper-lockfile'
 import { HotBackupError } from '../errors.ts'
 import { readFile, writeFileAtomic } from './atomic-file.ts'
+import { type Lock, type LockHolder, type Locks } from './locks.ts'
 import { nodeClock } from './node-clock.ts'
 import { nodeDisk } from './node-disk.ts'
+import { nodeProcesses } from './node-processes.ts'
 import { nodeRandom } from './node-random.ts'
 import { type ProcessIdentity, type Processes } from './processes.ts'
 
@@ -31,23 +33,13 @@ const gateSafeMs = gateStaleMs / 2
 const gateRetryMs = 50
 const holderBytesMax = 4096
 
-export interface Lock {
-  /** Lets go. It is no error when the lock was lost, or released before. Throws ERR_DISK. */
-  release(): Promise<void>
+export const nodeLocks: Locks = {
+  acquire: (path, purpose, onLost) =>
+    acquireLock(path, nodeProcesses.self(), nodeProcesses, purpose, onLost),
+  holder: path => readLockHolder(path, nodeProcesses),
 }
 
-export interface LockHolder {
-  readonly identity: ProcessIdentity
-  /** What the holder does, for messages: "master", "shipper" … */
-  readonly purpose: string
-  /** False when the holder is provably dead, or is on another host and has a stale heartbeat. */
-  readonly alive: boolean
-}
-
-/**
- * Takes the lock at `path` (absolute; its directory is made). Throws ERR_RUNNING, naming the holder. `onLost`
- * comes at most once, with ERR_LOCK_LOST: somebody else may be the owner already, so write nothing more.
- */
+/** See Locks.acquire. */
 export async function acquireLock(
   path: string,
   owner: ProcessIdentity,
@@ -91,7 +83,7 @@ export async function acquireLock(
   }
 }
 
-/** Who holds the lock at `path`; null when nobody does. Takes and changes nothing. Throws ERR_DISK. */
+/** See Locks.holder. */
 export async function readLockHolder(
   path: string,
   processes: Processes,
