@@ -21,6 +21,8 @@ export class TransactionCursor {
   end = 0
   /** Wall-clock time of its block, milliseconds. */
   blockTime = 0
+  /** CRC of its block: with `txn`, a position in the history. */
+  blockCrc = 0
   readonly #block = new BlockView()
   readonly #records = new RecordCursor()
   #bytes: Uint8Array = new Uint8Array()
@@ -61,6 +63,7 @@ export class TransactionCursor {
     this.#left = block.count
     this.txn = block.firstTxn - 1
     this.blockTime = block.time
+    this.blockCrc = block.crc
     this.#next += block.length
     return true
   }

@@ -1,16 +1,18 @@
 // Applies the slave's own log to its database, in order, as far as it is durable. It is the only writer of
-// that database. Apply updates off: it stands still, at a checkpoint, and the log takes everything.
+// that database. Apply updates off: it stands still, at a checkpoint, and the log takes everything; it can then be
+// told to go on up to some transaction or time by hand.
 //
-// States: running → (pause) → pausing → paused → (resume) → running; failed and stopped are final.
+// States: following → (pause) → paused → (resume) → following, and while paused → (applyUntil) → paused; failed and
+// stopped are final. One pass over the log runs at a time.
 import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
 import type { Database } from '../database/database.ts'
-import { applyRun, openBehindStamp } from '../database/replay.ts'
+import { openBehindStamp } from '../database/replay.ts'
 import { HotBackupError } from '../errors.ts'
-import type { LogPosition } from '../log/chain.ts'
 import type { DurableMark } from '../log/durable.ts'
-import type { BlockRun } from '../log/reader.ts'
+import type { LogReader } from '../log/reader.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Platform } from '../platform/platform.ts'
+import { noLimit, RunSteps, type StepLimit } from './run-steps.ts'
 
 export interface ReplayerEvents {
   /** `appliedTxn` has moved. */
@@ -21,22 +23,41 @@ export interface ReplayerEvents {
   failed(error: HotBackupError): void
 }
 
+/** Where applying by hand ends: the last transaction or time that is still applied. Without either: what is there. */
+export interface ApplyLimit {
+  readonly txn?: number
+  /**
+   * Wall-clock milliseconds of blocks, by the master's clock: it ends before the first block that is later. A block
+   * that was written after the master's clock was put back is not looked for behind it.
+   */
+  readonly time?: number
+}
+
+export interface ApplyProgress {
+  readonly appliedTxn: number
+  /** Transactions that have been applied by this call. */
+  readonly count: number
+}
+
 export class Replayer {
   readonly #directory: string
   readonly #database: Database
   readonly #platform: Pick<Platform, 'disk' | 'clock'>
   readonly #events: ReplayerEvents
   readonly #checkpointer: Checkpointer
+  readonly #steps: RunSteps
   #on: boolean
+  /** `applyUntil` is at work: nothing follows the log meanwhile. */
+  #byHandNow = false
   #stopped = false
   #failure: HotBackupError | null = null
   #mark: DurableMark | null
-  #position: LogPosition
-  #time = 0
   #bytes = 0
   /** Resolves the wait for more log, for resume, or for stop. */
   #wake: () => void = () => {}
   #loop: Promise<void>
+  /** One pause, resume or applyUntil after the other. */
+  #orders: Promise<unknown> = Promise.resolve()
 
   constructor(
     platform: Pick<Platform, 'disk' | 'clock'>,
@@ -52,7 +73,7 @@ export class Replayer {
     this.#mark = log.durableMark
     this.#on = on
     this.#events = events
-    this.#position = database.stamp
+    this.#steps = new RunSteps(database)
     this.#checkpointer = new Checkpointer(
       database,
       this.#checkpointLog(),
@@ -64,7 +85,7 @@ export class Replayer {
       this.#mark = durable
       this.#wake()
     })
-    this.#loop = this.#run()
+    this.#loop = this.#follow()
   }
 
   get on(): boolean {
@@ -75,74 +96,152 @@ export class Replayer {
   }
   /** Wall-clock time, by the master's clock, of the last block that has been applied; 0 before the first. */
   get appliedTime(): number {
-    return this.#time
+    return this.#steps.time
   }
   get failure(): HotBackupError | null {
     return this.#failure
   }
 
   /** Apply updates off. Resolves when the database stands still at a checkpoint: its files may be copied. */
-  async pause(): Promise<void> {
-    this.#on = false
-    this.#wake()
-    await this.#loop
-    await this.#checkpointer.now()
+  pause(): Promise<void> {
+    return this.#order(async () => {
+      this.#on = false
+      await this.#stand()
+    })
   }
 
   /** Apply updates on. The backlog is applied from here on. */
-  async resume(): Promise<void> {
-    if (this.#on || this.#stopped) return
-    await this.#loop
-    this.#on = true
-    this.#loop = this.#run()
+  resume(): Promise<void> {
+    return this.#order(async () => {
+      if (this.#on) return
+      this.#on = true
+      this.#loop = this.#follow()
+    })
+  }
+
+  /**
+   * Applies by hand what is durable now, up to and including `limit`, in order; then the database stands still at a
+   * checkpoint again, or goes on when apply updates is on. `signal` ends it earlier, between two transactions.
+   * `progress` hears of each run. Rejects with the failure of the replayer (ERR_STOPPED when it was stopped).
+   */
+  applyUntil(
+    limit: ApplyLimit,
+    progress: (progress: ApplyProgress) => void = () => {},
+    signal?: AbortSignal,
+  ): Promise<ApplyProgress> {
+    return this.#order(async () => {
+      this.#byHandNow = true
+      try {
+        await this.#stand()
+        const before = this.#steps.applied
+        const soFar = () => ({
+          appliedTxn: this.appliedTxn,
+          count: this.#steps.applied - before,
+        })
+        const { txn = Infinity, time = Infinity } = limit
+        this.#loop = this.#guarded(() =>
+          this.#byHand({ txn, time }, () => progress(soFar()), signal),
+        )
+        await this.#stand()
+        if (this.#failure !== null) throw this.#failure
+        if (this.#stopped) throw new HotBackupError('ERR_STOPPED', 'the replayer has been stopped')
+        return soFar()
+      } finally {
+        this.#byHandNow = false
+        this.#loop = this.#follow()
+      }
+    })
   }
 
   /** Stands still for good; with a checkpoint, so that the next start has little to replay. */
   async stop(): Promise<void> {
     this.#stopped = true
     this.#wake()
+    await this.#orders
     await this.#loop
     if (this.#failure === null) await this.#checkpointer.now()
     await this.#checkpointer.stop()
   }
 
-  async #run(): Promise<void> {
-    if (!this.#on) return
+  #order<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#orders.then(work)
+    this.#orders = done.catch(() => {})
+    return done
+  }
+
+  /** Resolves when nothing is being applied, and all of it lies in a checkpoint. */
+  async #stand(): Promise<void> {
+    this.#wake()
+    await this.#loop
+    if (this.#failure === null) await this.#checkpointer.now()
+  }
+
+  #follow(): Promise<void> {
+    return this.#guarded(async () => {
+      if (this.#standing) return
+      await this.#firstBlock()
+      if (this.#standing) return
+      await this.#pass(async reader => {
+        while (!this.#standing) {
+          const mark = this.#mark
+          const run = mark === null ? null : await reader.next(mark)
+          if (run === null) {
+            await this.#more(mark)
+            continue
+          }
+          this.#steps.take(run)
+          await this.#step(noLimit)
+          this.#bytes += run.end - run.start
+        }
+      })
+    })
+  }
+
+  async #byHand(limit: StepLimit, progress: () => void, signal?: AbortSignal): Promise<void> {
+    const mark = this.#mark
+    if (mark === null || this.appliedTxn >= Math.min(mark.txn, limit.txn)) return
+    const ended = () => this.#stopped || this.#failure !== null || signal?.aborted === true
+    await this.#pass(async reader => {
+      while (!ended()) {
+        const run = await reader.next(mark)
+        if (run === null || ended()) return
+        this.#steps.take(run)
+        const standing = await this.#step(limit)
+        this.#bytes += run.end - run.start
+        progress()
+        if (standing === 'held' || this.appliedTxn >= limit.txn) return
+      }
+    })
+  }
+
+  async #guarded(work: () => Promise<void>): Promise<void> {
     try {
-      await this.#apply()
+      await work()
     } catch (error) {
       this.#fail(error)
     }
   }
 
-  get #standing(): boolean {
-    return this.#stopped || !this.#on || this.#failure !== null
-  }
-
-  async #apply(): Promise<void> {
-    await this.#firstBlock()
-    if (this.#standing) return
+  async #pass(work: (reader: LogReader) => Promise<void>): Promise<void> {
     const reader = await openBehindStamp(this.#platform.disk, this.#directory, this.#database)
     try {
-      while (!this.#standing) {
-        const mark = this.#mark
-        const run = mark === null ? null : await reader.next(mark)
-        if (run === null) await this.#more(mark)
-        else await this.#take(run)
-      }
+      await work(reader)
     } finally {
+      this.#steps.drop()
       await reader.close()
     }
   }
 
-  async #take(run: BlockRun): Promise<void> {
-    applyRun(this.#database, run)
-    this.#position = run.position
-    this.#time = run.time
-    this.#bytes += run.end - run.start
+  get #standing(): boolean {
+    return this.#stopped || !this.#on || this.#byHandNow || this.#failure !== null
+  }
+
+  async #step(limit: StepLimit): Promise<'held' | 'end'> {
+    const standing = this.#steps.step(limit)
     this.#events.applied()
     this.#checkpointer.note()
     if (this.#database.overfull) await this.#checkpointer.room()
+    return standing
   }
 
   /** A slave that is new has no segment to read yet. */
@@ -161,7 +260,7 @@ export class Replayer {
   #checkpointLog(): CheckpointLog {
     return {
       // Only what is durable is ever applied, so there is nothing to wait for.
-      cut: () => ({ position: this.#position, durable: Promise.resolve() }),
+      cut: () => ({ position: this.#steps.position, durable: Promise.resolve() }),
       bytes: () => this.#bytes,
     }
   }

@@ -1,0 +1,99 @@
+// Applies the transactions of a run one after the other and can stand between any two of them: at a limit, or at one
+// that cannot be applied. So a run, even a block, may be applied in parts; a transaction never is.
+import type { Database } from '../database/database.ts'
+import type { LogPosition } from '../log/chain.ts'
+import type { BlockRun } from '../log/reader.ts'
+import { TransactionCursor } from '../log/transactions.ts'
+
+/** How far to apply: up to this transaction, and while the blocks were written at this time or before. */
+export interface StepLimit {
+  readonly txn: number
+  /** Wall-clock milliseconds, by the master's clock. */
+  readonly time: number
+}
+
+export const noLimit: StepLimit = { txn: Infinity, time: Infinity }
+
+/** `held`: the next transaction is beyond the limit. `end`: the run is applied. */
+export type Standing = 'held' | 'end'
+
+export class RunSteps {
+  readonly #database: Database
+  readonly #cursor = new TransactionCursor()
+  #run: BlockRun | null = null
+  /** The cursor stands on a transaction that has not been applied. */
+  #waiting = false
+  #position: LogPosition
+  #time = 0
+  #applied = 0
+
+  constructor(database: Database) {
+    this.#database = database
+    this.#position = database.stamp
+  }
+
+  /** Behind the last transaction that has been applied: what a checkpoint would stamp. */
+  get position(): LogPosition {
+    return this.#position
+  }
+  /** Wall-clock time of its block, by the master's clock; 0 before the first. */
+  get time(): number {
+    return this.#time
+  }
+  /** Transactions that have been applied here. */
+  get applied(): number {
+    return this.#applied
+  }
+  /** There is more to apply in the run. */
+  get busy(): boolean {
+    return this.#run !== null
+  }
+  /** Time of the block of the transaction at which `step` has held. */
+  get heldTime(): number {
+    return this.#cursor.blockTime
+  }
+
+  /** The run's bytes must stay as they are until `step` has come to its end, or `drop`. */
+  take(run: BlockRun): void {
+    this.#cursor.reset(run)
+    this.#run = run
+    this.#waiting = false
+  }
+
+  /** Leaves what is not applied of the run to another reader. */
+  drop(): void {
+    this.#run = null
+    this.#waiting = false
+  }
+
+  /**
+   * Applies up to `limit`, in one piece: nobody sees the database between two records of one transaction. Throws
+   * what the database throws; the transaction is then the next one still.
+   */
+  step(limit: StepLimit): Standing {
+    const cursor = this.#cursor
+    const database = this.#database
+    const run = this.#run
+    if (run === null) return 'end'
+    const before = database.appliedTxn
+    let { txn, chain } = this.#position
+    try {
+      while (this.#waiting || cursor.next()) {
+        this.#waiting = true
+        if (cursor.txn > before) {
+          if (cursor.txn > limit.txn || cursor.blockTime > limit.time) return 'held'
+          database.apply(run.bytes, cursor.start, cursor.end, cursor.txn)
+          this.#time = cursor.blockTime
+          this.#applied++
+        }
+        txn = cursor.txn
+        chain = cursor.blockCrc
+        this.#waiting = false
+      }
+    } finally {
+      if (txn !== this.#position.txn) this.#position = { txn, chain }
+    }
+    this.#run = null
+    return 'end'
+  }
+}

@@ -1,0 +1,173 @@
+// The replayer on a disk in memory: how far it applies by hand, that it stands still at a checkpoint there, and that
+// whatever it is told leads to the state that the log says.
+import fc from 'fast-check'
+import t from 'tap'
+import { Database } from '../../src/database/database.ts'
+import type { LogWriter } from '../../src/log/writer.ts'
+import { Replayer } from '../../src/slave/replayer.ts'
+import { hastyClock, holds } from '../helpers/database-history.ts'
+import { HandClock, logDirectory, openHistory } from '../helpers/log-samples.ts'
+import { MemoryDisk } from '../helpers/memory-disk.ts'
+
+const orders = { account: 'SALES', file: 'ORDERS', modulo: 7 }
+
+/** A slave's log and database without a link: the test writes the log itself. */
+class Slave {
+  readonly disk = new MemoryDisk()
+  readonly clock = new HandClock()
+  readonly said: string[] = []
+  log!: LogWriter
+  database!: Database
+  replayer!: Replayer
+
+  static async make(on: boolean): Promise<Slave> {
+    const slave = new Slave()
+    await slave.open(on)
+    const records = slave.log.begin()
+    records.createAccount(orders.account)
+    records.createFile(1, orders)
+    slave.log.commit()
+    await slave.log.synced()
+    return slave
+  }
+
+  async open(on: boolean): Promise<void> {
+    const { disk, clock } = this
+    this.database = await Database.open({ disk, clock: hastyClock }, '/server', { cacheBytes: 1 })
+    this.log = await openHistory({ disk, clock, knownDurableTxn: this.database.stamp.txn })
+    this.replayer = new Replayer({ disk, clock }, this.log, logDirectory, this.database, on, {
+      applied: () => {},
+      checkpointed: () => {},
+      failed: error => this.said.push(error.message),
+    })
+  }
+
+  /** One block of so many transactions, each of which writes two items that hold its number. */
+  async block(transactions: number): Promise<void> {
+    for (let count = 0; count < transactions; count++) {
+      const records = this.log.begin()
+      this.log.ensureMapped(1, orders)
+      const txn = String(this.log.lastTxn + 1)
+      records.writeItem(1, 'last', txn)
+      records.writeItem(1, `item-${Number(txn) % 5}`, txn)
+      this.log.commit()
+    }
+    await this.log.synced()
+  }
+
+  /** What the database holds, as the last transaction that it shows; it must show all up to there. */
+  shown(): number {
+    const file = this.database.file(orders.account, orders.file)
+    if (file === undefined) return 0
+    const last = Number(file.read(Buffer.from('last')) ?? 1)
+    for (let txn = Math.max(2, last - 4); txn <= last; txn++) {
+      const item = file.read(Buffer.from(`item-${txn % 5}`))
+      if (Number(item) !== txn) throw new Error(`after ${last} there is ${item} for ${txn}`)
+    }
+    return last
+  }
+
+  async crash(on: boolean): Promise<void> {
+    this.disk.crash()
+    await this.open(on)
+  }
+
+  async close(): Promise<void> {
+    await this.replayer.stop()
+    await this.log.close()
+    await this.database.close()
+  }
+}
+
+t.test(
+  'by hand it applies up to the limit, within a block as well, and stands still there',
+  async t => {
+    const arbitraryLimit = fc.oneof(
+      fc.record({ txn: fc.integer({ min: 0, max: 40 }) }),
+      fc.record({ block: fc.integer({ min: -1, max: 12 }) }),
+      fc.constant({}),
+    )
+    const property = fc.asyncProperty(
+      fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 12 }),
+      fc.array(fc.tuple(arbitraryLimit, fc.boolean()), { minLength: 1, maxLength: 4 }),
+      async (blocks, calls) => {
+        const slave = await Slave.make(false)
+        const start = slave.clock.now()
+        const lasts: number[] = []
+        for (const transactions of blocks) {
+          slave.clock.move(1000)
+          await slave.block(transactions)
+          lasts.push(slave.log.lastTxn)
+        }
+        let expected = 0
+        for (const [limit, crash] of calls) {
+          const byBlock = 'block' in limit ? limit.block : null
+          // Half a second after a block of the list, or before all of them.
+          const time = byBlock === null ? undefined : start + 1000 * (byBlock + 1) + 500
+          const until =
+            byBlock === null ? undefined : (lasts[Math.min(byBlock, lasts.length - 1)] ?? 1)
+          const txn = 'txn' in limit ? limit.txn : until
+          const before = expected
+          expected = Math.max(expected, Math.min(slave.log.lastTxn, txn ?? Infinity))
+          const { appliedTxn, count } = await slave.replayer.applyUntil(
+            byBlock === null ? limit : { time: time! },
+          )
+          const { database } = slave
+          const states = [appliedTxn, database.appliedTxn, database.stamp.txn, slave.shown()]
+          if (states.some(state => state !== expected) || count !== expected - before) {
+            throw new Error(`expected ${expected}, found ${states.join()}, ${count} applied`)
+          }
+          if (crash) await slave.crash(false)
+        }
+        await slave.replayer.resume()
+        await slave.replayer.applyUntil({})
+        if (slave.shown() !== slave.log.lastTxn) throw new Error(`it shows ${slave.shown()}`)
+        await slave.close()
+      },
+    )
+    await holds(t, 'any blocks, limits and crashes', property, 200)
+  },
+)
+
+t.test(
+  'by hand it can be stopped between two runs, and follows the log again if it did before',
+  async t => {
+    const slave = await Slave.make(false)
+    for (let count = 0; count < 50; count++) await slave.block(5)
+    const stop = new AbortController()
+    const heard: number[] = []
+    const outcome = await slave.replayer.applyUntil(
+      {},
+      ({ count }) => {
+        heard.push(count)
+        stop.abort()
+      },
+      stop.signal,
+    )
+    t.equal(heard.length, 1)
+    t.equal(outcome.count, heard[0])
+    t.ok(outcome.appliedTxn < slave.log.lastTxn)
+    t.equal(slave.database.stamp.txn, outcome.appliedTxn)
+    await slave.replayer.resume()
+    const [first, second] = await Promise.all([
+      slave.replayer.applyUntil({ txn: outcome.appliedTxn + 3 }),
+      slave.replayer.applyUntil({}),
+    ])
+    t.ok(first.appliedTxn >= outcome.appliedTxn + 3)
+    t.equal(second.appliedTxn, slave.log.lastTxn)
+    await slave.block(2)
+    while (slave.replayer.appliedTxn < slave.log.lastTxn) await new Promise(setImmediate)
+    t.equal(slave.replayer.on, true)
+    // Orders that cross each other end in the last one.
+    void slave.replayer.pause()
+    void slave.replayer.resume()
+    await slave.replayer.pause()
+    await slave.block(1)
+    t.equal(slave.replayer.appliedTxn, slave.log.lastTxn - 1)
+    t.equal(slave.database.stamp.txn, slave.log.lastTxn - 1)
+    const stopped = slave.replayer.stop()
+    await t.rejects(slave.replayer.applyUntil({}), { code: 'ERR_STOPPED' })
+    await stopped
+    t.strictSame(slave.said, [])
+  },
+)
