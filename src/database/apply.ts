@@ -112,6 +112,7 @@ export class Applier {
         if (this.#accounts.byNumber(cursor.fileNumber) === undefined) this.#createFile(cursor, txn)
         return
       case RecordType.promote:
+      case RecordType.mark:
         // It says something of the log.
         return
     }

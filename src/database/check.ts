@@ -127,6 +127,7 @@ function recordFault(cursor: RecordCursor, draft: Draft): string | null {
       return `that is ${found.account} ${found.file} here, and ${account} ${file} in the record`
     }
     case RecordType.promote:
+    case RecordType.mark:
       return null
   }
 }

@@ -22,6 +22,7 @@
 //   delete-account  id: account name        value: none    (its files were deleted by records before it)
 //   map-file        id: none                value: FILE ATTRIBUTES, as they are before this transaction
 //   promote         id: name of the server  value: 16 bytes new lineage, u32 new timeline
+//   mark            id: what happened       value: JSON, an object; the database stays as it is
 //
 // FILE ATTRIBUTES
 //
@@ -48,6 +49,7 @@ export const RecordType = {
   deleteAccount: 8,
   mapFile: 9,
   promote: 10,
+  mark: 12,
 } as const
 export type RecordType = (typeof RecordType)[keyof typeof RecordType]
 
@@ -63,6 +65,7 @@ export const recordTypeNames: Readonly<Record<RecordType, string>> = {
   8: 'delete-account',
   9: 'map-file',
   10: 'promote',
+  12: 'mark',
 }
 
 export const recordHeaderBytes = 12
@@ -161,6 +164,11 @@ export class RecordEncoder {
     value.set(lineageId)
     new DataView(value.buffer).setUint32(identityBytes, timeline, true)
     this.#record(RecordType.promote, 0, server, value)
+  }
+
+  /** Says in the log what happened to the server; `details` is JSON. */
+  mark(what: string, details: string): void {
+    this.#record(RecordType.mark, 0, what, details)
   }
 
   /** Marks the record that was written last as the end of its transaction. */
@@ -262,7 +270,9 @@ export class RecordCursor {
     const flags = view.getUint8(start + 1)
     const idLength = view.getUint16(start + 2, true)
     const valueLength = view.getUint32(start + 8, true)
-    if (type === 0 || type > RecordType.promote) throw corrupt(`unknown record type ${type}`, start)
+    if (recordTypeNames[type as RecordType] === undefined) {
+      throw corrupt(`unknown record type ${type}`, start)
+    }
     if (flags > lastFlag) throw corrupt(`unknown record flags ${flags}`, start)
     if (idLength > itemIdBytesMax) throw corrupt(`an id of ${idLength} bytes`, start)
     if (valueLength > itemBytesMax) throw corrupt(`a value of ${valueLength} bytes`, start)

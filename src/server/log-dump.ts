@@ -217,7 +217,7 @@ class RecordPrinter {
       default:
         if (record.idEnd > record.idStart) lines.quoted(record.bytes, record.idStart, record.idEnd)
     }
-    if (record.type === RecordType.writeItem) this.#valueText()
+    if (record.type === RecordType.writeItem || record.type === RecordType.mark) this.#valueText()
     lines.newLine()
   }
 
@@ -253,6 +253,12 @@ class RecordPrinter {
         break
       case RecordType.promote:
         lines.ascii(`"server":${JSON.stringify(record.idText())},`)
+        break
+      case RecordType.mark:
+        lines.json('mark', 'markBase64', record.bytes, record.idStart, record.idEnd)
+        lines.bytes(comma)
+        lines.json('details', 'base64', record.bytes, record.valueStart, record.valueEnd)
+        lines.bytes(comma)
         break
       case RecordType.writeItem:
       case RecordType.deleteItem:

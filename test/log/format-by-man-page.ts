@@ -183,7 +183,7 @@ function examples(): Buffer[] {
 t.test('the page has what it must', async t => {
   t.equal(header.size, 10)
   t.equal(block.size, 14)
-  t.equal(recordTypes.size, 10)
+  t.equal(recordTypes.size, 11)
 })
 
 t.test('a real segment is read by the page', async t => {
@@ -203,6 +203,7 @@ t.test('a real segment is read by the page', async t => {
   log.encoder.deleteAccount('SALES')
   log.commit()
   log.begin().promote('east', new Uint8Array(16).fill(0xab), 9)
+  log.encoder.mark('alone', '{}')
   log.commit()
   await log.close()
   const lines = [
@@ -217,6 +218,7 @@ t.test('a real segment is read by the page', async t => {
     '3 delete-file 1',
     '3 delete-account 0 SALES',
     `4 promote 0 east ${'ab'.repeat(16)} 9`,
+    '4 mark 0 alone {}',
   ]
   t.strictSame(decode(disk.contents(path)), lines)
 

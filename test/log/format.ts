@@ -103,6 +103,7 @@ const records = fc.oneof(
   fc.tuple(fc.constant('createAccount' as const), name),
   fc.tuple(fc.constant('deleteAccount' as const), name),
   fc.tuple(fc.constant('promote' as const), name, id16, uint32),
+  fc.tuple(fc.constant('mark' as const), name, name),
 )
 type RecordSample = typeof records extends fc.Arbitrary<infer T> ? T : never
 
@@ -125,6 +126,8 @@ function encode(encoder: RecordEncoder, record: RecordSample): void {
       return encoder[record[0]](record[1])
     case 'promote':
       return encoder.promote(record[1], record[2], record[3])
+    case 'mark':
+      return encoder.mark(record[1], record[2])
   }
 }
 
@@ -147,6 +150,8 @@ function decode(cursor: RecordCursor): unknown[] {
       const { lineageId, timeline } = cursor.promotion()
       return [type, cursor.idText(), lineageId, timeline]
     }
+    case 'mark':
+      return [type, cursor.idText(), value.toString()]
     case 'createAccount':
     case 'deleteAccount':
       return [type, cursor.idText()]
