@@ -61,6 +61,10 @@ const catalogue = {
   ERR_RUNNING: { exit: exitCodes.wrongState, hint: 'Stop the other process first ("hb stop").' },
   ERR_NOT_RUNNING: { exit: exitCodes.wrongState, hint: 'Start the server with "hb start".' },
   ERR_CLOSED: { exit: exitCodes.wrongState, hint: 'Open the master again.' },
+  ERR_UNCONFIRMED: {
+    exit: exitCodes.wrongState,
+    hint: 'The update is durable on the master; "hb wait" says when the slaves have it.',
+  },
   ERR_STOPPED: {
     exit: exitCodes.wrongState,
     hint: 'The log could not be written: mend the disk, then open the server again.',

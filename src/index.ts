@@ -5,8 +5,11 @@ export {
   moduloDefault,
   type CreateFileOptions,
   type Item,
+  type UpdateOptions,
 } from './server/account.ts'
-export { Master, type MasterOptions, type MasterStatus } from './server/master.ts'
+export { Master, type MasterEvent, type MasterOptions, type MasterStatus } from './server/master.ts'
+export type { CommitLevel, CommitStatus } from './server/commits.ts'
+export type { AckLevel } from './ship/ack-file.ts'
 export type { Transaction } from './server/transaction.ts'
 export type { Bytes } from './log/record.ts'
 export { HotBackupError, isHotBackupError, errorCodes, exitCodes } from './errors.ts'

@@ -7,7 +7,8 @@ import type { Config, ServerType } from '../server/config.ts'
 import { layoutOf } from '../server/layout.ts'
 import { setup } from '../server/setup.ts'
 import { collectStatus } from '../server/status.ts'
-import { waitForTxn, waitLevels, type WaitLevel } from '../server/wait.ts'
+import { waitForTxn } from '../server/wait.ts'
+import { ackLevels, type AckLevel } from '../ship/ack-file.ts'
 import { sleep } from '../platform/clock.ts'
 import {
   collect,
@@ -177,7 +178,7 @@ interface StatusArguments extends ServerOptions {
 interface WaitArguments extends ServerOptions {
   readonly slave?: string
   readonly txn?: number
-  readonly level: WaitLevel
+  readonly level: AckLevel
   readonly timeout?: number
 }
 
@@ -193,7 +194,7 @@ hb wait -d /srv/south`,
     .option('--txn <number>', 'transaction to wait for (default: the last one)', wholeNumber(0))
     .addOption(
       new Option('--level <level>', 'how far it must have got')
-        .choices(waitLevels)
+        .choices(ackLevels)
         .default('applied'),
     )
     .option('--timeout <seconds>', 'give up after this time, with exit status 6', seconds)

@@ -1,4 +1,5 @@
 // The status of a server for people.
+import type { CommitStatus } from '../server/commits.ts'
 import type { ServerStatus, SlaveRow } from '../server/status.ts'
 import { durationText, sizeText } from '../server/sizes-and-times.ts'
 import { count, counted, table } from './output.ts'
@@ -14,6 +15,9 @@ export function statusLines(status: ServerStatus, now: number): string[] {
   ]
   if (owner !== null && owner.pid !== status.pid) {
     rows.push(['Opened by', `process ${owner.pid} (${owner.purpose})`])
+  }
+  if (status.commit !== null && status.commit.level !== 'local') {
+    rows.push(['Commit', commitText(status.commit)])
   }
   if (status.lostAndFound > 0) {
     rows.push(['Lost+found', `${counted(status.lostAndFound, 'transaction')} could not be applied`])
@@ -48,6 +52,15 @@ function logText({ log }: ServerStatus): string {
 function appliedText({ apply, type }: ServerStatus): string {
   const text = `transaction ${count(apply.appliedTxn)}`
   return type === 'slave' ? `${text}; apply updates: ${apply.on ? 'on' : 'off'}` : text
+}
+
+function commitText({ level, state, since }: CommitStatus): string {
+  if (since === null) return `${level} on the slaves, in step`
+  const what =
+    state === 'alone'
+      ? 'ALONE: updates go on without the slaves'
+      : 'updates WAIT: the slaves do not answer'
+  return `${level}; ${what}, since ${new Date(since).toISOString()}`
 }
 
 function slaveLines({ slaves }: ServerStatus, durableTxn: number): string[] {

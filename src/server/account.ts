@@ -4,6 +4,7 @@ import type { Database } from '../database/database.ts'
 import type { HashedFile } from '../database/hashed-file.ts'
 import { HotBackupError } from '../errors.ts'
 import type { Bytes } from '../log/record.ts'
+import type { CommitLevel } from './commits.ts'
 import type { Updates } from './updates.ts'
 
 /** Items that an iteration takes at once before it lets others run. */
@@ -16,6 +17,14 @@ export interface Item {
   /** The item-id's bytes. */
   readonly id: Buffer
   readonly value: Buffer
+}
+
+export interface UpdateOptions {
+  /**
+   * How far the update must have got before it is done: "local" (durable here), or also "received", "durable" or
+   * "applied" on as many slaves as hb.toml says. By default the level in hb.toml.
+   */
+  readonly level?: CommitLevel
 }
 
 export interface CreateFileOptions {
@@ -103,19 +112,20 @@ export class File {
    * Writes an item, new or not. Resolves when it is durable; updates take effect in the order of the calls,
    * awaited or not. The bytes are copied before this returns, unless too much is under way (then it waits, and the
    * caller must not change them until the promise resolves).
-   * Errors: ERR_ITEM_ID, ERR_ITEM_SIZE, ERR_NO_FILE, ERR_STOPPED (the disk failed), ERR_CLOSED.
+   * Errors: ERR_ITEM_ID, ERR_ITEM_SIZE, ERR_NO_FILE, ERR_STOPPED (the disk failed), ERR_CLOSED; with a level other
+   * than "local" also ERR_NO_SLAVE, and ERR_UNCONFIRMED when the master is closed before the slaves have answered.
    */
-  write(id: Bytes, value: Bytes): Promise<void> {
+  write(id: Bytes, value: Bytes, options?: UpdateOptions): Promise<void> {
     try {
-      return this.#updates.writeItem(this[stored], id, value)
+      return this.#updates.writeItem(this[stored], id, value, options?.level)
     } catch (error) {
       return Promise.reject(error as Error)
     }
   }
 
   /** Deletes an item. Resolves, when that is durable, with false if there was none. Errors as for write. */
-  async delete(id: Bytes): Promise<boolean> {
-    return this.#updates.deleteItem(this[stored], id)
+  async delete(id: Bytes, options?: UpdateOptions): Promise<boolean> {
+    return this.#updates.deleteItem(this[stored], id, options?.level)
   }
 
   /** Deletes all items; resolves when that is durable. */

@@ -21,7 +21,11 @@ export function initialConfigText(settings: InitialSettings): string {
   const parts = [head(name, type), linkText(settings)]
   if (type === 'slave') parts.push(slaveText(settings))
   const tables = slaves.map(slave => tableText(slave.name, slave.address)).join('\n')
-  parts.push(commonText, slavesHead(type) + (slaves.length === 0 ? slavesExample : tables))
+  parts.push(
+    commonText,
+    commitText,
+    slavesHead(type) + (slaves.length === 0 ? slavesExample : tables),
+  )
   return parts.join('\n')
 }
 
@@ -61,6 +65,16 @@ log_slave_updates = ${settings.logSlaveUpdates}
 auto_create = ${settings.autoCreate}
 `
 }
+
+const commitText = `[commit]
+# When an update of a master is done: "local" when it is durable here; "received", "durable" or "applied" when so many slaves
+# have got so far as well.
+# level = "local"
+# slaves = 1
+# When they do not answer for this long: "wait" for them, or "continue" without them, and say so.
+# timeout = "10s"
+# on_timeout = "wait"
+`
 
 const commonText = `[log]
 # When an update is done: "commit" after an fsync, "interval" after at most fsync_interval without one, "os"

@@ -11,6 +11,7 @@ import type { Disk } from '../platform/disk.ts'
 import type { Address } from '../platform/network.ts'
 import { machineMemoryBytes } from '../platform/node-memory.ts'
 import { addressText, isLoopback, parseAddress, portDefault } from './address.ts'
+import { commitLevels, type CommitPolicy } from './commits.ts'
 import type { Layout } from './layout.ts'
 import { parseShare, parseSize, parseTime } from './sizes-and-times.ts'
 
@@ -48,6 +49,7 @@ export interface Config {
     readonly logSlaveUpdates: boolean
     readonly autoCreate: boolean
   }
+  readonly commit: CommitPolicy
   readonly slaves: readonly SlaveAddress[]
   /** This server has a shipper: a master always, a slave when it hands on what it receives. */
   readonly ships: boolean
@@ -91,6 +93,14 @@ function oneOf<const T extends string>(...words: readonly T[]) {
   const quoted = words.map(word => `"${word}"`)
   const expected = `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`
   return parsed(expected, value => words.find(word => word === value) ?? null)
+}
+
+function wholeNumber(min: number, max: number) {
+  return parsed(`a whole number from ${min} to ${max}`, value =>
+    typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max
+      ? value
+      : null,
+  )
 }
 
 function size(min: number, max: number, range: string) {
@@ -155,6 +165,15 @@ const schema = v.strictObject({
     }),
     {},
   ),
+  commit: v.optional(
+    v.strictObject({
+      level: v.optional(oneOf(...commitLevels), 'local'),
+      slaves: v.optional(wholeNumber(1, 1000), 1),
+      timeout: v.optional(time(100, 24 * hour, 'from 100 ms to 24 h'), '10s'),
+      on_timeout: v.optional(oneOf('wait', 'continue'), 'wait'),
+    }),
+    {},
+  ),
   slaves: v.optional(v.array(v.strictObject({ name, address })), []),
 })
 
@@ -192,6 +211,7 @@ export function parseConfig(source: string, layout: Layout): Config {
   const settings = result.output
   checkSlaves(settings, refuse)
   checkLink(settings, refuse)
+  checkCommit(settings, refuse)
   return resolve(settings, layout)
 }
 
@@ -246,8 +266,14 @@ function checkLink({ link, slaves }: Settings, refuse: Refuse): void {
   })
 }
 
+function checkCommit({ type, commit, slaves }: Settings, refuse: Refuse): void {
+  if (type !== 'master' || commit.level === 'local' || commit.slaves <= slaves.length) return
+  const [key, what] = slaves.length === 0 ? ['level', 'local'] : ['slaves', String(slaves.length)]
+  throw refuse(['commit', key], `expected "${what}": this master has ${slaves.length} slaves`)
+}
+
 function resolve(settings: Settings, layout: Layout): Config {
-  const { log, link, slave, slaves } = settings
+  const { log, link, slave, commit, slaves } = settings
   const { cache_size: cache } = settings.database
   const cacheBytes =
     'bytes' in cache
@@ -281,6 +307,12 @@ function resolve(settings: Settings, layout: Layout): Config {
       applyUpdates: slave.apply_updates,
       logSlaveUpdates: slave.log_slave_updates,
       autoCreate: slave.auto_create,
+    },
+    commit: {
+      level: commit.level,
+      slaves: commit.slaves,
+      timeoutMs: commit.timeout,
+      onTimeout: commit.on_timeout,
     },
     slaves,
     ships: settings.type === 'master' || (slave.log_slave_updates && slaves.length > 0),

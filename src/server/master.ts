@@ -10,7 +10,9 @@ import { sleep } from '../platform/clock.ts'
 import type { Lock } from '../platform/locks.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
-import { Account, checkAccount } from './account.ts'
+import type { AckLevel } from '../ship/ack-file.ts'
+import { Account, checkAccount, type UpdateOptions } from './account.ts'
+import { Commits, type CommitEvent, type CommitStatus } from './commits.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
@@ -24,7 +26,11 @@ import { Updates } from './updates.ts'
 export interface MasterOptions {
   /** The outside world: disk, network, clock and so on. Node's by default. */
   readonly platform?: Platform
+  /** Hears of what an operator wants to know at once, such as that the slaves do not answer. */
+  readonly onEvent?: (event: MasterEvent) => void
 }
+
+export type MasterEvent = CommitEvent
 
 export interface MasterStatus {
   readonly lastTxn: number
@@ -33,6 +39,7 @@ export interface MasterStatus {
   readonly checkpointTxn: number
   /** Why the master takes no more updates; null while it does. */
   readonly failure: string | null
+  readonly commit: CommitStatus
 }
 
 const ownershipPollMs = 25
@@ -40,6 +47,7 @@ const ownershipPollMs = 25
 interface PartsEvents {
   failed(this: void, error: HotBackupError): void
   checkpointed(this: void): void
+  happened(this: void, event: MasterEvent): void
 }
 
 /** Everything that an open master holds, in the order in which it was opened. */
@@ -48,6 +56,7 @@ interface Parts {
   readonly database: Database
   readonly log: LogWriter
   readonly checkpointer: Checkpointer
+  readonly commits: Commits
   readonly updates: Updates
 }
 
@@ -62,6 +71,7 @@ export class Master {
   readonly #log: LogWriter
   readonly #lock: Lock
   readonly #checkpointer: Checkpointer
+  readonly #commits: Commits
   readonly #updates: Updates
   readonly #retention: Retention
   #control: ControlServer | null = null
@@ -74,6 +84,7 @@ export class Master {
     this.#database = parts.database
     this.#log = parts.log
     this.#checkpointer = parts.checkpointer
+    this.#commits = parts.commits
     this.#updates = parts.updates
     const slaves = config.slaves.map(slave => slave.name)
     this.#retention = new Retention(platform, parts.log, layout.slaves, slaves, config.log)
@@ -101,6 +112,10 @@ export class Master {
       },
       checkpointed: () => {
         if (master !== null) master.#removeSegments()
+      },
+      happened: event => {
+        if (master !== null) master.#markInLog(event)
+        options.onEvent?.(event)
       },
     }
     const lock = await takeOwnership(platform, layout, events.failed)
@@ -154,10 +169,21 @@ export class Master {
   /**
    * Several updates, whole or not at all, on the master, in the log and on every slave. `work` runs at once, without
    * a pause in which others could update, and must not be async; what it throws is thrown, and nothing has
-   * happened then. Resolves with its result when the transaction is durable.
+   * happened then. Resolves with its result when the transaction is durable, or has got as far as the level says.
    */
-  async transaction<T>(work: (transaction: Transaction) => T): Promise<T> {
-    return this.#updates.transaction(work)
+  async transaction<T>(
+    work: (transaction: Transaction) => T,
+    options: UpdateOptions = {},
+  ): Promise<T> {
+    return this.#updates.transaction(work, options.level)
+  }
+
+  /**
+   * Resolves when enough slaves (hb.toml, commit.slaves) have received, stored or applied transaction `txn`. Errors:
+   * ERR_TIMEOUT after `timeoutMs`, ERR_NO_SLAVE, ERR_UNCONFIRMED (closed meanwhile).
+   */
+  async wait(txn: number, level: AckLevel, options: { timeoutMs?: number } = {}): Promise<void> {
+    await this.#commits.reached(txn, level, options.timeoutMs ?? null)
   }
 
   /** Number of the last transaction. */
@@ -190,6 +216,7 @@ export class Master {
       durableTxn: this.#log.durableTxn,
       checkpointTxn: this.#database.stamp.txn,
       failure: this.#log.failed?.message ?? null,
+      commit: this.#commits.status,
     }
   }
 
@@ -209,8 +236,16 @@ export class Master {
     this.#retention.apply(this.#database.stamp.txn).catch(() => {})
   }
 
+  /** So that whoever reads the log later knows when updates were on this master alone. */
+  #markInLog({ type, reachedTxn, message }: CommitEvent): void {
+    // A log that takes no more marks has failed, and says so itself.
+    if (this.#closing !== null) return
+    this.#updates.mark(`commit ${type}`, { reachedTxn, message }).catch(() => {})
+  }
+
   async #close(): Promise<void> {
     this.#updates.close()
+    await this.#commits.close()
     await this.#control?.close()
     try {
       if (this.#log.failed === null) {
@@ -268,7 +303,17 @@ async function openParts(
       events.checkpointed,
       events.failed,
     )
-    return { lock, database, log, checkpointer, updates: new Updates(log, database, checkpointer) }
+    const slaves = config.slaves.map(slave => slave.name)
+    const commits = new Commits(
+      platform,
+      layout.slaves,
+      slaves,
+      config.commit,
+      log,
+      events.happened,
+    )
+    const updates = new Updates(log, database, checkpointer, commits)
+    return { lock, database, log, checkpointer, commits, updates }
   } catch (error) {
     await log?.close()
     await database.close()

@@ -48,17 +48,19 @@ export class NamedWrites implements DataWrites {
     return this.#updates.deleteItem(findFile(this.#database, account, file), id)
   }
 
-  /** Takes items as long as there is room, so that they share blocks; resolves when the last one is durable. */
+  /** Takes items as long as there is room, so that they share blocks; resolves when the last one is done. */
   async writeMany(
     account: string,
     file: string,
     items: Iterable<{ readonly id: Bytes; readonly value: Bytes }>,
   ): Promise<void> {
     const found = findFile(this.#database, account, file)
+    let last = this.#updates.settled()
     for (const { id, value } of items) {
       if (this.#updates.crowded) await this.#updates.room()
-      this.#updates.writeItem(found, id, value).catch(() => {}) // `settled` says so for all of them.
+      last = this.#updates.writeItem(found, id, value)
+      last.catch(() => {}) // The last one says so for all of them.
     }
-    await this.#updates.settled()
+    await last
   }
 }

@@ -13,6 +13,7 @@ import { readAck } from '../ship/ack-file.ts'
 import type { ShipStatus } from '../ship/status.ts'
 import { addressText } from './address.ts'
 import { readApplyUpdates } from './apply-updates.ts'
+import type { CommitStatus } from './commits.ts'
 import { loadConfig, type Config, type ServerType, type SlaveAddress } from './config.ts'
 import { ControlClient } from './control-client.ts'
 import { layoutOf, type Layout } from './layout.ts'
@@ -41,6 +42,8 @@ export interface ServerStatus {
     readonly appliedTxn: number
     readonly checkpointTxn: number
   }
+  /** When an update is done; null when no master answers. */
+  readonly commit: CommitStatus | null
   readonly helpers: readonly []
   readonly holds: readonly []
   readonly lostAndFound: number
@@ -101,6 +104,7 @@ export async function collectStatus(
     log: log.status,
     slaves,
     apply: await applyStatus(platform, layout, config, found, log.status, checkpointTxn),
+    commit: found.master?.commit ?? null,
     helpers: [],
     holds: [],
     lostAndFound: (await platform.disk.list(layout.lostAndFound)).length,

@@ -15,20 +15,23 @@ import {
 } from '../limits.ts'
 import type { Bytes, RecordEncoder } from '../log/record.ts'
 import type { LogWriter } from '../log/writer.ts'
+import type { CommitLevel, Commits } from './commits.ts'
 import { Transaction } from './transaction.ts'
 
 export class Updates {
   readonly #log: LogWriter
   readonly #database: Database
   readonly #checkpointer: Checkpointer
+  readonly #commits: Commits
   /** Updates that wait for room, in the order of the calls. */
   readonly #waiting: (() => void)[] = []
   #closed = false
 
-  constructor(log: LogWriter, database: Database, checkpointer: Checkpointer) {
+  constructor(log: LogWriter, database: Database, checkpointer: Checkpointer, commits: Commits) {
     this.#log = log
     this.#database = database
     this.#checkpointer = checkpointer
+    this.#commits = commits
   }
 
   /** Refuses every further update with ERR_CLOSED. */
@@ -51,25 +54,32 @@ export class Updates {
   }
 
   /** Writes one item. The promise is shared by all updates of one block, so waiting costs nothing extra. */
-  writeItem(file: HashedFile, id: Bytes, value: Bytes): Promise<void> {
+  writeItem(file: HashedFile, id: Bytes, value: Bytes, level?: CommitLevel): Promise<void> {
     checkItemId(id)
     checkItem(value)
-    if (this.crowded) return this.#whenRoom(() => this.#writeItem(file, id, value))
-    return this.#writeItem(file, id, value)
+    this.#commits.check(level)
+    if (this.crowded) return this.#whenRoom(() => this.#writeItem(file, id, value, level))
+    return this.#writeItem(file, id, value, level)
   }
 
-  #writeItem(file: HashedFile, id: Bytes, value: Bytes): Promise<void> {
+  #writeItem(
+    file: HashedFile,
+    id: Bytes,
+    value: Bytes,
+    level: CommitLevel | undefined,
+  ): Promise<void> {
     this.#update(encoder => encoder.writeItem(file.number, id, value), file)
-    return this.#log.synced()
+    return this.#commits.done(level)
   }
 
   /** Deletes one item; false when there was none, and then nothing is logged. */
-  deleteItem(file: HashedFile, id: Bytes): Promise<boolean> {
+  deleteItem(file: HashedFile, id: Bytes, level?: CommitLevel): Promise<boolean> {
     checkItemId(id)
+    this.#commits.check(level)
     return this.#inTurn(async () => {
       const found = file.has(id)
       if (found) this.#update(encoder => encoder.deleteItem(file.number, id), file)
-      await this.settledFile(file)
+      await (found ? this.#commits.done(level) : this.settledFile(file))
       return found
     })
   }
@@ -132,7 +142,8 @@ export class Updates {
    * Runs `work` in one turn of the event loop and commits what it did as one transaction; when it throws, nothing
    * has happened. Resolves with its result when the transaction is durable.
    */
-  transaction<T>(work: (transaction: Transaction) => T): Promise<T> {
+  transaction<T>(work: (transaction: Transaction) => T, level?: CommitLevel): Promise<T> {
+    this.#commits.check(level)
     return this.#inTurn(async () => {
       const transaction = new Transaction()
       const result = work(transaction)
@@ -142,7 +153,7 @@ export class Updates {
       }
       transaction.close()
       if (transaction.size > 0) this.#update(encoder => this.#encode(transaction, encoder))
-      await this.settled()
+      await (transaction.size > 0 ? this.#commits.done(level) : this.settled())
       return result
     })
   }
@@ -160,7 +171,13 @@ export class Updates {
 
   #updateAndSync(encode: (encoder: RecordEncoder) => void, file?: HashedFile): Promise<void> {
     this.#update(encode, file)
-    return this.#log.synced()
+    return this.#commits.done()
+  }
+
+  /** Says in the log what happened to the server. Resolves when that is durable here. */
+  async mark(what: string, details: object): Promise<void> {
+    this.#update(encoder => encoder.mark(what, JSON.stringify(details)))
+    await this.#log.synced()
   }
 
   /**

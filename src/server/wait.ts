@@ -4,7 +4,7 @@ import { HotBackupError } from '../errors.ts'
 import { readDurableMark } from '../log/durable.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
-import { readAck } from '../ship/ack-file.ts'
+import { ackReach, readAck, type AckLevel } from '../ship/ack-file.ts'
 import { loadConfig, type Config } from './config.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { logEnd } from './log-end.ts'
@@ -12,15 +12,12 @@ import type { MasterStatus } from './master.ts'
 import type { SlaveStatus } from './slave-server.ts'
 import { ask, readCheckpointTxn } from './status.ts'
 
-export type WaitLevel = 'received' | 'durable' | 'applied'
-export const waitLevels: readonly WaitLevel[] = ['received', 'durable', 'applied']
-
 export interface WaitOptions {
   /** Only this slave; null for all of them, or for this server itself when it is a slave. */
   readonly slave: string | null
   /** Null: the last one in the log when the wait begins. */
   readonly txn: number | null
-  readonly level: WaitLevel
+  readonly level: AckLevel
   /** Null: for ever. */
   readonly timeoutMs: number | null
 }
@@ -74,8 +71,7 @@ async function whoIsBehind(
   }
   for (const name of slavesToWaitFor(config, options.slave)) {
     const ack = await readAck(platform.disk, layout.slaves, name)
-    const { receivedTxn = 0, durableTxn = 0, appliedTxn = 0 } = ack ?? {}
-    const reached = { received: receivedTxn, durable: durableTxn, applied: appliedTxn }[level]
+    const reached = ack === null ? 0 : ackReach(ack, level)
     if (reached < txn) return `slave ${name} has ${level} transaction ${reached}`
   }
   return null
@@ -94,7 +90,7 @@ function slavesToWaitFor(config: Config, slave: string | null): string[] {
 async function reachedHere(
   platform: WaitPlatform,
   layout: Layout,
-  level: WaitLevel,
+  level: AckLevel,
 ): Promise<number> {
   // What a slave has received and what is durable there differ by one fsync; only the latter is in a file.
   if (level !== 'applied') return (await readDurableMark(platform.disk, layout.log))?.txn ?? 0

@@ -27,6 +27,10 @@ import { readFile } from '../platform/atomic-file.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
 import { FieldReader, FieldWriter } from '../wire/fields.ts'
 
+/** How far a slave has got with a transaction: each includes the one before it. */
+export type AckLevel = 'received' | 'durable' | 'applied'
+export const ackLevels: readonly AckLevel[] = ['received', 'durable', 'applied']
+
 export interface SlaveAck {
   readonly receivedTxn: number
   readonly durableTxn: number
@@ -41,13 +45,19 @@ export interface SlaveAck {
 
 const ackMagic = 0x4b414248
 const ackVersion = 1
-const ackBytes = 72
+export const ackBytes = 72
 const ackSuffix = '.ack'
 /** A reader that meets the writer in the middle of a write looks again; twice in a row is not chance. */
 const readAttempts = 3
 
-function ackPath(directory: string, slave: string): string {
+/** Where the ack of a slave lies. */
+export function ackPath(directory: string, slave: string): string {
   return join(directory, slave + ackSuffix)
+}
+
+/** The last transaction with which the slave has got so far. */
+export function ackReach(ack: SlaveAck, level: AckLevel): number {
+  return { received: ack.receivedTxn, durable: ack.durableTxn, applied: ack.appliedTxn }[level]
 }
 
 /** The last ack of a slave; null when there is none that can be read. Throws ERR_DISK. */
@@ -163,7 +173,8 @@ export function encodeAck(ack: SlaveAck): Buffer {
   return fields.bytes
 }
 
-function decodeAck(bytes: Buffer): SlaveAck | null {
+/** Null when the bytes are not a valid ack. */
+export function decodeAck(bytes: Buffer): SlaveAck | null {
   if (bytes.length !== ackBytes || bytes.readUInt32LE(0) !== ackMagic) return null
   if (bytes.readUInt32LE(4) !== crc32(bytes, 8, ackBytes)) return null
   if (bytes.readUInt16LE(8) !== ackVersion) return null

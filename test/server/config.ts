@@ -74,6 +74,11 @@ timeout = "1.5min"
 apply_updates = false
 log_slave_updates = true
 auto_create = true
+[commit]
+level = "applied"
+slaves = 2
+timeout = "3s"
+on_timeout = "continue"
 [[slaves]]
 name = "far_south-2"
 address = "192.0.2.7"
@@ -98,6 +103,7 @@ address = "192.0.2.7"
       timeoutMs: 90_000,
     },
     slave: { applyUpdates: false, logSlaveUpdates: true, autoCreate: true },
+    commit: { level: 'applied', slaves: 2, timeoutMs: 3000, onTimeout: 'continue' },
     slaves: [{ name: 'far_south-2', address: { host: '192.0.2.7', port: 2000 } }],
     ships: true,
   })
@@ -126,6 +132,9 @@ t.test('what is wrong is refused by line and key', t => {
     [`${master}[link]\nkey = ""`, 4, 'link.key'],
     [`${master}[link]\nheartbeat = "20s"`, 3, 'link.timeout'],
     [`${master}[slave]\napply_updates = "on"`, 4, 'slave.apply_updates'],
+    [`${master}[commit]\nlevel = "all"`, 4, 'commit.level'],
+    [`${master}[commit]\nlevel = "durable"`, 4, 'commit.level'],
+    [`${master}[commit]\nslaves = 0`, 4, 'commit.slaves'],
     [`${master}[[slaves]]\nname = "s"\naddress = "192.0.2.7:2000"`, 5, 'slaves.address'],
     [
       `${master}[[slaves]]\nname = "s"\naddress = "127.0.0.1"\n[[slaves]]\nname = "s"\naddress = "::1"`,
