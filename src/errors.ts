@@ -77,6 +77,14 @@ const catalogue = {
     exit: exitCodes.wrongState,
     hint: 'Use the command for the other type of server.',
   },
+  ERR_UNSAFE: {
+    exit: exitCodes.wrongState,
+    hint: 'Nothing has been changed: mend what the message says, then run the command again.',
+  },
+  ERR_PROMOTING: {
+    exit: exitCodes.wrongState,
+    hint: 'Complete it with "hb promote".',
+  },
   ERR_CONFIG: { exit: exitCodes.usage, hint: 'Mend hb.toml; hb.toml(5) has every key.' },
   ERR_KEY: {
     exit: exitCodes.usage,

@@ -22,6 +22,8 @@ import {
 
 interface RunningServer {
   stop(): Promise<void>
+  /** Resolves when the server has become a master, or could not: then it must be stopped. */
+  readonly promoted?: Promise<HotBackupError | null>
 }
 
 /** Starts a server; `lost` is called when the process must end. */
@@ -32,20 +34,26 @@ type Start = (
   lost: (error: HotBackupError) => void,
 ) => Promise<RunningServer>
 
-export async function runServer(name: string, description: string, start: Start): Promise<never> {
+/** `successor`: what the process goes on as when the server has become a master. */
+export async function runServer(
+  name: string,
+  description: string,
+  start: Start,
+  successor: Start = start,
+): Promise<never> {
   const context = new Context(processStreams())
   const program = withExamples(new Command(name), `${name} -d /srv/north`)
     .description(description)
     .version(version)
     .addOption(directoryOption())
-    .action(({ dir }: ServerOptions) => serve(name, dir, start, context))
+    .action(({ dir }: ServerOptions) => serve(name, dir, [start, successor], context))
   process.exit(await execute(program, context))
 }
 
 async function serve(
   name: string,
   directory: string,
-  start: Start,
+  [start, successor]: readonly [Start, Start],
   context: Context,
 ): Promise<void> {
   const layout = layoutOf(directory)
@@ -56,24 +64,37 @@ async function serve(
     : MessagesLog.toPeople(line => context.tell(line))
   const { log: say } = messages
   const signals = watchSignals()
-  const lost: { error: HotBackupError | null } = { error: null }
-  let server: RunningServer
-  try {
-    server = await start(nodePlatform, layout.directory, say, error => {
-      lost.error = error
-      signals.resolve('lost')
-    })
-  } catch (error) {
-    if (background) say('error', `${name} did not start: ${String(error)}`)
-    await messages.close()
-    throw error
+  const ended: { error: HotBackupError | null } = { error: null }
+  const begin = async (how: Start): Promise<RunningServer> => {
+    try {
+      return await how(nodePlatform, layout.directory, say, error => {
+        ended.error = error
+        signals.resolve('lost')
+      })
+    } catch (error) {
+      if (background) say('error', `${name} did not start: ${String(error)}`)
+      await messages.close()
+      throw error
+    }
   }
+  let server = await begin(start)
   say('info', `${name} is ready`, { pid: process.pid })
-  const reason = await signals.came
-  if (reason === 'lost' && lost.error !== null) {
+  let reason = await Promise.race([signals.came, promotionOf(server, ended)])
+  if (reason === 'promoted') {
+    await server.stop()
+    if (ended.error !== null) {
+      say('error', errorText(ended.error))
+      await messages.close()
+      throw ended.error
+    }
+    server = await begin(successor)
+    say('info', `${name} goes on as the shipper of a master`, { pid: process.pid })
+    reason = await signals.came
+  }
+  if (reason === 'lost' && ended.error !== null) {
     // Somebody else may own the directory by now: write nothing more into it.
-    say('error', errorText(lost.error))
-    process.exit(tell(name, lost.error, context))
+    say('error', errorText(ended.error))
+    process.exit(tell(name, ended.error, context))
   }
   say('info', `${name} stops`, { reason })
   await server.stop()
@@ -81,7 +102,16 @@ async function serve(
   await messages.close()
 }
 
-type Reason = 'SIGTERM' | 'SIGINT' | 'lost'
+async function promotionOf(
+  { promoted }: RunningServer,
+  ended: { error: HotBackupError | null },
+): Promise<'promoted'> {
+  const error = await (promoted ?? new Promise<null>(() => {}))
+  ended.error ??= error
+  return 'promoted'
+}
+
+type Reason = 'SIGTERM' | 'SIGINT' | 'lost' | 'promoted'
 
 function watchSignals(): { came: Promise<Reason>; resolve: (reason: Reason) => void } {
   let resolve: (reason: Reason) => void = () => {}

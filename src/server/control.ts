@@ -20,6 +20,8 @@ export interface ControlServices {
   readonly data?: DataSource
   /** On a slave: switches "apply updates". Off resolves when the database stands still at a checkpoint. */
   applyUpdates?(on: boolean): Promise<void>
+  /** On a slave: makes a master of it, and says how. */
+  promote?(): Promise<object>
 }
 
 /** Requests that a connection may have waiting before it is read no further. */
@@ -160,6 +162,11 @@ class Peer {
       }
       await services.applyUpdates(header['on'] === true)
       yield { header: {} }
+    } else if (name === 'promote') {
+      if (services.promote === undefined) {
+        throw new HotBackupError('ERR_WRONG_TYPE', 'only a slave is promoted')
+      }
+      yield { header: (await services.promote()) as JsonObject }
     } else {
       const operation = Object.hasOwn(operations, name) ? operations[name] : undefined
       if (operation === undefined || data === undefined) {

@@ -8,6 +8,7 @@
 //   slaves/NAME.ack    how far each slave is
 //   lost+found/        transactions that could not be applied
 //   messages.log       what the server in the background has to say
+//   promotion          how this server became a master, while it is one (promotion.ts)
 //   apply-updates      "on" or "off" since "hb apply" was used; goes before hb.toml
 //   run/               locks, sockets, and the output of the server in the background
 //   run/owner          lock of the process that owns the log and the database
@@ -25,6 +26,7 @@ export interface Layout {
   readonly lostAndFound: string
   readonly messages: string
   readonly applySwitch: string
+  readonly promotion: string
   readonly run: string
   readonly ownerLock: string
   readonly ownerSocket: string
@@ -49,6 +51,7 @@ export function layoutOf(directory: string): Layout {
     lostAndFound: at('lost+found'),
     messages: at('messages.log'),
     applySwitch: at('apply-updates'),
+    promotion: at('promotion'),
     run: at('run'),
     ownerLock: at('run', 'owner'),
     ownerSocket: at('run', 'owner.sock'),

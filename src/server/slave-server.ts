@@ -1,7 +1,8 @@
 // A slave's directory, opened by the one process that owns it: receiver, replayer, control socket, checkpoints,
-// removal of old segments, and, when it logs slave updates, a shipper to the next slaves.
+// removal of old segments, and, when it logs slave updates, a shipper to the next slaves. Promoted, it ends: the
+// process goes on as the master's shipper.
 import { Database } from '../database/database.ts'
-import { HotBackupError } from '../errors.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { LogWriter } from '../log/writer.ts'
 import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -17,6 +18,8 @@ import { readServerId } from './identity.ts'
 import { readKey } from './key.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import type { Log } from './messages-log.ts'
+import { promoteParts, checkPromotable, type PromoteReport } from './promote.ts'
+import { unfinishedPromotion } from './promotion.ts'
 import { Retention } from './retention.ts'
 import { shipperOptions } from './shipper-server.ts'
 
@@ -48,6 +51,13 @@ export class SlaveServer {
   #shipper: Shipper | null = null
   #control: ControlServer | null = null
   #stopping: Promise<void> | null = null
+  /** Set when the slave is over: its replayer stands still for good. */
+  #promoting: Promise<PromoteReport> | null = null
+  #promoted: (error: HotBackupError | null) => void = () => {}
+  /** Resolves when the slave has been promoted, or could not be, with the reason; then it must be stopped. */
+  readonly promoted = new Promise<HotBackupError | null>(resolve => {
+    this.#promoted = resolve
+  })
   /** One "apply updates" after the other. */
   #switching: Promise<void> = Promise.resolve()
 
@@ -127,6 +137,16 @@ export class SlaveServer {
       knownDurableTxn: database.stamp.txn,
       ownPromises: false,
     })
+    try {
+      if ((await unfinishedPromotion(platform.disk, layout, config, log)) !== null) {
+        const message = `the promotion of ${config.name} has begun and is not complete`
+        throw new HotBackupError('ERR_PROMOTING', message, { path: layout.directory })
+      }
+    } catch (error) {
+      await log.close()
+      await database.close()
+      throw error
+    }
     const on = await readApplyUpdates(platform, layout, config)
     const replayer = (server: SlaveServer) =>
       new Replayer(platform, log, layout.log, database, on, {
@@ -166,6 +186,7 @@ export class SlaveServer {
       status: () => Promise.resolve(this.status()),
       data: this.#source,
       applyUpdates: on => this.applyUpdates(on),
+      promote: () => this.promote(),
     })
   }
 
@@ -203,6 +224,50 @@ export class SlaveServer {
     })
   }
 
+  /**
+   * Makes a master of this server; resolves when applications could open it but for this process, which must then
+   * be stopped (see `promoted`). Throws ERR_UNSAFE, and nothing has changed; any other error ends the slave, too.
+   */
+  promote(): Promise<PromoteReport> {
+    checkPromotable(this.#config, this.#log.identity !== null, this.#replayer.failure)
+    this.#promoting ??= this.#promote().then(
+      report => {
+        this.#promoted(null)
+        return report
+      },
+      (error: unknown) => {
+        const known = isHotBackupError(error)
+          ? error
+          : new HotBackupError('ERR_STOPPED', `promotion failed: ${String(error)}`, {}, error)
+        this.#promoted(known)
+        throw known
+      },
+    )
+    return this.#promoting
+  }
+
+  async #promote(): Promise<PromoteReport> {
+    const { receiver } = this.status()
+    const master = {
+      masterTxn: receiver.masterDurableTxn,
+      connected: receiver.master?.name ?? null,
+      shipping: true,
+    }
+    await this.#switching
+    await this.#receiver?.stop()
+    await this.#shipper?.stop()
+    const parts = { config: this.#config, log: this.#log, replayer: this.#replayer }
+    const report = await promoteParts(this.#platform, this.#layout, parts, master)
+    const { timeline, lineage, lastTxn, drained } = report
+    this.#say('info', `promoted: a master now, on timeline ${timeline}`, {
+      timeline,
+      lineage,
+      lastTxn,
+      drained,
+    })
+    return report
+  }
+
   /** Ends the links, stores and applies what has come, makes a checkpoint and gives the directory free. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop()
@@ -214,7 +279,8 @@ export class SlaveServer {
     await this.#receiver?.stop()
     await this.#shipper?.stop()
     try {
-      await this.#replayer.stop()
+      // A checkpoint would keep the applications out for as long as it takes; they replay faster.
+      if (this.#promoting === null) await this.#replayer.stop()
     } finally {
       await this.#log.close()
       await this.#database.close()

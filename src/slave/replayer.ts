@@ -3,7 +3,7 @@
 // told to go on up to some transaction or time by hand.
 //
 // States: following → (pause) → paused → (resume) → following, and while paused → (applyUntil) → paused; failed and
-// stopped are final. One pass over the log runs at a time.
+// stopped are final, and so is drained. One pass over the log runs at a time.
 import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
 import type { Database } from '../database/database.ts'
 import { openBehindStamp } from '../database/replay.ts'
@@ -150,6 +150,25 @@ export class Replayer {
         this.#byHandNow = false
         this.#loop = this.#follow()
       }
+    })
+  }
+
+  /**
+   * Applies everything that is durable now, whatever apply updates says, and stands still for good, without a
+   * checkpoint: the slave is being promoted. Rejects with the failure of the replayer.
+   */
+  drain(): Promise<void> {
+    return this.#order(async () => {
+      this.#byHandNow = true
+      this.#wake()
+      await this.#loop
+      const all = { txn: Infinity, time: Infinity }
+      this.#loop = this.#guarded(() => this.#byHand(all, () => {}))
+      await this.#loop
+      this.#stopped = true
+      this.#database.hurry()
+      await this.#checkpointer.stop()
+      if (this.#failure !== null) throw this.#failure
     })
   }
 
