@@ -65,6 +65,10 @@ const catalogue = {
     exit: exitCodes.wrongState,
     hint: 'The update is durable on the master; "hb wait" says when the slaves have it.',
   },
+  ERR_QUEUE_FULL: {
+    exit: exitCodes.wrongState,
+    hint: 'Let the slave come back, or change [queue] in hb.toml; "hb status" shows who holds up the queue.',
+  },
   ERR_STOPPED: {
     exit: exitCodes.wrongState,
     hint: 'The log could not be written: mend the disk, then open the server again.',

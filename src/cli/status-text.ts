@@ -1,5 +1,6 @@
 // The status of a server for people.
 import type { CommitStatus } from '../server/commits.ts'
+import type { QueueStatus } from '../server/queue-limit.ts'
 import type { ServerStatus, SlaveRow } from '../server/status.ts'
 import { durationText, sizeText } from '../server/sizes-and-times.ts'
 import { count, counted, table } from './output.ts'
@@ -16,6 +17,7 @@ export function statusLines(status: ServerStatus, now: number): string[] {
   if (owner !== null && owner.pid !== status.pid) {
     rows.push(['Opened by', `process ${owner.pid} (${owner.purpose})`])
   }
+  if (status.slaves.length > 0) rows.push(['Queue', queueLine(status.queue)])
   if (status.commit !== null && status.commit.level !== 'local') {
     rows.push(['Commit', commitText(status.commit)])
   }
@@ -54,6 +56,15 @@ function appliedText({ apply, type }: ServerStatus): string {
   return type === 'slave' ? `${text}; apply updates: ${apply.on ? 'on' : 'off'}` : text
 }
 
+function queueLine({ bytes, limitBytes, state, secondsToLimit }: QueueStatus): string {
+  if (limitBytes === 0) return `${sizeText(bytes)}, no limit`
+  const percent = Math.floor((100 * bytes) / limitBytes)
+  const text = `${sizeText(bytes)}, ${percent} % of ${sizeText(limitBytes)}`
+  if (state === 'refusing') return `${text}: FULL, updates are refused`
+  if (state === 'pacing') return `${text}: FULL, updates wait`
+  return secondsToLimit === null ? text : `${text}, full in ${durationText(secondsToLimit * 1000)}`
+}
+
 function commitText({ level, state, since }: CommitStatus): string {
   if (since === null) return `${level} on the slaves, in step`
   const what =
@@ -75,7 +86,8 @@ function slaveLines({ slaves }: ServerStatus, durableTxn: number): string[] {
     slave.lagTxns === 0 ? (durableTxn === 0 ? '-' : 'nothing') : behindText(slave),
   ])
   const lines = table([head, ...rows])
-  for (const { name, lastError } of slaves) {
+  for (const { name, lastError, dropped } of slaves) {
+    if (dropped) lines.push(`${name}: dropped from the queue; it needs a new copy of the database`)
     if (lastError !== null) lines.push(`${name}: ${lastError.code}: ${lastError.message}`)
   }
   return lines

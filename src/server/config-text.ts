@@ -24,6 +24,7 @@ export function initialConfigText(settings: InitialSettings): string {
   parts.push(
     commonText,
     commitText,
+    queueText,
     slavesHead(type) + (slaves.length === 0 ? slavesExample : tables),
   )
   return parts.join('\n')
@@ -74,6 +75,13 @@ const commitText = `[commit]
 # When they do not answer for this long: "wait" for them, or "continue" without them, and say so.
 # timeout = "10s"
 # on_timeout = "wait"
+`
+
+const queueText = `[queue]
+# How large the log may get for slaves that have not stored it yet; "0" for no limit but the disk. At the limit
+# updates wait ("pace"), fail ("refuse"), or the slave that is furthest behind is dropped and needs a new copy ("drop").
+# limit = "0"
+# on_limit = "pace"
 `
 
 const commonText = `[log]

@@ -13,6 +13,7 @@ import { machineMemoryBytes } from '../platform/node-memory.ts'
 import { addressText, isLoopback, parseAddress, portDefault } from './address.ts'
 import { commitLevels, type CommitPolicy } from './commits.ts'
 import type { Layout } from './layout.ts'
+import type { QueuePolicy } from './queue-limit.ts'
 import { parseShare, parseSize, parseTime } from './sizes-and-times.ts'
 
 export type ServerType = 'master' | 'slave'
@@ -50,6 +51,7 @@ export interface Config {
     readonly autoCreate: boolean
   }
   readonly commit: CommitPolicy
+  readonly queue: QueuePolicy
   readonly slaves: readonly SlaveAddress[]
   /** This server has a shipper: a master always, a slave when it hands on what it receives. */
   readonly ships: boolean
@@ -165,6 +167,13 @@ const schema = v.strictObject({
     }),
     {},
   ),
+  queue: v.optional(
+    v.strictObject({
+      limit: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'in bytes'), 0),
+      on_limit: v.optional(oneOf('pace', 'refuse', 'drop'), 'pace'),
+    }),
+    {},
+  ),
   commit: v.optional(
     v.strictObject({
       level: v.optional(oneOf(...commitLevels), 'local'),
@@ -273,7 +282,7 @@ function checkCommit({ type, commit, slaves }: Settings, refuse: Refuse): void {
 }
 
 function resolve(settings: Settings, layout: Layout): Config {
-  const { log, link, slave, commit, slaves } = settings
+  const { log, link, slave, commit, queue, slaves } = settings
   const { cache_size: cache } = settings.database
   const cacheBytes =
     'bytes' in cache
@@ -308,6 +317,7 @@ function resolve(settings: Settings, layout: Layout): Config {
       logSlaveUpdates: slave.log_slave_updates,
       autoCreate: slave.auto_create,
     },
+    queue: { limitBytes: queue.limit, onLimit: queue.on_limit },
     commit: {
       level: commit.level,
       slaves: commit.slaves,

@@ -19,6 +19,7 @@ import type { DataSource } from './data-source.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import { NamedWrites } from './named-writes.ts'
+import { QueueLimit, type QueueEvent, type QueueStatus } from './queue-limit.ts'
 import { Retention } from './retention.ts'
 import type { Transaction } from './transaction.ts'
 import { Updates } from './updates.ts'
@@ -30,7 +31,7 @@ export interface MasterOptions {
   readonly onEvent?: (event: MasterEvent) => void
 }
 
-export type MasterEvent = CommitEvent
+export type MasterEvent = CommitEvent | QueueEvent
 
 export interface MasterStatus {
   readonly lastTxn: number
@@ -40,6 +41,7 @@ export interface MasterStatus {
   /** Why the master takes no more updates; null while it does. */
   readonly failure: string | null
   readonly commit: CommitStatus
+  readonly queue: QueueStatus
 }
 
 const ownershipPollMs = 25
@@ -57,6 +59,7 @@ interface Parts {
   readonly log: LogWriter
   readonly checkpointer: Checkpointer
   readonly commits: Commits
+  readonly queue: QueueLimit
   readonly updates: Updates
 }
 
@@ -72,6 +75,7 @@ export class Master {
   readonly #lock: Lock
   readonly #checkpointer: Checkpointer
   readonly #commits: Commits
+  readonly #queue: QueueLimit
   readonly #updates: Updates
   readonly #retention: Retention
   #control: ControlServer | null = null
@@ -85,6 +89,7 @@ export class Master {
     this.#log = parts.log
     this.#checkpointer = parts.checkpointer
     this.#commits = parts.commits
+    this.#queue = parts.queue
     this.#updates = parts.updates
     const slaves = config.slaves.map(slave => slave.name)
     this.#retention = new Retention(platform, parts.log, layout.slaves, slaves, config.log)
@@ -114,7 +119,7 @@ export class Master {
         if (master !== null) master.#removeSegments()
       },
       happened: event => {
-        if (master !== null) master.#markInLog(event)
+        if (master !== null) master.#take(event)
         options.onEvent?.(event)
       },
     }
@@ -217,6 +222,7 @@ export class Master {
       checkpointTxn: this.#database.stamp.txn,
       failure: this.#log.failed?.message ?? null,
       commit: this.#commits.status,
+      queue: this.#queue.status,
     }
   }
 
@@ -236,15 +242,19 @@ export class Master {
     this.#retention.apply(this.#database.stamp.txn).catch(() => {})
   }
 
-  /** So that whoever reads the log later knows when updates were on this master alone. */
-  #markInLog({ type, reachedTxn, message }: CommitEvent): void {
-    // A log that takes no more marks has failed, and says so itself.
-    if (this.#closing !== null) return
-    this.#updates.mark(`commit ${type}`, { reachedTxn, message }).catch(() => {})
+  #take(event: MasterEvent): void {
+    if (event.type === 'slave-dropped') this.#removeSegments()
+    // So that whoever reads the log later knows when updates were on this master alone. A log that takes no more
+    // marks has failed, and says so itself.
+    if ('reachedTxn' in event && this.#closing === null) {
+      const { type, reachedTxn, message } = event
+      this.#updates.mark(`commit ${type}`, { reachedTxn, message }).catch(() => {})
+    }
   }
 
   async #close(): Promise<void> {
     this.#updates.close()
+    await this.#queue.close()
     await this.#commits.close()
     await this.#control?.close()
     try {
@@ -312,8 +322,16 @@ async function openParts(
       log,
       events.happened,
     )
-    const updates = new Updates(log, database, checkpointer, commits)
-    return { lock, database, log, checkpointer, commits, updates }
+    const queue = await QueueLimit.start({
+      platform,
+      acksDirectory: layout.slaves,
+      slaves,
+      policy: config.queue,
+      log,
+      happened: events.happened,
+    })
+    const updates = new Updates(log, database, checkpointer, commits, queue)
+    return { lock, database, log, checkpointer, commits, queue, updates }
   } catch (error) {
     await log?.close()
     await database.close()

@@ -4,6 +4,7 @@ import type { LogWriter } from '../log/writer.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Disk } from '../platform/disk.ts'
 import { readAck } from '../ship/ack-file.ts'
+import { readDropped } from '../ship/dropped.ts'
 
 export interface RetentionPolicy {
   /** Sealed segments younger than this stay; milliseconds, 0 for no such wish. */
@@ -44,8 +45,10 @@ export class Retention {
 
   async #remove(stampTxn: number): Promise<void> {
     let needed = stampTxn
+    const { disk } = this.#platform
     for (const slave of this.#slaves) {
-      const ack = await readAck(this.#platform.disk, this.#acksDirectory, slave)
+      if ((await readDropped(disk, this.#acksDirectory, slave)) !== null) continue
+      const ack = await readAck(disk, this.#acksDirectory, slave)
       needed = Math.min(needed, ack?.durableTxn ?? 0)
     }
     const kept = this.#keptFrom()

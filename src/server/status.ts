@@ -10,6 +10,8 @@ import { readFile } from '../platform/atomic-file.ts'
 import type { LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { readAck } from '../ship/ack-file.ts'
+import { readDropped } from '../ship/dropped.ts'
+import { measureQueue } from '../ship/queue.ts'
 import type { ShipStatus } from '../ship/status.ts'
 import { addressText } from './address.ts'
 import { readApplyUpdates } from './apply-updates.ts'
@@ -19,6 +21,7 @@ import { ControlClient } from './control-client.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import type { MasterStatus } from './master.ts'
 import { messageText } from './message-text.ts'
+import type { QueueStatus } from './queue-limit.ts'
 import type { ShipperStatus } from './shipper-server.ts'
 import type { SlaveStatus } from './slave-server.ts'
 
@@ -42,6 +45,8 @@ export interface ServerStatus {
     readonly appliedTxn: number
     readonly checkpointTxn: number
   }
+  /** The part of the log that some slave has not stored yet. */
+  readonly queue: QueueStatus
   /** When an update is done; null when no master answers. */
   readonly commit: CommitStatus | null
   readonly helpers: readonly []
@@ -71,7 +76,11 @@ export type SlaveRow = Pick<
   | 'lagTxns'
   | 'lagSeconds'
   | 'lastError'
-> & { readonly state: string }
+> & {
+  readonly state: string
+  /** It was dropped from the queue and needs a new copy of the database. */
+  readonly dropped: boolean
+}
 
 type StatusPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'locks'>
 
@@ -104,6 +113,7 @@ export async function collectStatus(
     log: log.status,
     slaves,
     apply: await applyStatus(platform, layout, config, found, log.status, checkpointTxn),
+    queue: found.master?.queue ?? (await queueStatus(platform, layout, config, log)),
     commit: found.master?.commit ?? null,
     helpers: [],
     holds: [],
@@ -173,11 +183,18 @@ export async function ask(
   }
 }
 
+interface LogFound {
+  readonly status: LogStatus
+  readonly segments: readonly SegmentInfo[]
+  readonly timeline: number | null
+  readonly databaseId: string | null
+}
+
 async function readLog(
   { disk }: StatusPlatform,
   layout: Layout,
   lastTxn: number,
-): Promise<{ status: LogStatus; timeline: number | null; databaseId: string | null }> {
+): Promise<LogFound> {
   const mark = await readDurableMark(disk, layout.log)
   const segments = await listSegments(disk, layout.log)
   const durableTxn = mark?.txn ?? 0
@@ -190,8 +207,20 @@ async function readLog(
     bytes: segments.reduce((sum, segment) => sum + segment.bytes, 0),
   }
   const last = segments.at(-1)
-  if (last === undefined) return { status, timeline: null, databaseId: null }
-  return { status, ...(await readHistory({ disk }, last)) }
+  if (last === undefined) return { status, segments, timeline: null, databaseId: null }
+  return { status, segments, ...(await readHistory({ disk }, last)) }
+}
+
+/** Without a master that could say more. */
+async function queueStatus(
+  { disk }: StatusPlatform,
+  layout: Layout,
+  config: Config,
+  { segments, status }: LogFound,
+): Promise<QueueStatus> {
+  const names = config.slaves.map(({ name }) => name)
+  const { bytes } = await measureQueue(disk, layout.slaves, names, segments, status.durableTxn)
+  return { bytes, limitBytes: config.queue.limitBytes, state: 'open', secondsToLimit: null }
 }
 
 async function readHistory({ disk }: Pick<Platform, 'disk'>, segment: SegmentInfo) {
@@ -244,8 +273,10 @@ async function slaveRows(
   for (const row of (found.shipper ?? found.slave)?.slaves ?? []) reported.set(row.name, row)
   return Promise.all(
     config.slaves.map(async slave => {
-      const row = reported.get(slave.name)
-      return row ?? (await rowFromAck(platform, layout, slave, durableTxn))
+      const row =
+        reported.get(slave.name) ?? (await rowFromAck(platform, layout, slave, durableTxn))
+      const dropped = await readDropped(platform.disk, layout.slaves, slave.name)
+      return { ...row, dropped: dropped !== null }
     }),
   )
 }
@@ -256,7 +287,7 @@ async function rowFromAck(
   layout: Layout,
   { name, address }: SlaveAddress,
   durableTxn: number,
-): Promise<SlaveRow> {
+): Promise<Omit<SlaveRow, 'dropped'>> {
   const ack = await readAck(disk, layout.slaves, name)
   const lagTxns = Math.max(0, durableTxn - (ack?.appliedTxn ?? 0))
   return {

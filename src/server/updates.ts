@@ -16,6 +16,7 @@ import {
 import type { Bytes, RecordEncoder } from '../log/record.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { CommitLevel, Commits } from './commits.ts'
+import type { QueueLimit } from './queue-limit.ts'
 import { Transaction } from './transaction.ts'
 
 export class Updates {
@@ -23,15 +24,23 @@ export class Updates {
   readonly #database: Database
   readonly #checkpointer: Checkpointer
   readonly #commits: Commits
+  readonly #queue: QueueLimit
   /** Updates that wait for room, in the order of the calls. */
   readonly #waiting: (() => void)[] = []
   #closed = false
 
-  constructor(log: LogWriter, database: Database, checkpointer: Checkpointer, commits: Commits) {
+  constructor(
+    log: LogWriter,
+    database: Database,
+    checkpointer: Checkpointer,
+    commits: Commits,
+    queue: QueueLimit,
+  ) {
     this.#log = log
     this.#database = database
     this.#checkpointer = checkpointer
     this.#commits = commits
+    this.#queue = queue
   }
 
   /** Refuses every further update with ERR_CLOSED. */
@@ -176,7 +185,7 @@ export class Updates {
 
   /** Says in the log what happened to the server. Resolves when that is durable here. */
   async mark(what: string, details: object): Promise<void> {
-    this.#update(encoder => encoder.mark(what, JSON.stringify(details)))
+    this.#change(encoder => encoder.mark(what, JSON.stringify(details)))
     await this.#log.synced()
   }
 
@@ -185,6 +194,11 @@ export class Updates {
    * back before anyone could have seen them.
    */
   #update(encode: (encoder: RecordEncoder) => void, file?: HashedFile): void {
+    this.#queue.check()
+    this.#change(encode, file)
+  }
+
+  #change(encode: (encoder: RecordEncoder) => void, file?: HashedFile): void {
     if (this.#closed) throw new HotBackupError('ERR_CLOSED', 'the master is closed')
     if (file?.deleted === true) throw noFile(file)
     const log = this.#log
@@ -212,7 +226,9 @@ export class Updates {
   }
 
   get #full(): boolean {
-    return this.#log.unsyncedBytes > unsyncedBytesMax || this.#database.overfull
+    return (
+      this.#log.unsyncedBytes > unsyncedBytesMax || this.#database.overfull || this.#queue.paced
+    )
   }
 
   /** Resolves when the next update would not wait. */
@@ -243,6 +259,7 @@ export class Updates {
       try {
         await this.#log.drained()
         await this.#checkpointer.room()
+        await this.#queue.room()
       } catch {
         // The log has stopped: each of them hears of it by its own update.
       }

@@ -15,6 +15,7 @@ import type { Progress } from '../wire/messages/ack.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
 import type { Welcome } from '../wire/messages/welcome.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
+import { removeDropped } from './dropped.ts'
 import { AckFile } from './ack-file.ts'
 import { backoffMs } from './backoff.ts'
 import type { OwnLog } from './own-log.ts'
@@ -62,6 +63,7 @@ export class Link {
   readonly #options: LinkOptions
   readonly #source: LinkSource
   readonly #acks: AckFile
+  readonly #acksDirectory: string
   #state: SessionState = { name: 'unready' }
   #call: Call | null = null
   /** Counts attempts: a connection that is made for an older one comes too late. */
@@ -78,11 +80,13 @@ export class Link {
     options: LinkOptions,
     source: LinkSource,
     acks: AckFile,
+    acksDirectory: string,
   ) {
     this.#platform = platform
     this.#options = options
     this.#source = source
     this.#acks = acks
+    this.#acksDirectory = acksDirectory
   }
 
   /** Throws ERR_DISK or ERR_DISK_FULL when there can be no ack file in `acksDirectory`. */
@@ -97,7 +101,7 @@ export class Link {
       const fields = { slave: slave.name, code: error.code }
       log('error', `the ack of "${slave.name}" cannot be kept: ${error.message}`, fields)
     })
-    return new Link(platform, options, source, acks)
+    return new Link(platform, options, source, acks, acksDirectory)
   }
 
   /** The log is durable further than before, or for the first time. */
@@ -322,7 +326,17 @@ export class Link {
     channel.send({ name: 'start', position: welcome.position })
     // Its word counts only now that its history is known to be this one.
     this.#keep(welcome)
+    this.#countAgain()
     call.stream.wake()
+  }
+
+  /** A slave that was dropped from the queue follows the log: from now on nothing goes that it needs. */
+  #countAgain(): void {
+    const { name } = this.#options.slave
+    removeDropped(this.#platform.disk, this.#acksDirectory, name).catch((error: unknown) => {
+      const text = `"${name}" still counts as dropped: ${String(error)}`
+      this.#options.log('error', text, { slave: name })
+    })
   }
 
   #wait(): void {

@@ -79,6 +79,9 @@ level = "applied"
 slaves = 2
 timeout = "3s"
 on_timeout = "continue"
+[queue]
+limit = "1GiB"
+on_limit = "drop"
 [[slaves]]
 name = "far_south-2"
 address = "192.0.2.7"
@@ -103,6 +106,7 @@ address = "192.0.2.7"
       timeoutMs: 90_000,
     },
     slave: { applyUpdates: false, logSlaveUpdates: true, autoCreate: true },
+    queue: { limitBytes: 2 ** 30, onLimit: 'drop' },
     commit: { level: 'applied', slaves: 2, timeoutMs: 3000, onTimeout: 'continue' },
     slaves: [{ name: 'far_south-2', address: { host: '192.0.2.7', port: 2000 } }],
     ships: true,

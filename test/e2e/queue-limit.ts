@@ -1,0 +1,54 @@
+// A slave that stays away while the queue has a limit, with real processes.
+import { readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import t from 'tap'
+import { Master, type MasterEvent } from '../../src/index.ts'
+import { hb, ok, Pair, statusOf } from '../helpers/servers.ts'
+
+async function limit(pair: Pair, onLimit: string): Promise<void> {
+  const toml = path.join(pair.master, 'hb.toml')
+  const text = await readFile(toml, 'utf8')
+  const log = '[log]\nsegment_size = "64KiB"\n'
+  const queue = `[queue]\nlimit = "1MiB"\non_limit = "${onLimit}"\n`
+  await writeFile(toml, text.replace('[log]\n', log).replace('[queue]\n', queue))
+}
+
+t.test('updates are refused, and taken again when the slave is back', async t => {
+  const pair = await Pair.make(t)
+  await limit(pair, 'refuse')
+  await ok('create-account', '-d', pair.master, 'A')
+  await ok('create-file', '-d', pair.master, 'A', 'F')
+  const lines = Array.from({ length: 3000 }, (_, id) =>
+    JSON.stringify({ id, text: 'x'.repeat(600) }),
+  )
+  const items = path.join(pair.root, 'items.jsonl')
+  await writeFile(items, lines.join('\n'))
+  await ok('import', '-d', pair.master, 'A', 'F', items, '--format', 'jsonl', '--id', 'id')
+  const { code, stderr } = await hb('write', '-d', pair.master, 'A', 'F', 'one', 'more')
+  t.equal(code, 4)
+  t.match(stderr, /^hb: ERR_QUEUE_FULL: the transaction log queue has/)
+  await pair.start()
+  await ok('wait', '-d', pair.master, '--timeout', '60')
+  await ok('write', '-d', pair.master, 'A', 'F', 'one', 'more')
+  const { master, slave } = await pair.digests()
+  t.equal(slave, master)
+})
+
+t.test('a slave that is dropped needs a new copy, and says so', async t => {
+  const pair = await Pair.make(t)
+  await limit(pair, 'drop')
+  const events: MasterEvent[] = []
+  const master = await Master.open(pair.master, { onEvent: event => events.push(event) })
+  t.teardown(() => master.close())
+  const file = await (await master.createAccount('A')).createFile('F')
+  const value = Buffer.alloc(8192)
+  for (let id = 0; !events.some(({ type }) => type === 'slave-dropped'); id++) {
+    await file.write(`${id % 100}`, value)
+  }
+  await master.checkpoint()
+  t.match(await ok('status', '-d', pair.master), /beta: dropped from the queue/)
+  await pair.start()
+  let status = await statusOf(pair.master)
+  while (status.slaves[0]?.state !== 'Stopped') status = await statusOf(pair.master)
+  t.match(status.slaves, [{ name: 'beta', lastError: { code: 'ERR_LINK_SEED' } }])
+})
