@@ -134,6 +134,16 @@ const catalogue = {
   },
   ERR_APPLY: { exit: exitCodes.failed, hint: 'The record does not fit the database.' },
 
+  // Saves
+  ERR_SAVE: {
+    exit: exitCodes.wrongState,
+    hint: 'Make the save again with "hb save"; half a save is of no use.',
+  },
+  ERR_SAVE_CORRUPT: {
+    exit: exitCodes.corrupt,
+    hint: 'Use another save, or make one again with "hb save".',
+  },
+
   // The link
   ERR_CONNECT: {
     exit: exitCodes.failed,

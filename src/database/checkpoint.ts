@@ -299,6 +299,10 @@ export class Checkpoint implements Tempo {
     await Promise.race([sleep(clock, (bytes / pacedBytesPerSecond) * 1000), this.#stopping])
   }
 
+  wrote(name: string, first: number, count: number): void {
+    for (const changes of this.#parts.dataFiles.copied) changes.note(name, first, count)
+  }
+
   /** Writers that wait for room must not wait for pauses. */
   get #unhurried(): boolean {
     return this.#paced && !this.#parts.cache.overfull

@@ -31,6 +31,8 @@ export class Checkpointer {
   readonly #failed: (error: HotBackupError) => void
   #bytesAtCut: number
   #running: Promise<void> | null = null
+  /** The files are held as they are until it resolves. */
+  #held: Promise<void> | null = null
   #timer: Timer | null = null
   #stopped = false
 
@@ -58,6 +60,7 @@ export class Checkpointer {
   note(): void {
     if (this.#stopped) return
     const logBytes = this.#log.bytes() - this.#bytesAtCut
+    if (this.#held !== null) return
     if (this.#running !== null) {
       if (logBytes > hurryLogBytes) this.#database.hurry()
     } else if (this.#database.checkpointDue(logBytes + this.#database.replayedBytes)) {
@@ -69,7 +72,7 @@ export class Checkpointer {
   async room(): Promise<void> {
     while (this.#database.overfull) {
       this.#database.hurry()
-      await (this.#running ?? this.#run(false))
+      await (this.#running ?? this.#held ?? this.#run(false))
     }
   }
 
@@ -77,8 +80,35 @@ export class Checkpointer {
   async now(): Promise<void> {
     this.#database.hurry()
     await this.#running
+    while (this.#held !== null) await this.#held
     if (this.#database.appliedTxn === this.#database.stamp.txn) return
     await (this.#running ?? this.#run(false))
+  }
+
+  /**
+   * A checkpoint of what is applied now, and no other until `release` is called: the files on the disk stand still,
+   * and may be copied, while updates go on in memory. Keep it short: writers wait when their memory is full. One
+   * holds at a time, others wait for their turn.
+   */
+  async hold(): Promise<() => void> {
+    while (this.#held !== null) await this.#held
+    let release: () => void = () => {}
+    this.#held = new Promise(resolve => {
+      release = () => {
+        this.#held = null
+        resolve()
+      }
+    })
+    try {
+      this.#database.hurry()
+      await this.#running
+      const behind = this.#database.appliedTxn !== this.#database.stamp.txn
+      if (behind && !this.#stopped) await this.#run(false)
+      return release
+    } catch (error) {
+      release()
+      throw error
+    }
   }
 
   /** No more checkpoints; resolves when the running one is done. */
@@ -121,7 +151,7 @@ export class Checkpointer {
     this.#timer = this.#clock.after(
       intervalMs,
       () => {
-        if (this.#running === null) this.#run(true).catch(() => {})
+        if (this.#running === null && this.#held === null) this.#run(true).catch(() => {})
         if (!this.#stopped) this.#arm()
       },
       true,

@@ -6,6 +6,7 @@ import { crc32 } from '../log/crc.ts'
 import { type Disk, type DiskFile } from '../platform/disk.ts'
 import { isNotFound } from '../platform/atomic-file.ts'
 import { frameBytes, frameFault, type Slab } from './frame.ts'
+import { type FrameChanges } from './frame-changes.ts'
 import { type FrameStore } from './frame-store.ts'
 import { type Generation } from './generation.ts'
 
@@ -33,6 +34,8 @@ export class DataFiles implements FrameStore {
   readonly #spillBuffer = new Uint8Array(frameBytes)
   /** Read-only, with a complete journal: newer frames lie there (see Generation.overlay). */
   journal: DiskFile | null = null
+  /** Those who copy the data files at present. */
+  readonly copied = new Set<FrameChanges>()
 
   constructor(disk: Disk, directory: string) {
     this.#disk = disk

@@ -12,6 +12,7 @@ import { FrameCache } from './cache.ts'
 import { type Catalog } from './catalog.ts'
 import { Checkpoint, type CheckpointParts } from './checkpoint.ts'
 import { DataFiles } from './data-files.ts'
+import { FrameChanges } from './frame-changes.ts'
 import { Generation } from './generation.ts'
 import { Groups } from './group.ts'
 import { HashedFile } from './hashed-file.ts'
@@ -218,6 +219,13 @@ export class Database {
     this.#checkpoint = this.#capture(position, options.paced ?? false)
     this.#checkpointDone = this.#run(this.#checkpoint, durable)
     await this.#checkpointDone
+  }
+
+  /** From now on the frames that checkpoints write are noted, for whoever copies the data files, until `end`. */
+  watchFrames(): { readonly changes: FrameChanges; readonly end: () => void } {
+    const changes = new FrameChanges()
+    this.#dataFiles.copied.add(changes)
+    return { changes, end: () => this.#dataFiles.copied.delete(changes) }
   }
 
   /** The running checkpoint, if any, pauses no more. */

@@ -51,6 +51,49 @@ export async function digestFile(file: HashedFile, turn: Yield = nextTurn): Prom
   throw new HotBackupError('ERR_DATABASE_CHANGED', message, { account, file: name })
 }
 
+/** The digests of everything, from the whole down to the files. */
+export interface DigestTree {
+  /** What `digestDatabase` says. In hexadecimal, as are the others. */
+  readonly digest: string
+  readonly accounts: readonly {
+    readonly account: string
+    readonly digest: string
+    readonly files: readonly {
+      readonly file: string
+      readonly modulo: number
+      readonly items: number
+      readonly digest: string
+    }[]
+  }[]
+}
+
+/** Looks at each item once. Nobody may change the database meanwhile. Throws as `digestFile` does. */
+export async function digestTree(
+  database: Pick<Database, 'accounts' | 'files'>,
+  turn: Yield = nextTurn,
+): Promise<DigestTree> {
+  const accounts = []
+  const digests: Buffer[] = []
+  for (const account of database.accounts()) {
+    const files = []
+    const whole = createHash('sha256')
+    const found = database.files(account)
+    whole.update(text(account)).update(u32(found.length))
+    for (const file of found) {
+      const digest = await digestFile(file, turn)
+      whole.update(digest)
+      const { name, modulo, itemCount: items } = file
+      files.push({ file: name, modulo, items, digest: digest.toString('hex') })
+    }
+    const digest = whole.digest()
+    digests.push(digest)
+    accounts.push({ account, digest: digest.toString('hex'), files })
+  }
+  const whole = createHash('sha256').update(u32(accounts.length))
+  for (const digest of digests) whole.update(digest)
+  return { digest: whole.digest('hex'), accounts }
+}
+
 export async function digestAccount(
   database: Pick<Database, 'files'>,
   account: string,

@@ -23,10 +23,16 @@ export interface Tempo {
   pieceFrames(): number
   /** Called after so many bytes have been read or written. */
   pace(bytes: number): Promise<void>
+  /** Called after frames have been written to a data file: whoever copies it reads them again. */
+  wrote(name: string, first: number, count: number): void
 }
 
 /** Nobody else has work to do. */
-export const atOnce: Tempo = { pieceFrames: () => largePieceFrames, pace: async () => {} }
+export const atOnce: Tempo = {
+  pieceFrames: () => largePieceFrames,
+  pace: async () => {},
+  wrote: () => {},
+}
 
 /** Resolves when all frames are durable where they belong. Throws ERR_DATABASE_CORRUPT, ERR_DISK. */
 export async function writeInPlace(
@@ -35,7 +41,7 @@ export async function writeInPlace(
   journal: JournalReader,
   tempo: Tempo,
 ): Promise<void> {
-  const target = new Target(disk, directory)
+  const target = new Target(disk, directory, tempo)
   try {
     for await (const { bytes, frames } of journal.pieces(() => tempo.pieceFrames())) {
       for (let first = 0; first < frames;) {
@@ -69,21 +75,25 @@ function runEnd(bytes: Buffer, first: number, frames: number): number {
 class Target {
   readonly #disk: Disk
   readonly #directory: string
+  readonly #tempo: Tempo
   #name = ''
   #file: DiskFile | null = null
   #unsyncedBytes = 0
 
-  constructor(disk: Disk, directory: string) {
+  constructor(disk: Disk, directory: string, tempo: Tempo) {
     this.#disk = disk
     this.#directory = directory
+    this.#tempo = tempo
   }
 
   async write(bytes: Buffer, start: number, end: number): Promise<void> {
     const name = dataFileName(bytes.readUInt32LE(start + 8), bytes.readUInt32LE(start + 12))
     if (name !== this.#name) await this.#switchTo(name)
-    const offset = bytes.readUInt32LE(start + 16) * frameBytes
+    const frame = bytes.readUInt32LE(start + 16)
+    const offset = frame * frameBytes
     if (end - start <= promptBytesMax) this.#file!.writeSync(bytes, start, end - start, offset)
     else await this.#file!.write(bytes, start, end - start, offset)
+    this.#tempo.wrote(name, frame, (end - start) / frameBytes)
     this.#unsyncedBytes += end - start
     if (this.#unsyncedBytes >= syncBytes) await this.#sync()
   }

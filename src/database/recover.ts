@@ -13,7 +13,13 @@ import { HotBackupError } from '../errors.ts'
 import { historyStart } from '../log/chain.ts'
 import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
 import { type Disk, type DiskFile } from '../platform/disk.ts'
-import { catalogBytesMax, decodeCatalog, encodeCatalog, type Catalog } from './catalog.ts'
+import {
+  catalogBytesMax,
+  decodeCatalog,
+  encodeCatalog,
+  type Catalog,
+  type CatalogFile,
+} from './catalog.ts'
 import { catalogName, journalName } from './checkpoint.ts'
 import { dataFileName, isDataFileName } from './data-files.ts'
 import { frameBytes } from './frame.ts'
@@ -87,15 +93,30 @@ function namedFiles(
   present: ReadonlySet<string>,
 ): Set<string> {
   const named = new Set<string>()
-  for (const file of catalog.files) {
-    const name = dataFileName(file.fileNumber, file.number)
+  for (const { name, diskFrames, file } of catalogDataFiles(catalog)) {
     named.add(name)
-    if (file.diskFrames === 0 || present.has(name)) continue
+    if (diskFrames === 0 || present.has(name)) continue
     const path = join(directory, name)
     const message = `${path}, the data file of ${catalog.accounts[file.account]} ${file.name}, is missing`
     throw new HotBackupError('ERR_DATABASE_CORRUPT', message, { path })
   }
   return named
+}
+
+/** A data file that a catalog names, and whose it is. It has `diskFrames` frames at least, and none when it is 0. */
+export interface NamedDataFile {
+  readonly name: string
+  readonly diskFrames: number
+  readonly file: CatalogFile
+}
+
+/** All data files that a catalog names: whoever copies a database copies these. */
+export function catalogDataFiles(catalog: Catalog): NamedDataFile[] {
+  return catalog.files.map(file => ({
+    name: dataFileName(file.fileNumber, file.number),
+    diskFrames: file.diskFrames,
+    file,
+  }))
 }
 
 async function finishJournal(disk: Disk, directory: string, journal: JournalReader): Promise<void> {

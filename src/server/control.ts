@@ -8,6 +8,7 @@ import { HotBackupError, isHotBackupError, type ErrorCode } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Connection } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
+import { CopySession, type CopySource } from './copy-session.ts'
 import type { DataSource } from './data-source.ts'
 import { encodeFrame, FrameDecoder, type Frame, type JsonObject, type JsonValue } from './frames.ts'
 import { Arguments, operations, type Message } from './operations.ts'
@@ -22,6 +23,8 @@ export interface ControlServices {
   applyUpdates?(on: boolean): Promise<void>
   /** On a slave: makes a master of it, and says how. */
   promote?(): Promise<object>
+  /** Lets others copy the directory while the server works. */
+  readonly copying?: CopySource
 }
 
 /** Requests that a connection may have waiting before it is read no further. */
@@ -73,6 +76,7 @@ class Peer {
   readonly #services: ControlServices
   readonly #decoder = new FrameDecoder()
   readonly #waiting: Frame[] = []
+  #copy: CopySession | null = null
   #work: Promise<void> = Promise.resolve()
   #busy = false
   #closing = false
@@ -89,6 +93,7 @@ class Peer {
       closed: () => {
         this.#gone = true
         this.#room()
+        this.#copy?.end()
         left()
       },
     })
@@ -96,6 +101,7 @@ class Peer {
 
   async close(): Promise<void> {
     this.#closing = true
+    this.#copy?.end()
     // A client that does not read must not hold up the server.
     this.#room()
     await this.#work
@@ -167,6 +173,8 @@ class Peer {
         throw new HotBackupError('ERR_WRONG_TYPE', 'only a slave is promoted')
       }
       yield { header: (await services.promote()) as JsonObject }
+    } else if (name.startsWith('copy-')) {
+      yield* this.#copying(name)
     } else {
       const operation = Object.hasOwn(operations, name) ? operations[name] : undefined
       if (operation === undefined || data === undefined) {
@@ -174,6 +182,19 @@ class Peer {
       }
       yield* operation(data, new Arguments(header, body))
     }
+  }
+
+  /** copy-begin, then copy-changes, copy-hold and copy-release in any order; hanging up ends it. */
+  async *#copying(name: string): AsyncGenerator<Message> {
+    const source = this.#services.copying
+    if (source === undefined) {
+      throw new HotBackupError('ERR_WIRE', 'this process does not own what is to be copied')
+    }
+    const copy = (this.#copy ??= new CopySession(source))
+    if (name === 'copy-hold') await copy.hold()
+    else if (name === 'copy-release') copy.release()
+    else if (name === 'copy-changes') for (const body of copy.changes()) yield { header: {}, body }
+    yield { header: {} }
   }
 
   async #send(header: JsonObject, body: Uint8Array): Promise<void> {

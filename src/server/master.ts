@@ -144,6 +144,11 @@ export class Master {
     this.#control = await ControlServer.start(platform, layout.ownerSocket, {
       data: this.source,
       status: () => Promise.resolve(this.status()),
+      copying: {
+        database: this.#database,
+        retention: this.#retention,
+        hold: () => this.#checkpointer.hold(),
+      },
     })
     this.#removeSegments()
   }

@@ -43,7 +43,7 @@ export class FileReader {
     layout: Layout,
     config: Config,
   ): Promise<FileReader> {
-    const before = await signature(platform, layout)
+    const before = await filesSignature(platform, layout)
     const { cacheBytes } = config.database
     let database: Database | null = null
     try {
@@ -83,7 +83,10 @@ export class FileReader {
 }
 
 /** Changes before the first data file is changed, and is not the same again afterwards. */
-async function signature({ disk }: Pick<Platform, 'disk'>, layout: Layout): Promise<string> {
+export async function filesSignature(
+  { disk }: Pick<Platform, 'disk'>,
+  layout: Layout,
+): Promise<string> {
   const catalog = await readFile(disk, path.join(layout.database, catalogName), catalogBytesMax)
   const journal = await sizeOf(disk, path.join(layout.database, journalName))
   const crc = catalog === null ? 0 : crc32(catalog, 0, catalog.length)
@@ -111,7 +114,7 @@ async function checkSame(
   before: string,
   cause?: unknown,
 ): Promise<void> {
-  if ((await signature(platform, layout)) === before) return
+  if ((await filesSignature(platform, layout)) === before) return
   const message = 'a server changed the database files while they were being read'
   throw new HotBackupError('ERR_DATABASE_CHANGED', message, { path: layout.database }, cause)
 }

@@ -20,6 +20,7 @@ export class Retention {
   readonly #slaves: readonly string[]
   readonly #policy: RetentionPolicy
   #running: Promise<void> | null = null
+  #holds = 0
 
   constructor(
     platform: { readonly disk: Disk; readonly clock: Clock },
@@ -43,6 +44,16 @@ export class Retention {
     return this.#running
   }
 
+  /** Nothing is removed until the answer is called: somebody copies the log. */
+  hold(): () => void {
+    this.#holds++
+    let held = true
+    return () => {
+      if (held) this.#holds--
+      held = false
+    }
+  }
+
   async #remove(stampTxn: number): Promise<void> {
     let needed = stampTxn
     const { disk } = this.#platform
@@ -51,6 +62,7 @@ export class Retention {
       const ack = await readAck(disk, this.#acksDirectory, slave)
       needed = Math.min(needed, ack?.durableTxn ?? 0)
     }
+    if (this.#holds > 0) return
     const kept = this.#keptFrom()
     await this.#log.removeBefore(Math.min(needed + 1, kept))
   }

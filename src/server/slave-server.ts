@@ -187,6 +187,11 @@ export class SlaveServer {
       data: this.#source,
       applyUpdates: on => this.applyUpdates(on),
       promote: () => this.promote(),
+      copying: {
+        database: this.#database,
+        retention: this.#retention,
+        hold: () => this.#replayer.hold(),
+      },
     })
   }
 

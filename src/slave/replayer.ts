@@ -172,6 +172,11 @@ export class Replayer {
     })
   }
 
+  /** See Checkpointer.hold: the files may be copied; updates go on in memory. */
+  hold(): Promise<() => void> {
+    return this.#checkpointer.hold()
+  }
+
   /** Stands still for good; with a checkpoint, so that the next start has little to replay. */
   async stop(): Promise<void> {
     this.#stopped = true
