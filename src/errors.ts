@@ -89,6 +89,14 @@ const catalogue = {
     exit: exitCodes.wrongState,
     hint: 'Complete it with "hb promote".',
   },
+  ERR_FENCED: {
+    exit: exitCodes.wrongState,
+    hint: 'Another server is the master now: write there, and make this one its slave.',
+  },
+  ERR_LEASE: {
+    exit: exitCodes.wrongState,
+    hint: 'See "hb status" for why no slave answers; updates are taken again when one does.',
+  },
   ERR_CONFIG: { exit: exitCodes.usage, hint: 'Mend hb.toml; hb.toml(5) has every key.' },
   ERR_KEY: {
     exit: exitCodes.usage,

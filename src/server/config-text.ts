@@ -25,6 +25,7 @@ export function initialConfigText(settings: InitialSettings): string {
     commonText,
     commitText,
     queueText,
+    failoverText,
     slavesHead(type) + (slaves.length === 0 ? slavesExample : tables),
   )
   return parts.join('\n')
@@ -82,6 +83,12 @@ const queueText = `[queue]
 # updates wait ("pace"), fail ("refuse"), or the slave that is furthest behind is dropped and needs a new copy ("drop").
 # limit = "0"
 # on_limit = "pace"
+`
+
+const failoverText = `[failover]
+# A master that has heard from no slave for this long takes no updates until one answers, since it may have been
+# promoted. "0": it goes on.
+# lease = "0"
 `
 
 const commonText = `[log]

@@ -52,6 +52,10 @@ export interface Config {
   }
   readonly commit: CommitPolicy
   readonly queue: QueuePolicy
+  readonly failover: {
+    /** A master that has heard from no slave for so long takes no updates; 0 for no such lease. */
+    readonly leaseMs: number
+  }
   readonly slaves: readonly SlaveAddress[]
   /** This server has a shipper: a master always, a slave when it hands on what it receives. */
   readonly ships: boolean
@@ -183,6 +187,10 @@ const schema = v.strictObject({
     }),
     {},
   ),
+  failover: v.optional(
+    v.strictObject({ lease: v.optional(time(0, hour, 'of up to 1 h'), '0') }),
+    {},
+  ),
   slaves: v.optional(v.array(v.strictObject({ name, address })), []),
 })
 
@@ -259,9 +267,12 @@ function checkSlaves({ name: own, slaves }: Settings, refuse: Refuse): void {
   })
 }
 
-function checkLink({ link, slaves }: Settings, refuse: Refuse): void {
+function checkLink({ link, slaves, failover }: Settings, refuse: Refuse): void {
   if (link.timeout < 2 * link.heartbeat) {
     throw refuse(['link', 'timeout'], 'expected at least twice link.heartbeat')
+  }
+  if (failover.lease > 0 && failover.lease < 2 * link.heartbeat) {
+    throw refuse(['failover', 'lease'], 'expected at least twice link.heartbeat')
   }
   if (link.key !== undefined) return
   const rule = 'without a key nothing is encrypted, and only addresses of this machine are allowed'
@@ -282,7 +293,7 @@ function checkCommit({ type, commit, slaves }: Settings, refuse: Refuse): void {
 }
 
 function resolve(settings: Settings, layout: Layout): Config {
-  const { log, link, slave, commit, queue, slaves } = settings
+  const { log, link, slave, commit, queue, failover, slaves } = settings
   const { cache_size: cache } = settings.database
   const cacheBytes =
     'bytes' in cache
@@ -324,6 +335,7 @@ function resolve(settings: Settings, layout: Layout): Config {
       timeoutMs: commit.timeout,
       onTimeout: commit.on_timeout,
     },
+    failover: { leaseMs: failover.lease },
     slaves,
     ships: settings.type === 'master' || (slave.log_slave_updates && slaves.length > 0),
   }

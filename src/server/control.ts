@@ -21,6 +21,8 @@ export interface ControlServices {
   readonly data?: DataSource
   /** On a slave: switches "apply updates". Off resolves when the database stands still at a checkpoint. */
   applyUpdates?(on: boolean): Promise<void>
+  /** On a master: another server may be the master now. Resolves when no update is taken any more if it is so. */
+  fence?(): Promise<void>
   /** On a slave: makes a master of it, and says how. */
   promote?(): Promise<object>
   /** Lets others copy the directory while the server works. */
@@ -167,6 +169,9 @@ class Peer {
         throw new HotBackupError('ERR_WRONG_TYPE', 'only a slave applies updates')
       }
       await services.applyUpdates(header['on'] === true)
+      yield { header: {} }
+    } else if (name === 'fence') {
+      await services.fence?.()
       yield { header: {} }
     } else if (name === 'promote') {
       if (services.promote === undefined) {

@@ -9,6 +9,7 @@
 //   lost+found/        transactions that could not be applied
 //   messages.log       what the server in the background has to say
 //   promotion          how this server became a master, while it is one (promotion.ts)
+//   fenced             another server is the master now (fence.ts)
 //   apply-updates      "on" or "off" since "hb apply" was used; goes before hb.toml
 //   run/               locks, sockets, and the output of the server in the background
 //   run/owner          lock of the process that owns the log and the database
@@ -27,6 +28,7 @@ export interface Layout {
   readonly messages: string
   readonly applySwitch: string
   readonly promotion: string
+  readonly fenced: string
   readonly run: string
   readonly ownerLock: string
   readonly ownerSocket: string
@@ -52,6 +54,7 @@ export function layoutOf(directory: string): Layout {
     messages: at('messages.log'),
     applySwitch: at('apply-updates'),
     promotion: at('promotion'),
+    fenced: at('fenced'),
     run: at('run'),
     ownerLock: at('run', 'owner'),
     ownerSocket: at('run', 'owner.sock'),

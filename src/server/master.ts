@@ -23,6 +23,7 @@ import { QueueLimit, type QueueEvent, type QueueStatus } from './queue-limit.ts'
 import { Retention } from './retention.ts'
 import type { Transaction } from './transaction.ts'
 import { Updates } from './updates.ts'
+import { WriteGate } from './write-gate.ts'
 
 export interface MasterOptions {
   /** The outside world: disk, network, clock and so on. Node's by default. */
@@ -78,6 +79,7 @@ export class Master {
   readonly #queue: QueueLimit
   readonly #updates: Updates
   readonly #retention: Retention
+  readonly #gate: WriteGate
   #control: ControlServer | null = null
   #closing: Promise<void> | null = null
 
@@ -91,6 +93,8 @@ export class Master {
     this.#commits = parts.commits
     this.#queue = parts.queue
     this.#updates = parts.updates
+    this.#gate = new WriteGate(platform, layout, config.name, config.failover.leaseMs)
+    this.#updates.gate = () => this.#gate.check()
     const slaves = config.slaves.map(slave => slave.name)
     this.#retention = new Retention(platform, parts.log, layout.slaves, slaves, config.log)
   }
@@ -149,7 +153,10 @@ export class Master {
         retention: this.#retention,
         hold: () => this.#checkpointer.hold(),
       },
+      fence: () => this.#gate.look(),
     })
+    // After that: whoever was fencing it before it could be told so has left the marker by now.
+    await this.#gate.open()
     this.#removeSegments()
   }
 
@@ -225,7 +232,7 @@ export class Master {
       lastTxn: this.#log.lastTxn,
       durableTxn: this.#log.durableTxn,
       checkpointTxn: this.#database.stamp.txn,
-      failure: this.#log.failed?.message ?? null,
+      failure: (this.#log.failed ?? this.#gate.refusal)?.message ?? null,
       commit: this.#commits.status,
       queue: this.#queue.status,
     }
@@ -260,6 +267,7 @@ export class Master {
   async #close(): Promise<void> {
     this.#updates.close()
     await this.#queue.close()
+    await this.#gate.close()
     await this.#commits.close()
     await this.#control?.close()
     try {

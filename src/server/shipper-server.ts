@@ -3,18 +3,25 @@
 // blocks that the owner wrote may be on the disk without `log/durable` saying so, and they belong to the slaves.
 import { Database } from '../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { readDurableMark } from '../log/durable.ts'
 import type { Lock } from '../platform/locks.ts'
-import type { Timer } from '../platform/clock.ts'
+import { sleep, type Timer } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
+import { OwnLog } from '../ship/own-log.ts'
 import type { ShipStatus } from '../ship/status.ts'
 import { Shipper, type ShipperOptions } from '../ship/shipper.ts'
+import { Gatekeeper } from '../slave/gatekeeper.ts'
+import { addressText } from './address.ts'
 import { loadConfig, type Config } from './config.ts'
+import { ControlClient } from './control-client.ts'
 import { ControlServer } from './control.ts'
+import { fencedError, readFenced, writeFenced, type Fenced } from './fence.ts'
 import { readServerId } from './identity.ts'
 import { readKey } from './key.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import type { Log } from './messages-log.ts'
+import { readPromotion } from './promotion.ts'
 
 /** What the control socket answers to "status". */
 export interface ShipperStatus {
@@ -30,14 +37,26 @@ const ownerRetryMs = 60_000
 export class ShipperServer {
   readonly #lock: Lock
   readonly #shipper: Shipper
+  /** Null on a server that was never a slave: nobody takes it for one. */
+  readonly #gatekeeper: Gatekeeper | null
+  readonly #fence: Fence
   readonly #control: ControlServer
   /** Looks now and then whether the owner has died. */
   readonly #watch: OwnerWatch
   #stopping: Promise<void> | null = null
 
-  private constructor(lock: Lock, shipper: Shipper, control: ControlServer, watch: OwnerWatch) {
+  private constructor(
+    lock: Lock,
+    shipper: Shipper,
+    gatekeeper: Gatekeeper | null,
+    fence: Fence,
+    control: ControlServer,
+    watch: OwnerWatch,
+  ) {
     this.#lock = lock
     this.#shipper = shipper
+    this.#gatekeeper = gatekeeper
+    this.#fence = fence
     this.#control = control
     this.#watch = watch
   }
@@ -62,14 +81,15 @@ export class ShipperServer {
     const lock = await platform.locks.acquire(layout.shipperLock, 'shipper', lost)
     try {
       await recoverLog(platform, layout, config, say)
-      const options = await shipperOptions(platform, layout, config, say)
-      const shipper = await Shipper.start(platform, options)
+      const fence = new Fence(platform, layout, config, say)
+      const shipper = await fence.shipper()
+      const gatekeeper = await startGatekeeper(platform, layout, config, say)
       const control = await ControlServer.start(platform, layout.shipperSocket, {
         status: () =>
           Promise.resolve({ pid: self.pid, slaves: shipper.status() } satisfies ShipperStatus),
       })
       const watch = new OwnerWatch(platform, layout, config, say)
-      return new ShipperServer(lock, shipper, control, watch)
+      return new ShipperServer(lock, shipper, gatekeeper, fence, control, watch)
     } catch (error) {
       await lock.release()
       throw error
@@ -84,8 +104,120 @@ export class ShipperServer {
   async #stop(): Promise<void> {
     await this.#watch.stop()
     await this.#control.close()
+    await this.#gatekeeper?.stop()
+    await this.#fence.stop()
     await this.#shipper.stop()
     await this.#lock.release()
+  }
+}
+
+async function startGatekeeper(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  say: Log,
+): Promise<Gatekeeper | null> {
+  const { disk } = platform
+  if ((await readPromotion(disk, layout)) === null) return null
+  const { link, name } = config
+  const log = new OwnLog(disk, layout.log)
+  const describe = async () => {
+    const mark = await readDurableMark(disk, layout.log)
+    if (mark !== null) return log.describe(mark)
+    throw new HotBackupError('ERR_LOG_CORRUPT', `${layout.log} has no durable transaction`)
+  }
+  try {
+    return await Gatekeeper.start(platform, {
+      name,
+      key: link.keyPath === null ? null : await readKey(platform, link.keyPath),
+      listen: link.listen,
+      heartbeatMs: link.heartbeatMs,
+      timeoutMs: link.timeoutMs,
+      describe,
+      logger: say,
+    })
+  } catch (error) {
+    if (!isHotBackupError(error, 'ERR_LISTEN')) throw error
+    // Its own work does not need the port.
+    say('error', `the old master cannot be told that it is over: ${error.message}`)
+    return null
+  }
+}
+
+/**
+ * Sends the log while this is the master. When a slave tells of a later timeline nothing more is sent: the marker is
+ * written, durably, and then whoever has the master open is told, until he has heard it.
+ */
+class Fence {
+  readonly #platform: Platform
+  readonly #layout: Layout
+  readonly #config: Config
+  readonly #say: Log
+  #shipper: Shipper | null = null
+  #met = false
+  #telling: Promise<void> = Promise.resolve()
+  #stopped = false
+
+  constructor(platform: Platform, layout: Layout, config: Config, say: Log) {
+    this.#platform = platform
+    this.#layout = layout
+    this.#config = config
+    this.#say = say
+  }
+
+  async shipper(): Promise<Shipper> {
+    const fenced = await readFenced(this.#platform.disk, this.#layout)
+    if (fenced !== null) {
+      this.#met = true
+      this.#say('error', fencedError(this.#config.name, fenced).message)
+    }
+    const options = await shipperOptions(this.#platform, this.#layout, this.#config, this.#say)
+    this.#shipper = await Shipper.start(this.#platform, {
+      ...options,
+      slaves: fenced === null ? options.slaves : [],
+      fenced: ({ timeline, lineageId, serverName }, { address }) => {
+        const lineage = Buffer.from(lineageId).toString('hex')
+        const time = this.#platform.clock.now()
+        const by = { by: serverName, address: addressText(address) }
+        if (!this.#met) this.#telling = this.#tell({ timeline, lineage, ...by, time })
+        this.#met = true
+      },
+    })
+    return this.#shipper
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#telling
+  }
+
+  async #tell(fenced: Fenced): Promise<void> {
+    const { disk, clock } = this.#platform
+    const { message } = fencedError(this.#config.name, fenced)
+    this.#say('error', `updates are not taken any more: ${message}`)
+    for (let written = false; !this.#stopped;) {
+      try {
+        if (!written) await writeFenced(disk, this.#layout, fenced)
+        written = true
+        await this.#shipper?.stop()
+        await this.#tellOwner()
+        return
+      } catch (error) {
+        this.#say('error', `the master could not be stopped from taking updates: ${String(error)}`)
+        await sleep(clock, ownerPollMs)
+      }
+    }
+  }
+
+  /** Nobody who opens the master after the marker was written needs to be told. */
+  async #tellOwner(): Promise<void> {
+    const client = await ControlClient.connect(this.#platform, this.#layout.ownerSocket)
+    if (client === null) return
+    try {
+      for await (const _ of client.request('fence', {})) void _
+    } finally {
+      client.close()
+    }
   }
 }
 

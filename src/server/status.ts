@@ -18,6 +18,7 @@ import { readApplyUpdates } from './apply-updates.ts'
 import type { CommitStatus } from './commits.ts'
 import { loadConfig, type Config, type ServerType, type SlaveAddress } from './config.ts'
 import { ControlClient } from './control-client.ts'
+import { fencedError, readFenced } from './fence.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import type { MasterStatus } from './master.ts'
 import { messageText } from './message-text.ts'
@@ -107,7 +108,7 @@ export async function collectStatus(
     running: found.server !== null,
     pid: found.server?.identity.pid ?? null,
     state: stateOf(config, found, slaves),
-    failure: failureOf(config, found),
+    failure: (await fencedText(platform, layout, config)) ?? failureOf(config, found),
     owner:
       found.owner === null ? null : { pid: found.owner.identity.pid, purpose: found.owner.purpose },
     log: log.status,
@@ -320,6 +321,22 @@ function stateOf(config: Config, found: Found, slaves: readonly SlaveRow[]): str
   if (config.type === 'slave') return found.slave?.receiver.state ?? 'Stopped'
   if (found.shipper === null) return 'Stopped'
   return wordsByWeight.find(word => slaves.some(slave => slave.state === word)) ?? 'Idle'
+}
+
+/** Whoever runs, or nobody: a later timeline has been met. */
+async function fencedText(
+  { disk }: StatusPlatform,
+  layout: Layout,
+  { name, type }: Config,
+): Promise<string | null> {
+  if (type !== 'master') return null
+  try {
+    const fenced = await readFenced(disk, layout)
+    return fenced === null ? null : fencedError(name, fenced).message
+  } catch (error) {
+    if (isHotBackupError(error, 'ERR_FENCED')) return error.message
+    throw error
+  }
 }
 
 function failureOf(config: Config, found: Found): string | null {

@@ -28,6 +28,8 @@ export class Updates {
   /** Updates that wait for room, in the order of the calls. */
   readonly #waiting: (() => void)[] = []
   #closed = false
+  /** Throws when the master may take no updates now. */
+  gate: () => void = () => {}
 
   constructor(
     log: LogWriter,
@@ -200,6 +202,7 @@ export class Updates {
 
   #change(encode: (encoder: RecordEncoder) => void, file?: HashedFile): void {
     if (this.#closed) throw new HotBackupError('ERR_CLOSED', 'the master is closed')
+    this.gate()
     if (file?.deleted === true) throw noFile(file)
     const log = this.#log
     const encoder = log.begin()

@@ -12,6 +12,8 @@ import { Channel } from '../wire/channel.ts'
 import type { LinkLog } from '../wire/link-log.ts'
 import type { Message } from '../wire/messages.ts'
 import type { Progress } from '../wire/messages/ack.ts'
+import { isLater, type Fence } from '../wire/messages/fence.ts'
+import type { Hello } from '../wire/messages/hello.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
 import type { Welcome } from '../wire/messages/welcome.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
@@ -37,6 +39,8 @@ export interface LinkOptions {
   readonly heartbeatMs: number
   readonly timeoutMs: number
   readonly log: LinkLog
+  /** The slave follows a later timeline of this database, or has begun it: this master is over. */
+  readonly fenced: (fence: Fence, slave: LinkOptions['slave']) => void
 }
 
 /** The log that is shipped, as far as it is durable. */
@@ -48,7 +52,8 @@ export interface LinkSource {
 /** What belongs to one connection, and goes with it. */
 interface Call {
   readonly channel: Channel
-  helloPath: readonly Uint8Array[]
+  /** Null until it has gone out. */
+  hello: Hello | null
   /** What the slave said of itself, with its newest position and progress. */
   welcome: Welcome | null
   /** Found, and not streamed from yet. */
@@ -111,7 +116,7 @@ export class Link {
       this.#handle('start')
     } else if (call !== null && call.stream !== null) {
       // The slave must hear of a new path, or a loop would go unnoticed.
-      if (this.#options.upstream() === call.helloPath) call.stream.wake()
+      if (this.#options.upstream() === call.hello?.path) call.stream.wake()
       else this.#fail(new HotBackupError('ERR_WIRE', 'the servers above this one have changed'))
     }
   }
@@ -127,6 +132,10 @@ export class Link {
       pendingBytes: channel?.pendingBytes ?? 0,
       bytesSent: this.#bytesSentBefore + (channel?.bytesSent ?? 0),
       roundTripMs: channel?.roundTripMs ?? null,
+      heardMs:
+        channel === undefined || this.#state.name !== 'streaming'
+          ? null
+          : this.#platform.clock.monotonic() - channel.heardAt,
       lastError: this.#lastError,
       now: this.#platform.clock.now(),
     })
@@ -257,16 +266,22 @@ export class Link {
     const { heartbeatMs, timeoutMs } = this.#options
     const durableTxn = () => this.#source.mark?.txn ?? 0
     const options = { heartbeatMs, timeoutMs, durableTxn }
-    const channel = new Channel(connection, this.#platform.clock, options, ['welcome', 'refuse'], {
-      message: message => this.#message(call, message),
-      writable: () => call.stream?.wake(),
-      closed: error => {
-        this.#leaving.delete(channel)
-        if (call !== this.#call) return
-        this.#fail(error ?? new HotBackupError('ERR_WIRE', 'the slave closed the connection'))
+    const channel = new Channel(
+      connection,
+      this.#platform.clock,
+      options,
+      ['welcome', 'fence', 'refuse'],
+      {
+        message: message => this.#message(call, message),
+        writable: () => call.stream?.wake(),
+        closed: error => {
+          this.#leaving.delete(channel)
+          if (call !== this.#call) return
+          this.#fail(error ?? new HotBackupError('ERR_WIRE', 'the slave closed the connection'))
+        },
       },
-    })
-    const call: Call = { channel, helloPath: [], welcome: null, reader: null, stream: null }
+    )
+    const call: Call = { channel, hello: null, welcome: null, reader: null, stream: null }
     return call
   }
 
@@ -277,9 +292,9 @@ export class Link {
     try {
       const description = await this.#source.log.describe(mark)
       if (call !== this.#call) return
-      call.helloPath = upstream()
-      const path = call.helloPath
-      call.channel.send({ name: 'hello', serverName, serverId, path, ...description })
+      const path = upstream()
+      call.hello = { name: 'hello', serverName, serverId, path, ...description }
+      call.channel.send(call.hello)
     } catch (error) {
       if (call === this.#call) this.#troubled(call, error)
     }
@@ -381,6 +396,9 @@ export class Link {
         this.#handle('refused')
         return
       }
+      case 'fence':
+        if (isLater(message, call.hello)) this.#options.fenced(message, this.#options.slave)
+        return
       case 'ack':
         this.#ack(call, message.progress)
         return

@@ -7,7 +7,7 @@ import { DurableWatch } from '../log/durable.ts'
 import type { Address, SharedKey } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { LinkLog } from '../wire/link-log.ts'
-import { Link, type LinkPlatform, type LinkSource } from './link.ts'
+import { Link, type LinkOptions, type LinkPlatform, type LinkSource } from './link.ts'
 import { OwnLog } from './own-log.ts'
 import type { ShipStatus } from './status.ts'
 
@@ -31,6 +31,8 @@ export interface ShipperOptions {
   readonly heartbeatMs?: number
   readonly timeoutMs?: number
   readonly log: LinkLog
+  /** A slave follows a later timeline than this log's: see LinkOptions. */
+  readonly fenced?: LinkOptions['fenced']
 }
 
 export class Shipper {
@@ -65,6 +67,7 @@ export class Shipper {
       heartbeatMs: options.heartbeatMs ?? heartbeatMsDefault,
       timeoutMs: options.timeoutMs ?? linkTimeoutMsDefault,
       log: options.log,
+      fenced: options.fenced ?? (() => {}),
     }
     const links = []
     for (const slave of options.slaves) {

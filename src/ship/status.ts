@@ -31,6 +31,8 @@ export interface ShipStatus {
   readonly bytesInFlight: number
   /** From the last PING to its PONG; null before the first of this connection. */
   readonly roundTripMs: number | null
+  /** Since the slave was heard last; null when nothing streams to it. */
+  readonly heardMs: number | null
 }
 
 export interface StatusSources {
@@ -42,6 +44,7 @@ export interface StatusSources {
   readonly pendingBytes: number
   readonly bytesSent: number
   readonly roundTripMs: number | null
+  readonly heardMs: number | null
   readonly lastError: HotBackupError | null
   /** Wall-clock milliseconds. */
   readonly now: number
@@ -74,6 +77,7 @@ export function shipStatus(from: StatusSources): ShipStatus {
     bytesSent: from.bytesSent,
     bytesInFlight: stream?.bytesInFlight ?? 0,
     roundTripMs: from.roundTripMs,
+    heardMs: from.heardMs,
   }
 }
 

@@ -36,7 +36,7 @@ export function checkHello(hello: Hello, slave: SlaveSide): HotBackupError | nul
   }
   if (hello.timeline < identity.timeline) {
     const text = `${theirs} on timeline ${hello.timeline}, ${ours} on the later timeline ${identity.timeline}`
-    return new HotBackupError('ERR_LINK_DIVERGED', text)
+    return new HotBackupError('ERR_FENCED', text)
   }
   if (hello.timeline === identity.timeline && !sameIdentity(hello.lineageId, identity.lineageId)) {
     const text = `${theirs} and ${ours}, both on timeline ${identity.timeline}, of the lineages ${hexId(hello.lineageId)} and ${hexId(identity.lineageId)}`
@@ -49,6 +49,6 @@ export function checkHello(hello: Hello, slave: SlaveSide): HotBackupError | nul
   return null
 }
 
-function hexId(id: Uint8Array): string {
+export function hexId(id: Uint8Array): string {
   return Buffer.from(id).toString('hex')
 }

@@ -122,7 +122,12 @@ export class ReceiverSession {
   /** Ends the session with a word to the master. */
   refuse(error: HotBackupError): void {
     if (this.#state === 'ended') return
-    const position = this.#options.log.position
+    const { position, identity } = this.#options.log
+    if (error.code === 'ERR_FENCED' && identity !== null) {
+      const { timeline, databaseId, lineageId } = identity
+      const serverName = this.#options.name
+      this.#channel.send({ name: 'fence', timeline, serverName, databaseId, lineageId })
+    }
     this.#channel.refuse(refusalOf(error, position, this.#master?.durable ?? null), error)
     this.#ended(error)
   }

@@ -54,6 +54,7 @@ export class Channel {
 
   #bytesSent = 0
   #bytesHeard = 0
+  #heardAt: number
   #messagesHeard = 0
   #pings = 0
   /** When the last PING went out. */
@@ -75,6 +76,7 @@ export class Channel {
     this.#events = events
     this.#reader = new MessageReader(message => this.#deliver(message))
     this.#reader.allow(...first)
+    this.#heardAt = clock.monotonic()
     this.#liveness = new Liveness({ ...options, messageBytesPerSecondMin }, clock.monotonic())
     this.#timer = this.#nextTick()
     connection.listen({
@@ -100,6 +102,10 @@ export class Channel {
   }
   get bytesHeard(): number {
     return this.#bytesHeard
+  }
+  /** When something was heard last, or the connection was made; by the monotonic clock. */
+  get heardAt(): number {
+    return this.#heardAt
   }
   /** A message is coming in and not complete. */
   get midMessage(): boolean {
@@ -200,6 +206,7 @@ export class Channel {
 
   #data(bytes: Buffer): void {
     this.#bytesHeard += bytes.length
+    this.#heardAt = this.#clock.monotonic()
     if (this.#ending) return
     try {
       this.#reader.push(bytes)

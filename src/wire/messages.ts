@@ -4,6 +4,7 @@ import type { Codec } from './codec.ts'
 import { FieldWriter } from './fields.ts'
 import { ackCodec, type Ack } from './messages/ack.ts'
 import { writeBlocksHead, type Blocks, type BlocksHead } from './messages/blocks.ts'
+import { fenceCodec, type Fence } from './messages/fence.ts'
 import { helloCodec, type Hello } from './messages/hello.ts'
 import { pingCodec, pongCodec, type Ping, type Pong } from './messages/ping.ts'
 import { refuseCodec, type Refuse } from './messages/refuse.ts'
@@ -21,7 +22,7 @@ import {
 
 /** The messages that are made and read in one piece: all but BLOCKS. */
 export type SmallMessage =
-  Hello | Welcome | Start | Refuse | SegmentStart | Ack | Rewind | Ping | Pong
+  Hello | Welcome | Start | Refuse | SegmentStart | Ack | Rewind | Ping | Pong | Fence
 export type Message = SmallMessage | Blocks
 
 type CodecTable = {
@@ -38,6 +39,7 @@ const codecs: CodecTable = {
   rewind: rewindCodec,
   ping: pingCodec,
   pong: pongCodec,
+  fence: fenceCodec,
 }
 
 /** Codecs by the type's number; no entry for BLOCKS. */

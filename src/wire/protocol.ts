@@ -36,6 +36,7 @@ export const MessageType = {
   rewind: 8,
   ping: 9,
   pong: 10,
+  fence: 11,
 } as const
 export type MessageName = keyof typeof MessageType
 

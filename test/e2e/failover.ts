@@ -1,9 +1,9 @@
 // When the master dies, with real processes over real TCP.
-import { readFileSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { hb, ok, Pair, statusOf } from '../helpers/servers.ts'
+import { hb, ok, Pair, statusOf, type Outcome } from '../helpers/servers.ts'
 
 t.test('the master is killed, the slave takes over', async t => {
   const pair = await Pair.make(t)
@@ -61,4 +61,125 @@ t.test('a stopped slave that does not apply is promoted with all that it holds',
   t.match(said, /2 transactions had been received and were applied first, though apply updates was/)
   t.equal(await ok('digest', '-d', slave), await ok('digest', '-d', master))
   await ok('write', '-d', slave, 'SALES', 'ORDERS', '2', 'apples')
+})
+
+/** Runs a command again until it ends as expected; the machine is as slow as it likes. */
+async function becomes(wanted: (outcome: Outcome) => boolean, ...args: string[]): Promise<Outcome> {
+  for (;;) {
+    const outcome = await hb(...args)
+    if (wanted(outcome)) return outcome
+  }
+}
+
+t.test('an old master that meets the new timeline takes no more updates', async t => {
+  const pair = await Pair.make(t)
+  await pair.start()
+  const { master, slave } = pair
+  const old = await Master.open(master)
+  const file = await (await old.createAccount('SALES')).createFile('ORDERS')
+  await file.write('1', 'pears')
+  await ok('wait', '-d', master)
+  await ok('stop', '-d', master)
+  await ok('promote', '-d', slave)
+  await file.write('2', 'nobody has told it yet')
+  await ok('start', '-d', master)
+  let refused: unknown = null
+  for (let count = 0; refused === null; count++) {
+    await file.write('3', String(count)).catch((error: unknown) => {
+      refused = error
+    })
+    await new Promise(setImmediate)
+  }
+  t.match(refused, {
+    code: 'ERR_FENCED',
+    message: /alpha is no master any more: "beta" at 127.0.0.1:\d+ has told of timeline 2/,
+  })
+  t.equal((await file.read('2'))?.toString(), 'nobody has told it yet', 'it can be read')
+  await t.rejects(file.delete('1'), { code: 'ERR_FENCED' })
+  t.match(JSON.parse(await ok('status', '-d', master, '--json')), { failure: /no master any more/ })
+  await old.close()
+  const later = await hb('write', '-d', master, 'SALES', 'ORDERS', '4', 'x')
+  t.match(later, { code: 4, stderr: /ERR_FENCED/ }, 'also when it is opened again')
+  await ok('stop', '-d', master)
+  await ok('start', '-d', master)
+  t.match(await ok('status', '-d', master), /no master any more/)
+  t.match(await hb('read', '-d', slave, 'SALES', 'ORDERS', '2'), { code: 3 })
+  await ok('write', '-d', slave, 'SALES', 'ORDERS', '2', 'apples')
+})
+
+t.test('a master that is empty, or was put back to an older state, harms no slave', async t => {
+  const pair = await Pair.make(t)
+  await pair.start()
+  const { master, slave } = pair
+  await ok('create-account', '-d', master, 'SALES')
+  await ok('wait', '-d', master)
+  await ok('stop', '-d', master)
+  const saved = path.join(pair.root, 'saved')
+  cpSync(master, saved, { recursive: true })
+  await ok('start', '-d', master)
+  await ok('create-file', '-d', master, 'SALES', 'ORDERS')
+  await ok('write', '-d', master, 'SALES', 'ORDERS', '1', 'pears')
+  await ok('wait', '-d', master)
+  await ok('stop', '-d', master)
+  const digest = await ok('digest', '-d', slave)
+
+  rmSync(master, { recursive: true })
+  cpSync(saved, master, { recursive: true })
+  await ok('write', '-d', master, 'SALES', 'ORDERS', '2', 'x').catch(() => {})
+  await ok('create-account', '-d', master, 'OTHER')
+  await ok('start', '-d', master)
+  const told = (outcome: Outcome) => /"lastError": \{/.test(outcome.stdout)
+  const back = await becomes(told, 'status', '-d', master, '--json')
+  t.match(back.stdout, /ERR_LINK_DIVERGED/)
+  t.match(back.stdout, /holds transaction 2 .*this slave holds transaction 3 .*went back/)
+  await ok('stop', '-d', master)
+
+  rmSync(master, { recursive: true })
+  const address = `127.0.0.1:${pair.port}`
+  const key = path.join(slave, 'hb.key')
+  const named = ['--type', 'master', '--name', 'alpha', '--slave', `beta=${address}`]
+  await ok('setup', '-d', master, ...named, '--key', key)
+  await ok('create-account', '-d', master, 'NEW')
+  await ok('start', '-d', master)
+  const empty = await becomes(told, 'status', '-d', master, '--json')
+  t.match(empty.stdout, /ERR_LINK_FOREIGN/)
+  t.equal(await ok('digest', '-d', slave), digest, 'the slave is as it was')
+})
+
+t.test('with a lease, a master that hears from no slave takes no updates', async t => {
+  const pair = await Pair.make(t)
+  const { master, slave } = pair
+  const toml = path.join(master, 'hb.toml')
+  const text = readFileSync(toml, 'utf8')
+    .replace('# heartbeat = "5s"', 'heartbeat = "100ms"')
+    .replace('# lease = "0"', 'lease = "500ms"')
+  writeFileSync(toml, text)
+  t.match(await hb('create-account', '-d', master, 'A'), { code: 4, stderr: /ERR_LEASE/ })
+  writeFileSync(toml, text.replace('lease = "500ms"', 'lease = "0"'))
+  await ok('create-account', '-d', master, 'A')
+  writeFileSync(toml, text)
+  await pair.start()
+  await becomes(outcome => outcome.code === 0, 'create-file', '-d', master, 'A', 'F')
+  const opened = await Master.open(master)
+  const file = opened.account('A').file('F')
+  await file.write('1', 'x')
+  process.kill((await statusOf(slave)).pid ?? 0, 'SIGKILL')
+  let refused: unknown = null
+  while (refused === null) {
+    await file.write('2', 'x').catch((error: unknown) => {
+      refused = error
+    })
+    await new Promise(setImmediate)
+  }
+  t.match(refused, { code: 'ERR_LEASE', message: /alpha has heard from no slave for 0.5 s/ })
+  await ok('start', '-d', slave)
+  for (let taken = false; !taken;) {
+    taken = await file.write('3', 'x').then(
+      () => true,
+      () => false,
+    )
+    await new Promise(setImmediate)
+  }
+  t.equal((await file.read('3'))?.toString(), 'x')
+  await opened.close()
 })

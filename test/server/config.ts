@@ -82,6 +82,8 @@ on_timeout = "continue"
 [queue]
 limit = "1GiB"
 on_limit = "drop"
+[failover]
+lease = "10s"
 [[slaves]]
 name = "far_south-2"
 address = "192.0.2.7"
@@ -108,6 +110,7 @@ address = "192.0.2.7"
     slave: { applyUpdates: false, logSlaveUpdates: true, autoCreate: true },
     queue: { limitBytes: 2 ** 30, onLimit: 'drop' },
     commit: { level: 'applied', slaves: 2, timeoutMs: 3000, onTimeout: 'continue' },
+    failover: { leaseMs: 10_000 },
     slaves: [{ name: 'far_south-2', address: { host: '192.0.2.7', port: 2000 } }],
     ships: true,
   })
@@ -135,6 +138,7 @@ t.test('what is wrong is refused by line and key', t => {
     [`${master}[link]\nlisten = "127.0.0.1:65536"`, 4, 'link.listen'],
     [`${master}[link]\nkey = ""`, 4, 'link.key'],
     [`${master}[link]\nheartbeat = "20s"`, 3, 'link.timeout'],
+    [`${master}[failover]\nlease = "9s"`, 4, 'failover.lease'],
     [`${master}[slave]\napply_updates = "on"`, 4, 'slave.apply_updates'],
     [`${master}[commit]\nlevel = "all"`, 4, 'commit.level'],
     [`${master}[commit]\nlevel = "durable"`, 4, 'commit.level'],

@@ -6,6 +6,8 @@ import { verifyLog } from '../../src/log/verify.ts'
 import { readAck } from '../../src/ship/ack-file.ts'
 import { Channel } from '../../src/wire/channel.ts'
 import type { SmallMessage } from '../../src/wire/messages.ts'
+import { isLater } from '../../src/wire/messages/fence.ts'
+import type { Hello } from '../../src/wire/messages/hello.ts'
 import type { Welcome } from '../../src/wire/messages/welcome.ts'
 import { positionText } from '../../src/wire/position-text.ts'
 import {
@@ -442,9 +444,21 @@ t.test('a master of an older timeline is refused', async t => {
   const old = await Master.open(world, '/m')
   await old.put(9)
   const slave = await Slave.open(world, '/s')
-  await old.ship([slave.target])
+  const told: unknown[] = []
+  await old.ship([slave.target], {
+    fenced: (fence, { name: slave }) => told.push({ ...fence, slave }),
+  })
   const text = /transaction 19 .*on timeline 1, .*transaction 11 .*later timeline 2/
-  await refusal(t, old, slave, 'ERR_LINK_DIVERGED', text)
+  await refusal(t, old, slave, 'ERR_FENCED', text)
+  const lineageId = identity(0x22)
+  t.match(told, [{ timeline: 2, lineageId, serverName: 'beta', slave: 'beta' }])
+  const fence = { name: 'fence', serverName: 'x', ...historyOne, lineageId } as const
+  const hello = { ...historyOne, timeline: 1 } as Hello
+  t.equal(isLater({ ...fence, timeline: 2 }, hello), true)
+  t.equal(isLater({ ...fence, timeline: 1 }, hello), false, 'its own timeline')
+  t.equal(isLater({ ...fence, timeline: 2 }, null), false, 'it has said nothing')
+  const foreign = { ...fence, timeline: 2, databaseId: identity(9) }
+  t.equal(isLater(foreign, hello), false, 'another database')
 })
 
 t.test('a slave whose timeline was given up is told where the histories part', async t => {

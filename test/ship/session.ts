@@ -241,6 +241,7 @@ t.test('what status shows of a slave', async t => {
     pendingBytes: 0,
     bytesSent: 10,
     roundTripMs: 1.5,
+    heardMs: 20,
     lastError: new HotBackupError('ERR_LINK_SEED', 'too late'),
     now: 10_000,
   }
@@ -261,6 +262,7 @@ t.test('what status shows of a slave', async t => {
     bytesSent: 10,
     bytesInFlight: 5,
     roundTripMs: 1.5,
+    heardMs: 20,
   })
   const away = { ...sources, stream: null, state: states.waiting, lastError: null }
   t.match(shipStatus({ ...away, now: ack.appliedTime + 2500 }), { lagSeconds: 2.5 })

@@ -406,12 +406,7 @@ t.test('who is let in', async t => {
     ['above itself', { path: [identity(3), identity(2)] }, empty, 'ERR_LINK_LOOP'],
     ['empty slave, log without start', { firstTxn: 2 }, empty, 'ERR_LINK_SEED'],
     ['another database', { databaseId: identity(9) }, full, 'ERR_LINK_FOREIGN'],
-    [
-      'an older timeline',
-      {},
-      { ...full, identity: { ...historyOne, ...later } },
-      'ERR_LINK_DIVERGED',
-    ],
+    ['an older timeline', {}, { ...full, identity: { ...historyOne, ...later } }, 'ERR_FENCED'],
     ['another lineage', { lineageId: identity(9) }, full, 'ERR_LINK_DIVERGED'],
     ['the slave is ahead', { durable: { txn: 9, chain: 1 } }, full, 'ERR_LINK_DIVERGED'],
   ]

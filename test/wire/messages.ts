@@ -84,6 +84,13 @@ const samples: readonly SmallMessage[] = [
   { name: 'rewind', position: { txn: 0, chain: 0 } },
   { name: 'ping', token: 77, durableTxn: 100 },
   { name: 'pong', token: far, durableTxn: 0 },
+  {
+    name: 'fence',
+    timeline: 2,
+    serverName: 'süd',
+    databaseId: identity(2),
+    lineageId: identity(4),
+  },
 ]
 
 function read(bytes: Buffer, chunkBytes: number, allowed = everyName): Message[] {

@@ -181,6 +181,22 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
     { name: 'pong', token: far, durableTxn: 4 },
     { token: far, 'durable txn': 4 },
   ],
+  [
+    {
+      name: 'fence',
+      timeline: 8,
+      serverName: 'süd',
+      databaseId: identity(2),
+      lineageId: identity(4),
+    },
+    {
+      timeline: 8,
+      'name length': 4,
+      'database id': '02'.repeat(16),
+      'lineage id': '04'.repeat(16),
+      name: hexOf('süd'),
+    },
+  ],
 ]
 
 t.test('every message is as the page says', async t => {
@@ -230,7 +246,7 @@ t.test('a run is as the page says', async t => {
 
 t.test('the numbers of the refusals', async t => {
   const listed = cells('Refusals').map(([number, code]) => [Number(number), code])
-  t.equal(listed.length, 11)
+  t.equal(listed.length, 12)
   for (const [number, code] of listed) {
     const error = new HotBackupError(code as ErrorCode, 'x')
     const bytes = encodeMessage(refusalOf(error, { txn: 0, chain: 0 }, null))

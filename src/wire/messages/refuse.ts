@@ -35,6 +35,7 @@ const refusalCodes: readonly (readonly [number, ErrorCode])[] = [
   [9, 'ERR_WRONG_TYPE'],
   [10, 'ERR_DISK_FULL'],
   [11, 'ERR_LOG_VERSION'],
+  [12, 'ERR_FENCED'],
 ]
 const numberOf = new Map(refusalCodes.map(([number, code]) => [code, number]))
 const codeOf = new Map(refusalCodes)
