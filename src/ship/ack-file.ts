@@ -26,6 +26,7 @@ import { identityBytes } from '../log/segment.ts'
 import { readFile } from '../platform/atomic-file.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
 import { FieldReader, FieldWriter } from '../wire/fields.ts'
+import type { Progress } from '../wire/messages/ack.ts'
 
 /** How far a slave has got with a transaction: each includes the one before it. */
 export type AckLevel = 'received' | 'durable' | 'applied'
@@ -41,6 +42,13 @@ export interface SlaveAck {
   /** When the ack came; wall-clock milliseconds. */
   readonly time: number
   readonly serverId: Uint8Array
+}
+
+/** What a slave says of itself, as it is kept. `time`: when it came; wall-clock milliseconds. */
+export function ackOf(serverId: Uint8Array, progress: Progress, time: number): SlaveAck {
+  const { receivedTxn, durable, appliedTxn, appliedTime } = progress
+  const { txn: durableTxn, chain: durableChain } = durable
+  return { receivedTxn, durableTxn, durableChain, appliedTxn, appliedTime, time, serverId }
 }
 
 const ackMagic = 0x4b414248

@@ -2,7 +2,7 @@
 // where the slave is, hands over to a stream of runs, takes acks. It shares nothing with other links but the
 // log's durable mark, so a slow or dead slave holds up nobody.
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { sameIdentity, type LogPosition } from '../log/chain.ts'
+import { historyStart, sameIdentity, type LogPosition } from '../log/chain.ts'
 import type { DurableMark } from '../log/durable.ts'
 import type { LogReader } from '../log/reader.ts'
 import type { Timer } from '../platform/clock.ts'
@@ -18,7 +18,7 @@ import { refusalOf } from '../wire/messages/refuse.ts'
 import type { Welcome } from '../wire/messages/welcome.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
 import { removeDropped } from './dropped.ts'
-import { AckFile } from './ack-file.ts'
+import { AckFile, ackOf } from './ack-file.ts'
 import { backoffMs } from './backoff.ts'
 import type { OwnLog } from './own-log.ts'
 import { RunStream } from './run-stream.ts'
@@ -60,8 +60,6 @@ interface Call {
   reader: LogReader | null
   stream: RunStream | null
 }
-
-const nowhere: LogPosition = { txn: 0, chain: 0 }
 
 export class Link {
   readonly #platform: LinkPlatform
@@ -132,13 +130,15 @@ export class Link {
       pendingBytes: channel?.pendingBytes ?? 0,
       bytesSent: this.#bytesSentBefore + (channel?.bytesSent ?? 0),
       roundTripMs: channel?.roundTripMs ?? null,
-      heardMs:
-        channel === undefined || this.#state.name !== 'streaming'
-          ? null
-          : this.#platform.clock.monotonic() - channel.heardAt,
+      heardMs: this.#heardMs,
       lastError: this.#lastError,
       now: this.#platform.clock.now(),
     })
+  }
+
+  get #heardMs(): number | null {
+    if (this.#state.name !== 'streaming' || this.#call === null) return null
+    return this.#platform.clock.monotonic() - this.#call.channel.heardAt
   }
 
   async stop(): Promise<void> {
@@ -199,7 +199,7 @@ export class Link {
     if (to === 'waiting') {
       this.#options.log('warn', say(this.#lastError?.message ?? 'closed'), fields)
     } else if (to === 'streaming') {
-      const position = this.#call?.welcome?.position ?? nowhere
+      const position = this.#call?.welcome?.position ?? historyStart
       this.#options.log('info', say(`streaming ${followingText(position)}`), fields)
     } else {
       this.#options.log(to === 'stopped' ? 'info' : 'debug', say(to), fields)
@@ -216,7 +216,7 @@ export class Link {
   #refuse(call: Call, error: HotBackupError): void {
     const position = call.welcome?.position ?? null
     this.#leaving.add(call.channel)
-    call.channel.refuse(refusalOf(error, this.#source.mark ?? nowhere, position), error)
+    call.channel.refuse(refusalOf(error, this.#source.mark ?? historyStart, position), error)
     this.#lastError = error
     this.#handle('refused')
   }
@@ -443,10 +443,6 @@ export class Link {
   }
 
   #keep({ serverId, progress }: Welcome): void {
-    const { receivedTxn, durable, appliedTxn, appliedTime } = progress
-    const time = this.#platform.clock.now()
-    const { txn: durableTxn, chain: durableChain } = durable
-    const ack = { receivedTxn, durableTxn, durableChain, appliedTxn, appliedTime, time, serverId }
-    this.#acks.write(ack)
+    this.#acks.write(ackOf(serverId, progress, this.#platform.clock.now()))
   }
 }
