@@ -6,8 +6,15 @@ import { itemBytesMax, moduloMax } from '../limits.ts'
 import type { DataClient } from '../server/data-client.ts'
 import { moduloDefault } from '../server/account.ts'
 import { LineBuffer } from '../server/line-buffer.ts'
+import { whyLines, whyReplicated } from '../server/why.ts'
 import { ItemPacker } from '../server/packed-items.ts'
-import { serverCommand, wholeNumber, type Context, type ServerOptions } from './command-line.ts'
+import {
+  onOff,
+  serverCommand,
+  wholeNumber,
+  type Context,
+  type ServerOptions,
+} from './command-line.ts'
 import { count, table } from './output.ts'
 
 export function addDataCommands(program: Command, context: Context): void {
@@ -16,6 +23,7 @@ export function addDataCommands(program: Command, context: Context): void {
   addItemCommands(program, context)
   program.addCommand(listCommand(context))
   program.addCommand(digestCommand(context))
+  program.addCommand(whyCommand(context))
 }
 
 function addAccountCommands(program: Command, context: Context): void {
@@ -39,6 +47,10 @@ function addAccountCommands(program: Command, context: Context): void {
   )
 }
 
+interface CreateFileArguments extends ModuloOptions {
+  readonly local?: boolean
+}
+
 interface ModuloOptions extends ServerOptions {
   readonly modulo: number
 }
@@ -53,8 +65,23 @@ function addFileCommands(program: Command, context: Context): void {
   program.addCommand(
     fileCommand('create-file', 'Create a file in an account.', ' --modulo 10007')
       .option('--modulo <number>', 'groups of the file', modulo, moduloDefault)
-      .action((account: string, file: string, options: ModuloOptions) =>
-        context.data(options.dir, 'write', data => data.createFile(account, file, options.modulo)),
+      .option('--local', 'keep it on the master alone: slaves leave its updates out')
+      .action((account: string, file: string, options: CreateFileArguments) =>
+        context.data(options.dir, 'write', data =>
+          data.createFile(account, file, options.modulo, options.local),
+        ),
+      ),
+  )
+  program.addCommand(
+    fileCommand(
+      'set-file',
+      'Keep a file on the master alone, or replicate it. Returns when the log holds all that its slaves need.',
+      ' --local on',
+    )
+      .addOption(onOff('--local <on|off>', 'on the master alone').makeOptionMandatory())
+      .action(
+        (account: string, file: string, { dir, local }: ServerOptions & { local: 'on' | 'off' }) =>
+          context.data(dir, 'write', data => data.setLocal(account, file, local === 'on')),
       ),
   )
   program.addCommand(
@@ -211,6 +238,7 @@ async function listFiles(
       row.modulo,
       row.items,
       row.items === 1 ? 'item' : 'items',
+      row.flags?.join(' ') ?? '',
     ]),
   )
   for (const line of lines) await out.line(line)
@@ -275,4 +303,21 @@ hb digest -d /srv/south sales orders --json`,
         else await context.out.line(digest)
       },
     )
+}
+
+function whyCommand(context: Context): Command {
+  return serverCommand(
+    'why',
+    'Say whether the updates of a file are replicated, and why.',
+    `hb why -d /srv/north sales orders
+hb why -d /srv/south sales scratch --json`,
+  )
+    .argument('<account>', 'name of the account')
+    .argument('<file>', 'name of the file')
+    .option('--json', 'as JSON')
+    .action(async (account: string, file: string, { dir, json = false }: ListOptions) => {
+      const why = await context.untilSignal(whyReplicated(context.platform, dir, account, file))
+      if (json) await context.out.json(why)
+      else for (const line of whyLines(why)) await context.out.line(line)
+    })
 }

@@ -1,10 +1,10 @@
 // Turns the records of a transaction into changes. Every record sets a state, none adds to one, so a record
 // that is applied again changes nothing. A transaction of one item takes the short way.
 import { HotBackupError } from '../errors.ts'
-import { RecordCursor, RecordType } from '../log/record.ts'
+import { isReplicated, RecordCursor, RecordType } from '../log/record.ts'
 import { type Accounts } from './accounts.ts'
 import { type FrameCache } from './cache.ts'
-import { checkTransaction } from './check.ts'
+import { checkTransaction, type ApplyRules } from './check.ts'
 import { Generation } from './generation.ts'
 import { type Groups } from './group.ts'
 import { HashedFile } from './hashed-file.ts'
@@ -19,7 +19,7 @@ export class Applier {
   readonly #drop: DropGeneration
   /** Changed frames of new generations may be spilled to disk. */
   readonly #mayWrite: boolean
-  readonly #autoCreate: boolean
+  readonly #rules: ApplyRules
   readonly #cursor = new RecordCursor()
   /** Why a transaction was left half done: the frames in memory are of no use any more. */
   failure: unknown = null
@@ -30,14 +30,14 @@ export class Applier {
     groups: Groups,
     drop: DropGeneration,
     mayWrite: boolean,
-    autoCreate: boolean,
+    rules: ApplyRules,
   ) {
     this.#accounts = accounts
     this.#cache = cache
     this.#groups = groups
     this.#drop = drop
     this.#mayWrite = mayWrite
-    this.#autoCreate = autoCreate
+    this.#rules = rules
   }
 
   /** See Database.apply. */
@@ -47,7 +47,7 @@ export class Applier {
     cursor.reset(bytes, start, end)
     if (start === end || !cursor.next() || !this.#isSingleItem(cursor, end)) {
       cursor.reset(bytes, start, end)
-      checkTransaction(cursor, end, this.#accounts, this.#autoCreate)
+      checkTransaction(cursor, end, this.#accounts, this.#rules)
       cursor.reset(bytes, start, end)
       cursor.next()
     }
@@ -75,11 +75,13 @@ export class Applier {
     switch (cursor.type) {
       case RecordType.writeItem: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
+        if (file.absent) return
         file.writeItem(cursor.bytes, cursor.idStart, cursor.idEnd, cursor.valueEnd, txn)
         return
       }
       case RecordType.deleteItem: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
+        if (file.absent) return
         file.deleteItem(cursor.bytes, cursor.idStart, cursor.idEnd, txn)
         return
       }
@@ -87,11 +89,13 @@ export class Applier {
         return this.#createFile(cursor, txn)
       case RecordType.clearFile: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
+        if (file.absent) return
         this.#drop(file.switchTo(this.#generation(file.number, file.modulo), txn))
         return
       }
       case RecordType.resizeFile: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
+        if (file.absent) return
         const generation = this.#generation(file.number, cursor.modulo())
         file.copyItemsTo(generation)
         this.#drop(file.switchTo(generation, txn))
@@ -111,6 +115,10 @@ export class Applier {
         // The check has compared it with what is here, or let it create what is not.
         if (this.#accounts.byNumber(cursor.fileNumber) === undefined) this.#createFile(cursor, txn)
         return
+      case RecordType.setFile:
+        if (this.#accounts.byNumber(cursor.fileNumber) === undefined) this.#createFile(cursor, txn)
+        else this.#setFile(cursor, txn)
+        return
       case RecordType.promote:
       case RecordType.mark:
         // It says something of the log.
@@ -119,12 +127,24 @@ export class Applier {
   }
 
   #createFile(cursor: RecordCursor, txn: number): void {
-    const { account, file: name, modulo } = cursor.attributes()
+    const { account, file: name, modulo, flags } = cursor.attributes()
     const number = cursor.fileNumber
-    const generation = this.#generation(number, modulo)
-    const identity = { number, account, name }
+    const absent = this.#rules.replica && !isReplicated(flags)
+    const generation = this.#generation(number, absent ? 1 : modulo)
+    const identity = { number, account, name, flags, absent }
     if (!this.#accounts.has(account)) this.#accounts.add(account)
     this.#accounts.addFile(new HashedFile(identity, this.#cache, this.#groups, generation, txn))
+  }
+
+  /** A slave gives up the items of a file that is no longer replicated, and makes room for those to come. */
+  #setFile(cursor: RecordCursor, txn: number): void {
+    const { modulo, flags } = cursor.attributes()
+    const file = this.#accounts.byNumber(cursor.fileNumber)!
+    const absent = !isReplicated(flags) && (this.#rules.replica || file.absent)
+    file.flags = flags
+    if (absent === file.absent) return
+    file.absent = absent
+    this.#drop(file.switchTo(this.#generation(file.number, absent ? 1 : modulo), txn))
   }
 
   #generation(fileNumber: number, modulo: number): Generation {

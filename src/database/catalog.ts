@@ -28,7 +28,9 @@
 //   20  disk frames     u32  the data file has at least that many frames
 //   24  account         u32  index of the account, from 0
 //   28  name length     u8
-//   29  reserved        3 bytes  0
+//   29  reserved        1 byte   0
+//   30  flags           u8   bits 0 to 2: as in the log's FILE ATTRIBUTES; bit 7: absent here
+//   31  reserved        1 byte   0
 //   32  item count      u64
 //   40  item bytes      u64
 //   48  last txn        u64
@@ -45,6 +47,7 @@ const catalogMagic = 0x54434248
 export const databaseVersion = 1
 const headerBytes = 64
 const fileHeaderBytes = 56
+const absentFlag = 0x80
 /** No length above this is believed: several million files. */
 export const catalogBytesMax = 1024 * MiB
 
@@ -53,6 +56,9 @@ export interface CatalogFile extends GenerationState {
   readonly account: number
   readonly name: string
   readonly lastTxn: number
+  readonly flags: number
+  /** A slave's, of a file that is not replicated. */
+  readonly absent: boolean
   /** Only a checkpoint knows it, once it has seen all frames that it will write. */
   diskFrames: number
 }
@@ -99,6 +105,7 @@ export function encodeCatalog(catalog: Catalog): Buffer {
     bytes.writeBigUInt64LE(BigInt(file.lastTxn), at + 48)
     const nameLength = bytes.write(file.name, at + fileHeaderBytes)
     bytes.writeUInt8(nameLength, at + 28)
+    bytes.writeUInt8(file.flags | (file.absent ? absentFlag : 0), at + 30)
     at += fileHeaderBytes + nameLength
   }
   bytes.writeUInt32LE(crc32(bytes, 8, length), 4)
@@ -149,6 +156,8 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
       itemCount: Number(bytes.readBigUInt64LE(start + 32)),
       itemBytes: Number(bytes.readBigUInt64LE(start + 40)),
       lastTxn: Number(bytes.readBigUInt64LE(start + 48)),
+      flags: bytes.readUInt8(start + 30) & ~absentFlag,
+      absent: (bytes.readUInt8(start + 30) & absentFlag) !== 0,
       name: text(bytes.readUInt8(start + 28)),
     })
   }

@@ -1,9 +1,16 @@
 // Says whether a transaction fits the database, before anything is changed: later records of a transaction may
 // build on earlier ones, so its effect on the names is tried on a draft.
 import { HotBackupError } from '../errors.ts'
-import { RecordType, recordTypeNames, type RecordCursor } from '../log/record.ts'
+import { isReplicated, RecordType, recordTypeNames, type RecordCursor } from '../log/record.ts'
 import { type Accounts } from './accounts.ts'
 import { nameFault } from './names.ts'
+
+export interface ApplyRules {
+  /** Missing accounts and files are created by what refers to them. */
+  readonly autoCreate: boolean
+  /** Files that are not replicated are left out. */
+  readonly replica: boolean
+}
 
 /** What the transaction has made of the names so far; only what differs from `base`. */
 class Draft {
@@ -16,12 +23,11 @@ class Draft {
   readonly names = new Map<string, boolean>()
   /** Files more or less than in `base`. */
   readonly fileCounts = new Map<string, number>()
-  /** Missing accounts and files are created by what refers to them. */
-  readonly autoCreate: boolean
+  readonly rules: ApplyRules
 
-  constructor(base: Accounts, autoCreate: boolean) {
+  constructor(base: Accounts, rules: ApplyRules) {
     this.base = base
-    this.autoCreate = autoCreate
+    this.rules = rules
   }
 
   hasAccount(account: string): boolean {
@@ -64,9 +70,9 @@ export function checkTransaction(
   cursor: RecordCursor,
   end: number,
   base: Accounts,
-  autoCreate: boolean,
+  rules: ApplyRules,
 ): void {
-  const draft = new Draft(base, autoCreate)
+  const draft = new Draft(base, rules)
   let complete = false
   while (cursor.next()) {
     if (cursor.last !== (cursor.valueEnd === end)) {
@@ -115,11 +121,13 @@ function recordFault(cursor: RecordCursor, draft: Draft): string | null {
       draft.accounts.set(account, false)
       return null
     }
-    case RecordType.mapFile: {
-      const { account, file } = cursor.attributes()
+    case RecordType.mapFile:
+    case RecordType.setFile: {
+      const { account, file, flags } = cursor.attributes()
       const found = draft.file(number)
       if (found === null) {
-        return draft.autoCreate
+        // Nothing of a file that is not replicated can be missing.
+        return draft.rules.autoCreate || (draft.rules.replica && !isReplicated(flags))
           ? createFileFault(cursor, draft)
           : `no such file (${account} ${file})`
       }
@@ -139,7 +147,7 @@ function createFileFault(cursor: RecordCursor, draft: Draft): string | null {
   if (!draft.hasAccount(account)) {
     const accountFault = nameFault(account)
     if (accountFault !== null) return `the account name ${JSON.stringify(account)} ${accountFault}`
-    if (!draft.autoCreate) return `no account ${JSON.stringify(account)}`
+    if (!draft.rules.autoCreate) return `no account ${JSON.stringify(account)}`
     draft.accounts.set(account, true)
   }
   if (draft.hasName(account, file)) return `file ${account} ${file} exists already`

@@ -33,6 +33,8 @@ export interface DatabaseOptions {
   readonly readOnly?: boolean
   /** A record for an account or file that is not here creates it, with the master's attributes. */
   readonly autoCreate?: boolean
+  /** A slave's: files that are not replicated are left out. */
+  readonly replica?: boolean
 }
 
 export class Database {
@@ -69,14 +71,10 @@ export class Database {
     this.#groups = new Groups(parts.cache)
     const drop = (generation: Generation) => this.#drop(generation)
     const mayWrite = !this.#readOnly
-    this.#applier = new Applier(
-      this.#accounts,
-      parts.cache,
-      this.#groups,
-      drop,
-      mayWrite,
-      options.autoCreate ?? false,
-    )
+    this.#applier = new Applier(this.#accounts, parts.cache, this.#groups, drop, mayWrite, {
+      autoCreate: options.autoCreate ?? false,
+      replica: options.replica ?? false,
+    })
     this.#stamp = catalog.stamp
     this.#appliedTxn = catalog.stamp.txn
     this.#load(catalog, overlays)
@@ -139,13 +137,19 @@ export class Database {
   }
   /** Sorted by name; none when there is no such account. */
   files(account: string): HashedFile[] {
-    return this.#accounts.files(account)
+    return this.#accounts.files(account).filter(file => !file.absent)
   }
   file(account: string, name: string): HashedFile | undefined {
-    return this.#accounts.file(account, name)
+    const file = this.#accounts.file(account, name)
+    return file?.absent === true ? undefined : file
   }
   fileByNumber(number: number): HashedFile | undefined {
-    return this.#accounts.byNumber(number)
+    const file = this.#accounts.byNumber(number)
+    return file?.absent === true ? undefined : file
+  }
+  /** Those that are not replicated and so not here. They keep their names. */
+  absentFiles(account: string): HashedFile[] {
+    return this.#accounts.files(account).filter(file => file.absent)
   }
   /** What the next file to be created gets. */
   get nextFileNumber(): number {
@@ -249,12 +253,12 @@ export class Database {
     const generations: Generation[] = []
     const files = []
     for (const file of this.#accounts.allFiles()) {
-      const { generation, name, lastTxn } = file
+      const { generation, name, lastTxn, flags, absent } = file
       const { fileNumber, number, modulo, itemCount, itemBytes } = generation
       const { frameCount, freeHead, diskFrames } = generation
       const account = indexes.get(file.account)!
       const counts = { itemCount, itemBytes, frameCount, freeHead, diskFrames }
-      files.push({ fileNumber, number, modulo, ...counts, account, name, lastTxn })
+      files.push({ fileNumber, number, modulo, ...counts, account, name, lastTxn, flags, absent })
       generations.push(generation)
     }
     const { nextFileNumber, nextGeneration } = this.#accounts
@@ -303,7 +307,8 @@ export class Database {
       generation.overlay = overlays.get(this.#dataFiles.pathOf(generation)) ?? null
       this.#cache.register(generation)
       const account = catalog.accounts[entry.account]!
-      const identity = { number: entry.fileNumber, account, name: entry.name }
+      const { fileNumber: number, name, flags, absent } = entry
+      const identity = { number, account, name, flags, absent }
       this.#accounts.addFile(
         new HashedFile(identity, this.#cache, this.#groups, generation, entry.lastTxn),
       )

@@ -7,7 +7,9 @@
 //   account    SHA-256 of TEXT account, u32 file count, the files' digests in the order of their names
 //   database   SHA-256 of u32 account count, the accounts' digests in the order of their names
 //
-// The sum needs no order and no memory: hashing decides that it cannot be met by accident.
+// Files that are not replicated, or are still being filled on the slaves, count for nothing but themselves: so the
+// digests of a master and its slaves are equal. The sum needs no order and no memory: hashing decides that it cannot be
+// met by accident.
 import { createHash, hash } from 'node:crypto'
 import { HotBackupError } from '../errors.ts'
 import { type Database } from './database.ts'
@@ -78,10 +80,10 @@ export async function digestTree(
     const files = []
     const whole = createHash('sha256')
     const found = database.files(account)
-    whole.update(text(account)).update(u32(found.length))
+    whole.update(text(account)).update(u32(found.filter(isCompared).length))
     for (const file of found) {
       const digest = await digestFile(file, turn)
-      whole.update(digest)
+      if (isCompared(file)) whole.update(digest)
       const { name, modulo, itemCount: items } = file
       files.push({ file: name, modulo, items, digest: digest.toString('hex') })
     }
@@ -94,12 +96,17 @@ export async function digestTree(
   return { digest: whole.digest('hex'), accounts }
 }
 
+/** Both sides hold the same of it. */
+function isCompared(file: HashedFile): boolean {
+  return file.flags === 0
+}
+
 export async function digestAccount(
   database: Pick<Database, 'files'>,
   account: string,
   turn: Yield = nextTurn,
 ): Promise<Buffer> {
-  const files = database.files(account)
+  const files = database.files(account).filter(isCompared)
   const whole = createHash('sha256').update(text(account)).update(u32(files.length))
   for (const file of files) whole.update(await digestFile(file, turn))
   return whole.digest()

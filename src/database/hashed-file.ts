@@ -12,6 +12,14 @@ const noBytes = Buffer.alloc(0)
 /** Ids that come as text become bytes here; a UTF-16 unit takes at most three. */
 const idText = Buffer.alloc(itemIdBytesMax * 3)
 
+export interface FileIdentity {
+  readonly number: number
+  readonly account: string
+  readonly name: string
+  readonly flags: number
+  readonly absent: boolean
+}
+
 export class HashedFile {
   readonly number: number
   readonly account: string
@@ -20,9 +28,13 @@ export class HashedFile {
   readonly #groups: Groups
   #generation: Generation
   #lastTxn: number
+  /** See fileFlags in log/record.ts. */
+  flags: number
+  /** On a slave, a file that is not replicated: its number and name are known, and it holds nothing. */
+  absent: boolean
 
   constructor(
-    identity: { readonly number: number; readonly account: string; readonly name: string },
+    identity: FileIdentity,
     cache: FrameCache,
     groups: Groups,
     generation: Generation,
@@ -31,6 +43,8 @@ export class HashedFile {
     this.number = identity.number
     this.account = identity.account
     this.name = identity.name
+    this.flags = identity.flags
+    this.absent = identity.absent
     this.#cache = cache
     this.#groups = groups
     this.#generation = generation
@@ -41,7 +55,7 @@ export class HashedFile {
     return this.#generation.modulo
   }
   get attributes(): FileAttributes {
-    return { account: this.account, file: this.name, modulo: this.modulo }
+    return { account: this.account, file: this.name, modulo: this.modulo, flags: this.flags }
   }
   get itemCount(): number {
     return this.#generation.itemCount

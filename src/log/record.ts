@@ -21,13 +21,14 @@
 //   create-account  id: account name        value: none
 //   delete-account  id: account name        value: none    (its files were deleted by records before it)
 //   map-file        id: none                value: FILE ATTRIBUTES, as they are before this transaction
+//   set-file        id: none                value: FILE ATTRIBUTES, with the new flags
 //   promote         id: name of the server  value: 16 bytes new lineage, u32 new timeline
 //   mark            id: what happened       value: JSON, an object; the database stays as it is
 //
 // FILE ATTRIBUTES
 //
 //    0  modulo          u32
-//    4  flags           u32  0
+//    4  flags           u32  bit 0 local, bit 1 excluded, bit 2 filling (see fileFlags); the others are 0
 //    8  account length  u8
 //    9  file length     u8
 //   10  account name    bytes
@@ -49,6 +50,7 @@ export const RecordType = {
   deleteAccount: 8,
   mapFile: 9,
   promote: 10,
+  setFile: 11,
   mark: 12,
 } as const
 export type RecordType = (typeof RecordType)[keyof typeof RecordType]
@@ -65,7 +67,15 @@ export const recordTypeNames: Readonly<Record<RecordType, string>> = {
   8: 'delete-account',
   9: 'map-file',
   10: 'promote',
+  11: 'set-file',
   12: 'mark',
+}
+
+/** The record's value says what its file number stands for. */
+export function namesFile(type: RecordType): boolean {
+  return (
+    type === RecordType.mapFile || type === RecordType.createFile || type === RecordType.setFile
+  )
 }
 
 export const recordHeaderBytes = 12
@@ -76,11 +86,36 @@ const promotionBytes = identityBytes + 4
 /** Text is taken as UTF-8. */
 export type Bytes = string | Uint8Array
 
+/** Why a file is not replicated, or not as a whole yet. */
+export const fileFlags = {
+  /** Its creator wants it on the master alone. */
+  local: 1,
+  /** The master's hb.toml leaves it out. */
+  excluded: 2,
+  /** It has become replicated, and the master is writing its items into the log. */
+  filling: 4,
+} as const
+export type FlagWord = keyof typeof fileFlags
+const fileFlagsMax = 7
+
+/** The flags by name, as "hb log dump" shows them. */
+export function flagWords(flags: number): FlagWord[] {
+  const words = Object.keys(fileFlags) as FlagWord[]
+  return words.filter(word => (flags & fileFlags[word]) !== 0)
+}
+
+/** Slaves hold the file. */
+export function isReplicated(flags: number): boolean {
+  return (flags & (fileFlags.local | fileFlags.excluded)) === 0
+}
+
 /** What a file number stands for. */
 export interface FileAttributes {
   readonly account: string
   readonly file: string
   readonly modulo: number
+  /** See `fileFlags`; 0 by default. */
+  readonly flags?: number
 }
 
 /** A timeline as its first record names it. */
@@ -156,6 +191,10 @@ export class RecordEncoder {
 
   mapFile(fileNumber: number, attributes: FileAttributes): void {
     this.#record(RecordType.mapFile, fileNumber, '', encodeAttributes(attributes))
+  }
+
+  setFile(fileNumber: number, attributes: FileAttributes): void {
+    this.#record(RecordType.setFile, fileNumber, '', encodeAttributes(attributes))
   }
 
   /** The first record of a new timeline: who was promoted, and to what. */
@@ -299,8 +338,8 @@ export class RecordCursor {
     ).toString()
   }
 
-  /** The attributes in a create-file or map-file record. */
-  attributes(): FileAttributes {
+  /** The attributes in a create-file, map-file or set-file record. */
+  attributes(): Required<FileAttributes> {
     return decodeAttributes(this.bytes, this.valueStart, this.valueEnd)
   }
 
@@ -323,11 +362,12 @@ export class RecordCursor {
   }
 }
 
-function encodeAttributes({ account, file, modulo }: FileAttributes): Uint8Array {
+function encodeAttributes({ account, file, modulo, flags = 0 }: FileAttributes): Uint8Array {
   const accountBytes = Buffer.from(account)
   const fileBytes = Buffer.from(file)
   const bytes = Buffer.alloc(attributesHeaderBytes + accountBytes.length + fileBytes.length)
   bytes.writeUInt32LE(modulo, 0)
+  bytes.writeUInt32LE(flags, 4)
   bytes.writeUInt8(accountBytes.length, 8)
   bytes.writeUInt8(fileBytes.length, 9)
   accountBytes.copy(bytes, attributesHeaderBytes)
@@ -335,7 +375,7 @@ function encodeAttributes({ account, file, modulo }: FileAttributes): Uint8Array
   return bytes
 }
 
-function decodeAttributes(bytes: Uint8Array, start: number, end: number): FileAttributes {
+function decodeAttributes(bytes: Uint8Array, start: number, end: number): Required<FileAttributes> {
   const value = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start)
   if (value.length < attributesHeaderBytes) throw corrupt('file attributes are too short', start)
   const accountEnd = attributesHeaderBytes + value.readUInt8(8)
@@ -343,7 +383,10 @@ function decodeAttributes(bytes: Uint8Array, start: number, end: number): FileAt
   if (fileEnd !== value.length || value.length > attributesHeaderBytes + 2 * nameBytesMax) {
     throw corrupt('file attributes have a wrong length', start)
   }
+  const flags = value.readUInt32LE(4)
+  if (flags > fileFlagsMax) throw corrupt(`unknown file flags ${flags}`, start)
   return {
+    flags,
     account: value.toString('utf8', attributesHeaderBytes, accountEnd),
     file: value.toString('utf8', accountEnd, fileEnd),
     modulo: checkedModulo(value.readUInt32LE(0), start),

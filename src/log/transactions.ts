@@ -1,7 +1,7 @@
 // Walks over the transactions in a run of blocks, for replay and dump; and keeps what file numbers stand for.
 import { HotBackupError } from '../errors.ts'
 import { BlockView } from './block.ts'
-import { RecordCursor, RecordType, type FileAttributes } from './record.ts'
+import { namesFile, RecordCursor, RecordType, type FileAttributes } from './record.ts'
 
 /** Whole, verified blocks: a BlockRun, or a SegmentScan that stands on a run. */
 export interface Blocks {
@@ -76,7 +76,7 @@ export class FileMaps {
   /** The cursor stands on a record. */
   note(record: RecordCursor): void {
     const { fileNumber, type } = record
-    if (type === RecordType.mapFile || type === RecordType.createFile) {
+    if (namesFile(type)) {
       this.#files.set(fileNumber, record.attributes())
     } else if (type === RecordType.resizeFile) {
       const known = this.#files.get(fileNumber)

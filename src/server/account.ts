@@ -30,6 +30,8 @@ export interface UpdateOptions {
 export interface CreateFileOptions {
   /** Groups of the file, 1 to 67,108,864; best a prime about the number of items divided by 20. Default 101. */
   readonly modulo?: number
+  /** The file stays on this master: its updates are logged for recovery, and slaves leave them out. */
+  readonly local?: boolean
 }
 
 /** What a file that is created without a modulo gets: prime, and enough for some thousand small items. */
@@ -62,7 +64,8 @@ export class Account {
   /** Creates a file; resolves when that is durable. Errors: ERR_NAME, ERR_MODULO, ERR_EXISTS, ERR_NO_ACCOUNT. */
   async createFile(name: string, options: CreateFileOptions = {}): Promise<File> {
     checkAccount(this.#database, this.name)
-    await this.#updates.createFile(this.name, name, options.modulo ?? moduloDefault)
+    const { modulo = moduloDefault, local = false } = options
+    await this.#updates.createFile(this.name, name, modulo, local)
     return this.file(name)
   }
 
@@ -136,6 +139,14 @@ export class File {
   /** Spreads the items over another number of groups; resolves when that is durable. Errors: ERR_MODULO. */
   async resize(modulo: number): Promise<void> {
     await this.#updates.resizeFile(this[stored], modulo)
+  }
+
+  /**
+   * Keeps the file on this master alone, or not; resolves when that is durable here. Slaves remove a file that
+   * becomes local. One that becomes replicated is written into the log again in the background; see Master.filled.
+   */
+  async setLocal(local: boolean): Promise<void> {
+    await this.#updates.setLocal(this[stored], local)
   }
 
   /**

@@ -26,6 +26,7 @@ export function initialConfigText(settings: InitialSettings): string {
     commitText,
     queueText,
     failoverText,
+    replicateText,
     slavesHead(type) + (slaves.length === 0 ? slavesExample : tables),
   )
   return parts.join('\n')
@@ -89,6 +90,13 @@ const failoverText = `[failover]
 # A master that has heard from no slave for this long takes no updates until one answers, since it may have been
 # promoted. "0": it goes on.
 # lease = "0"
+`
+
+const replicateText = `[replicate]
+# The files that a master sends to its slaves: ACCOUNT/FILE, with * and ?. Those that no include pattern fits, or that
+# an exclude pattern fits, stay on the master alone.
+# include = ["*/*"]
+# exclude = []
 `
 
 const commonText = `[log]

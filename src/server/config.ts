@@ -12,6 +12,7 @@ import type { Address } from '../platform/network.ts'
 import { machineMemoryBytes } from '../platform/node-memory.ts'
 import { addressText, isLoopback, parseAddress, portDefault } from './address.ts'
 import { commitLevels, type CommitPolicy } from './commits.ts'
+import { isFilePattern, type ReplicatePolicy } from './file-patterns.ts'
 import type { Layout } from './layout.ts'
 import type { QueuePolicy } from './queue-limit.ts'
 import { parseShare, parseSize, parseTime } from './sizes-and-times.ts'
@@ -57,6 +58,8 @@ export interface Config {
     readonly leaseMs: number
   }
   readonly slaves: readonly SlaveAddress[]
+  /** On a master: which files are replicated. */
+  readonly replicate: ReplicatePolicy
   /** This server has a shipper: a master always, a slave when it hands on what it receives. */
   readonly ships: boolean
 }
@@ -93,6 +96,10 @@ const address = parsed('HOST:PORT with a port from 1024 to 65535', value =>
 const boolean = parsed('true or false', value => (typeof value === 'boolean' ? value : null))
 const text = parsed('text in quotes', value =>
   typeof value === 'string' && value !== '' ? value : null,
+)
+
+const filePattern = parsed('a pattern ACCOUNT/FILE, such as "SALES/TEMP*"', value =>
+  typeof value === 'string' && isFilePattern(value) ? value : null,
 )
 
 function oneOf<const T extends string>(...words: readonly T[]) {
@@ -191,6 +198,13 @@ const schema = v.strictObject({
     v.strictObject({ lease: v.optional(time(0, hour, 'of up to 1 h'), '0') }),
     {},
   ),
+  replicate: v.optional(
+    v.strictObject({
+      include: v.optional(v.array(filePattern), ['*/*']),
+      exclude: v.optional(v.array(filePattern), []),
+    }),
+    {},
+  ),
   slaves: v.optional(v.array(v.strictObject({ name, address })), []),
 })
 
@@ -254,7 +268,9 @@ function issueText(issue: v.InferIssue<typeof schema>): string {
         ? 'is no key of hb.toml'
         : `expected a table, got ${issue.received}`
   }
-  if (issue.type === 'array') return 'expected [[slaves]] tables'
+  if (issue.type === 'array') {
+    return issue.path?.[0]?.key === 'slaves' ? 'expected [[slaves]] tables' : 'expected [ … ]'
+  }
   return issue.message
 }
 
@@ -337,6 +353,7 @@ function resolve(settings: Settings, layout: Layout): Config {
     },
     failover: { leaseMs: failover.lease },
     slaves,
+    replicate: settings.replicate,
     ships: settings.type === 'master' || (slave.log_slave_updates && slaves.length > 0),
   }
 }

@@ -1,5 +1,6 @@
 // The data commands as methods, whoever carries them out: this process or the owner of the server.
 import { HotBackupError } from '../errors.ts'
+import type { FlagWord } from '../log/record.ts'
 import type { JsonObject } from './frames.ts'
 import type { Message } from './operations.ts'
 import { unpackItems, type PackedItem } from './packed-items.ts'
@@ -20,6 +21,8 @@ export interface FileRow {
   readonly file: string
   readonly modulo: number
   readonly items: number
+  /** Why it is not replicated, or not as a whole; not there when it is. */
+  readonly flags?: readonly FlagWord[]
 }
 
 export class DataClient {
@@ -37,8 +40,23 @@ export class DataClient {
     await this.#one('delete-account', { account })
   }
 
-  async createFile(account: string, file: string, modulo: number): Promise<void> {
-    await this.#one('create-file', { account, file, modulo })
+  /** `local`: it stays on the master alone. */
+  async createFile(account: string, file: string, modulo: number, local = false): Promise<void> {
+    await this.#one('create-file', { account, file, modulo, local })
+  }
+
+  /** Resolves when a file that becomes replicated has been written into the log as a whole. */
+  async setLocal(account: string, file: string, local: boolean): Promise<void> {
+    await this.#one('set-file', { account, file, local })
+  }
+
+  /** Whether the file is replicated. `absent`: it is not here because it is not. */
+  async fileFlags(
+    account: string,
+    file: string,
+  ): Promise<{ readonly flags: readonly FlagWord[]; readonly absent: boolean }> {
+    const { header } = await this.#one('file-flags', { account, file })
+    return { flags: header['flags'] as unknown as FlagWord[], absent: header['absent'] === true }
   }
 
   async deleteFile(account: string, file: string): Promise<void> {

@@ -14,7 +14,8 @@ export interface DataSource {
 export interface DataWrites {
   createAccount(account: string): Promise<void>
   deleteAccount(account: string): Promise<void>
-  createFile(account: string, file: string, modulo: number): Promise<void>
+  createFile(account: string, file: string, modulo: number, local: boolean): Promise<void>
+  setLocal(account: string, file: string, local: boolean): Promise<void>
   deleteFile(account: string, file: string): Promise<void>
   clearFile(account: string, file: string): Promise<void>
   resizeFile(account: string, file: string, modulo: number): Promise<void>

@@ -4,7 +4,7 @@ import { HotBackupError } from '../errors.ts'
 import { BlockView } from '../log/block.ts'
 import { BlockChain } from '../log/chain.ts'
 import { readDurableMark } from '../log/durable.ts'
-import { RecordCursor, RecordType, recordTypeNames } from '../log/record.ts'
+import { flagWords, namesFile, RecordCursor, RecordType, recordTypeNames } from '../log/record.ts'
 import { SegmentScan } from '../log/scan.ts'
 import { segmentFiles } from '../log/segments.ts'
 import type { Disk } from '../platform/disk.ts'
@@ -179,7 +179,7 @@ class RecordPrinter {
   #fileOf(record: RecordCursor): { readonly names: Buffer; readonly wanted: boolean } {
     const { account, file, json } = this.#options
     const { type } = record
-    if (type === RecordType.mapFile || type === RecordType.createFile) {
+    if (namesFile(type)) {
       const attributes = record.attributes()
       const found = {
         names: json
@@ -209,8 +209,12 @@ class RecordPrinter {
     switch (record.type) {
       case RecordType.mapFile:
       case RecordType.createFile:
-        lines.ascii(`modulo ${record.attributes().modulo}`)
+      case RecordType.setFile: {
+        const { modulo, flags } = record.attributes()
+        const words = flags === 0 ? '' : `  ${flagWords(flags).join(' ')}`
+        lines.ascii(`modulo ${modulo}${words}`)
         break
+      }
       case RecordType.resizeFile:
         lines.ascii(`modulo ${record.modulo()}`)
         break
@@ -242,8 +246,11 @@ class RecordPrinter {
     switch (record.type) {
       case RecordType.mapFile:
       case RecordType.createFile:
-        lines.ascii(`"modulo":${record.attributes().modulo},`)
+      case RecordType.setFile: {
+        const { modulo, flags } = record.attributes()
+        lines.ascii(`"modulo":${modulo},"flags":${JSON.stringify(flagWords(flags))},`)
         break
+      }
       case RecordType.resizeFile:
         lines.ascii(`"modulo":${record.modulo()},`)
         break

@@ -16,10 +16,13 @@ import { Commits, type CommitEvent, type CommitStatus } from './commits.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
+import { databaseOptions } from './database-options.ts'
+import { FilePatterns } from './file-patterns.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import { NamedWrites } from './named-writes.ts'
 import { QueueLimit, type QueueEvent, type QueueStatus } from './queue-limit.ts'
+import { Replication } from './replication.ts'
 import { Retention } from './retention.ts'
 import type { Transaction } from './transaction.ts'
 import { Updates } from './updates.ts'
@@ -62,6 +65,7 @@ interface Parts {
   readonly commits: Commits
   readonly queue: QueueLimit
   readonly updates: Updates
+  readonly replication: Replication
 }
 
 /**
@@ -78,6 +82,7 @@ export class Master {
   readonly #commits: Commits
   readonly #queue: QueueLimit
   readonly #updates: Updates
+  readonly #replication: Replication
   readonly #retention: Retention
   readonly #gate: WriteGate
   #control: ControlServer | null = null
@@ -93,6 +98,7 @@ export class Master {
     this.#commits = parts.commits
     this.#queue = parts.queue
     this.#updates = parts.updates
+    this.#replication = parts.replication
     this.#gate = new WriteGate(platform, layout, config.name, config.failover.leaseMs)
     this.#updates.gate = () => this.#gate.check()
     const slaves = config.slaves.map(slave => slave.name)
@@ -158,6 +164,15 @@ export class Master {
     // After that: whoever was fencing it before it could be told so has left the marker by now.
     await this.#gate.open()
     this.#removeSegments()
+    this.#replication.begin()
+  }
+
+  /**
+   * Resolves when the slaves are sent all of each file that is to be replicated: one that has become so is written
+   * into the log again in the background, and what is not complete when the master closes begins anew.
+   */
+  filled(): Promise<void> {
+    return this.#replication.filled()
   }
 
   /** Names of the accounts, sorted. */
@@ -223,7 +238,7 @@ export class Master {
     return {
       database: this.#database,
       settled: () => this.#updates.settled(),
-      writes: new NamedWrites(this.#database, this.#updates),
+      writes: new NamedWrites(this.#database, this.#updates, this.#replication),
     }
   }
 
@@ -266,9 +281,11 @@ export class Master {
 
   async #close(): Promise<void> {
     this.#updates.close()
+    const filling = this.#replication.stop()
     await this.#queue.close()
     await this.#gate.close()
     await this.#commits.close()
+    await filling
     await this.#control?.close()
     try {
       if (this.#log.failed === null) {
@@ -312,7 +329,7 @@ async function openParts(
   lock: Lock,
   events: PartsEvents,
 ): Promise<Parts> {
-  const database = await Database.open(platform, layout.directory, config.database)
+  const database = await Database.open(platform, layout.directory, databaseOptions(config))
   let log: LogWriter | null = null
   try {
     log = await openMasterLog(platform, layout, config, database.stamp.txn)
@@ -343,8 +360,10 @@ async function openParts(
       log,
       happened: events.happened,
     })
-    const updates = new Updates(log, database, checkpointer, commits, queue)
-    return { lock, database, log, checkpointer, commits, queue, updates }
+    const patterns = new FilePatterns(config.replicate)
+    const updates = new Updates(log, database, checkpointer, commits, queue, patterns)
+    const replication = new Replication(database, updates, platform.clock)
+    return { lock, database, log, checkpointer, commits, queue, updates, replication }
   } catch (error) {
     await log?.close()
     await database.close()

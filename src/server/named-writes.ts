@@ -1,17 +1,21 @@
 // Updates by names, for commands and the control socket.
 import type { Database } from '../database/database.ts'
-import type { Bytes } from '../log/record.ts'
+import { HotBackupError } from '../errors.ts'
+import { fileFlags, type Bytes } from '../log/record.ts'
 import { checkAccount, findFile } from './account.ts'
 import type { DataWrites } from './data-source.ts'
+import type { Replication } from './replication.ts'
 import type { Updates } from './updates.ts'
 
 export class NamedWrites implements DataWrites {
   readonly #database: Database
   readonly #updates: Updates
+  readonly #replication: Replication
 
-  constructor(database: Database, updates: Updates) {
+  constructor(database: Database, updates: Updates, replication: Replication) {
     this.#database = database
     this.#updates = updates
+    this.#replication = replication
   }
 
   async createAccount(account: string): Promise<void> {
@@ -23,9 +27,19 @@ export class NamedWrites implements DataWrites {
     await this.#updates.deleteAccount(account)
   }
 
-  async createFile(account: string, file: string, modulo: number): Promise<void> {
+  async createFile(account: string, file: string, modulo: number, local: boolean): Promise<void> {
     checkAccount(this.#database, account)
-    await this.#updates.createFile(account, file, modulo)
+    await this.#updates.createFile(account, file, modulo, local)
+  }
+
+  /** Resolves when a file that becomes replicated has been written into the log as a whole. */
+  async setLocal(account: string, file: string, local: boolean): Promise<void> {
+    const found = findFile(this.#database, account, file)
+    await this.#updates.setLocal(found, local)
+    await this.#replication.filled()
+    if ((found.flags & fileFlags.filling) === 0 || found.deleted) return
+    const message = `the master closes; it goes on filling ${account} ${file} when it is opened again`
+    throw new HotBackupError('ERR_CLOSED', message, { account, file })
   }
 
   async deleteFile(account: string, file: string): Promise<void> {

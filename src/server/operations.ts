@@ -5,6 +5,7 @@ import { digestAccount, digestDatabase, digestFile } from '../database/digest.ts
 import type { HashedFile } from '../database/hashed-file.ts'
 import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
+import { flagWords } from '../log/record.ts'
 import { checkAccount, findFile } from './account.ts'
 import type { DataSource, DataWrites } from './data-source.ts'
 import type { JsonObject } from './frames.ts'
@@ -39,6 +40,11 @@ export class Arguments {
     const value = this.#header[key]
     if (typeof value === 'number') return value
     throw new HotBackupError('ERR_WIRE', `a request without ${key}`)
+  }
+
+  /** False when it is not there. */
+  flag(key: string): boolean {
+    return this.#header[key] === true
   }
 
   get account(): string {
@@ -96,8 +102,9 @@ export const operations: Readonly<Record<string, Operation>> = {
   'create-account': write(({ account }, writes) => writes.createAccount(account)),
   'delete-account': write(({ account }, writes) => writes.deleteAccount(account)),
   'create-file': write((args, writes) =>
-    writes.createFile(args.account, args.file, args.number('modulo')),
+    writes.createFile(args.account, args.file, args.number('modulo'), args.flag('local')),
   ),
+  'set-file': write((args, writes) => writes.setLocal(args.account, args.file, args.flag('local'))),
   'delete-file': write(({ account, file }, writes) => writes.deleteFile(account, file)),
   'clear-file': write(({ account, file }, writes) => writes.clearFile(account, file)),
   'resize-file': write((args, writes) =>
@@ -132,8 +139,18 @@ export const operations: Readonly<Record<string, Operation>> = {
       file: file.name,
       modulo: file.modulo,
       items: file.itemCount,
+      ...(file.flags === 0 ? {} : { flags: flagWords(file.flags) }),
     }))
     yield* inParts(source, 'files', files)
+  },
+
+  // Why a file is replicated, or not: its flags, also of one that is not here for that.
+  'file-flags': async function* (source, { account, file }) {
+    const { database } = source
+    const absent = database.absentFiles(account).find(({ name }) => name === file)
+    const { flags } = absent ?? findFile(database, account, file)
+    await source.settled()
+    yield { header: { flags: flagWords(flags), absent: absent !== undefined } }
   },
 
   'list-items': (source, args) => scan(source, args, false),

@@ -8,6 +8,7 @@ import type { Platform } from '../platform/platform.ts'
 import { Replayer } from '../slave/replayer.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlClient } from './control-client.ts'
+import { databaseOptions } from './database-options.ts'
 import type { JsonObject } from './frames.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { readApplyUpdates } from './apply-updates.ts'
@@ -145,10 +146,7 @@ async function promoteStopped(
 ): Promise<PromoteReport> {
   const lock = await platform.locks.acquire(layout.ownerLock, 'hb promote', () => {})
   try {
-    const database = await Database.open(platform, layout.directory, {
-      ...config.database,
-      autoCreate: config.slave.autoCreate,
-    })
+    const database = await Database.open(platform, layout.directory, databaseOptions(config))
     const log = await LogWriter.open(platform, layout.log, {
       ...config.log,
       knownDurableTxn: database.stamp.txn,

@@ -15,6 +15,7 @@ import type { Platform } from '../platform/platform.ts'
 import { readApplyUpdates } from './apply-updates.ts'
 import type { Config } from './config.ts'
 import type { DataSource } from './data-source.ts'
+import { databaseOptions } from './database-options.ts'
 import type { Layout } from './layout.ts'
 import { logEnd } from './log-end.ts'
 import type { Message, Operation } from './operations.ts'
@@ -44,10 +45,12 @@ export class FileReader {
     config: Config,
   ): Promise<FileReader> {
     const before = await filesSignature(platform, layout)
-    const { cacheBytes } = config.database
     let database: Database | null = null
     try {
-      database = await Database.open(platform, layout.directory, { cacheBytes, readOnly: true })
+      database = await Database.open(platform, layout.directory, {
+        ...databaseOptions(config),
+        readOnly: true,
+      })
       const applies = config.type === 'master' || (await readApplyUpdates(platform, layout, config))
       const end = applies ? await logEnd(platform.disk, layout.log) : null
       if (end !== null && end.txn > database.stamp.txn) {

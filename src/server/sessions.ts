@@ -33,7 +33,9 @@ export async function withData<T>(
   const config = await loadConfig(platform.disk, layout)
   const session = new Session(platform, layout, config, mode)
   try {
-    return await work(new DataClient(session.carry))
+    const result = await work(new DataClient(session.carry))
+    await session.finish()
+    return result
   } finally {
     await session.close()
   }
@@ -44,6 +46,8 @@ interface Access {
   /** The files are being read: a server that starts meanwhile changes them. */
   readonly files: boolean
   readonly carry: Carrier
+  /** Nobody else may have the master open for long: what this opening has begun is brought to its end. */
+  finish?(): Promise<void>
   close(): Promise<void>
 }
 
@@ -89,6 +93,10 @@ class Session {
     return repeatable && isHotBackupError(error, 'ERR_CLOSED')
   }
 
+  async finish(): Promise<void> {
+    await this.#access?.finish?.()
+  }
+
   async close(): Promise<void> {
     const access = this.#access
     this.#access = null
@@ -111,7 +119,8 @@ class Session {
       try {
         const master = await Master.open(this.#layout.directory, { platform: this.#platform })
         const carry = (operation: Operation, args: Arguments) => operation(master.source, args)
-        return localAccess({ carry, close: () => master.close() }, false)
+        const finish = () => master.filled()
+        return { ...localAccess({ carry, close: () => master.close() }, false), finish }
       } catch (error) {
         // The owner may be about to listen, or about to leave.
         if (!isHotBackupError(error, 'ERR_RUNNING') || clock.monotonic() > deadline) throw error

@@ -14,6 +14,7 @@ import { readApplyUpdates, writeApplyUpdates } from './apply-updates.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
+import { databaseOptions } from './database-options.ts'
 import { readServerId } from './identity.ts'
 import { readKey } from './key.ts'
 import { layoutOf, type Layout } from './layout.ts'
@@ -127,11 +128,7 @@ export class SlaveServer {
     say: Log,
     lock: Lock,
   ): Promise<SlaveServer> {
-    const { autoCreate } = config.slave
-    const database = await Database.open(platform, layout.directory, {
-      ...config.database,
-      autoCreate,
-    })
+    const database = await Database.open(platform, layout.directory, databaseOptions(config))
     const log = await LogWriter.open(platform, layout.log, {
       ...config.log,
       knownDurableTxn: database.stamp.txn,

@@ -13,9 +13,10 @@ import {
   transactionBytesMax,
   unsyncedBytesMax,
 } from '../limits.ts'
-import type { Bytes, RecordEncoder } from '../log/record.ts'
+import { fileFlags, isReplicated, type Bytes, type RecordEncoder } from '../log/record.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { CommitLevel, Commits } from './commits.ts'
+import type { FilePatterns } from './file-patterns.ts'
 import type { QueueLimit } from './queue-limit.ts'
 import { Transaction } from './transaction.ts'
 
@@ -27,6 +28,8 @@ export class Updates {
   readonly #queue: QueueLimit
   /** Updates that wait for room, in the order of the calls. */
   readonly #waiting: (() => void)[] = []
+  readonly #patterns: FilePatterns
+  #fillingBegins: (file: HashedFile) => void = () => {}
   #closed = false
   /** Throws when the master may take no updates now. */
   gate: () => void = () => {}
@@ -37,12 +40,14 @@ export class Updates {
     checkpointer: Checkpointer,
     commits: Commits,
     queue: QueueLimit,
+    patterns: FilePatterns,
   ) {
     this.#log = log
     this.#database = database
     this.#checkpointer = checkpointer
     this.#commits = commits
     this.#queue = queue
+    this.#patterns = patterns
   }
 
   /** Refuses every further update with ERR_CLOSED. */
@@ -109,7 +114,8 @@ export class Updates {
   deleteAccount(account: string): Promise<void> {
     return this.#inTurn(() =>
       this.#updateAndSync(encoder => {
-        for (const file of this.#database.files(account)) {
+        const here = this.#database.files(account)
+        for (const file of [...here, ...this.#database.absentFiles(account)]) {
           this.#log.ensureMapped(file.number, file.attributes)
           encoder.deleteFile(file.number)
         }
@@ -118,7 +124,7 @@ export class Updates {
     )
   }
 
-  createFile(account: string, file: string, modulo: number): Promise<void> {
+  createFile(account: string, file: string, modulo: number, local = false): Promise<void> {
     checkName('file', file)
     checkModulo(modulo)
     return this.#inTurn(() => {
@@ -127,8 +133,15 @@ export class Updates {
         throw new HotBackupError('ERR_EXISTS', `file ${account} ${file} exists already`, place)
       }
       const number = this.#database.nextFileNumber
+      // The master before did not replicate one of that name.
+      const absent = this.#database.absentFiles(account).find(({ name }) => name === file)
       return this.#updateAndSync(encoder => {
-        encoder.createFile(number, { account, file, modulo })
+        if (absent !== undefined) {
+          this.#log.ensureMapped(absent.number, absent.attributes)
+          encoder.deleteFile(absent.number)
+        }
+        const flags = this.flagsOf(account, file, local)
+        encoder.createFile(number, { account, file, modulo, flags })
         this.#log.markMapped(number)
       })
     })
@@ -147,6 +160,73 @@ export class Updates {
     return this.#inTurn(() =>
       this.#updateAndSync(encoder => encoder.resizeFile(file.number, modulo), file),
     )
+  }
+
+  /** Calls back with a file that has become replicated, and is to be filled on the slaves. */
+  onFilling(begins: (file: HashedFile) => void): void {
+    this.#fillingBegins = begins
+  }
+
+  /** The flags of a file by its creator's wish and by the patterns of hb.toml. */
+  flagsOf(account: string, file: string, local: boolean): number {
+    const { excluded } = this.#patterns.verdict(account, file)
+    return (local ? fileFlags.local : 0) | (excluded ? fileFlags.excluded : 0)
+  }
+
+  /** Keeps the file on this master alone, or not. Resolves when that is durable here; filling comes afterwards. */
+  setLocal(file: HashedFile, local: boolean): Promise<void> {
+    return this.#inTurn(() => {
+      let flags = this.flagsOf(file.account, file.name, local)
+      const begins = isReplicated(flags) && !isReplicated(file.flags)
+      if (begins) flags |= fileFlags.filling
+      else if (isReplicated(flags)) flags |= file.flags & fileFlags.filling
+      if (flags === file.flags) return this.settled()
+      this.#setFile(file, flags)
+      if (begins) this.#fillingBegins(file)
+      return this.#log.synced()
+    })
+  }
+
+  /** All items have been written again. */
+  endFilling(file: HashedFile): Promise<void> {
+    return this.#inTurn(() => {
+      this.#setFile(file, file.flags & ~fileFlags.filling)
+      return this.#log.synced()
+    })
+  }
+
+  #setFile(file: HashedFile, flags: number): void {
+    this.#update(encoder => encoder.setFile(file.number, { ...file.attributes, flags }), file)
+  }
+
+  /**
+   * Writes items as they are at this moment, from `ids[next]` on, in one transaction of about `bytesMax`. Those that
+   * have gone are passed over. Resolves, when that is durable on this master, with where to go on.
+   */
+  writeAgain(
+    file: HashedFile,
+    ids: readonly Buffer[],
+    next: number,
+    bytesMax: number,
+  ): Promise<number> {
+    return this.#inTurn(async () => {
+      const items: [Buffer, Buffer][] = []
+      let bytes = 0
+      let end = next
+      for (; end < ids.length && bytes < bytesMax; end++) {
+        const id = ids[end]!
+        const value = file.read(id)
+        if (value === null) continue
+        items.push([id, value])
+        bytes += id.length + value.length
+      }
+      if (items.length === 0) return end
+      this.#update(encoder => {
+        for (const [id, value] of items) encoder.writeItem(file.number, id, value)
+      }, file)
+      await this.#log.synced()
+      return end
+    })
   }
 
   /**

@@ -216,7 +216,7 @@ t.test('a file that was deleted or whose id cannot be holds nothing', async t =>
   }
   t.equal(file.read('order7')?.toString(), 'value 7')
   t.equal(file.has(Buffer.from('order7')), true)
-  t.same(file.attributes, { account: 'sales', file: 'orders', modulo: 7 })
+  t.same(file.attributes, { account: 'sales', file: 'orders', modulo: 7, flags: 0 })
   t.equal(file.lastTxn, 1)
   apply(database, encoder => encoder.deleteFile(1))
   t.equal(file.deleted, true)

@@ -151,14 +151,22 @@ function decodeRecords(bytes: Buffer, start: number, end: number, firstTxn: numb
   return { shown, txn }
 }
 
+/** The file flags by their bits, as the page lists them. */
+const flagNames = field(attributes, 'flags')
+  .meaning.split(/, /)
+  .map(part => /^bit \d+ (\w+)/.exec(part)?.[1])
+  .filter(word => word !== undefined)
+
 function decodeValue(name: string, value: Buffer): string {
-  if (name === 'create-file' || name === 'map-file') {
+  if (name === 'create-file' || name === 'map-file' || name === 'set-file') {
     const start = field(attributes, 'account').offset
     const accountEnd = start + number(value, attributes, 'accountlength', 0)
     const fileEnd = accountEnd + number(value, attributes, 'namelength', 0)
     must(fileEnd === value.length, 'file attributes')
     const names = `${value.toString('utf8', start, accountEnd)}/${value.toString('utf8', accountEnd, fileEnd)}`
-    return `${names} ${number(value, attributes, 'modulo', 0)}`
+    const bits = number(value, attributes, 'flags', 0)
+    const words = flagNames.filter((_, bit) => (bits & (1 << bit)) !== 0)
+    return [names, number(value, attributes, 'modulo', 0), ...words].join(' ')
   }
   if (name === 'resize-file') return String(value.readUInt32LE(0))
   if (name === 'promote') {
@@ -183,7 +191,8 @@ function examples(): Buffer[] {
 t.test('the page has what it must', async t => {
   t.equal(header.size, 10)
   t.equal(block.size, 14)
-  t.equal(recordTypes.size, 11)
+  t.equal(recordTypes.size, 12)
+  t.strictSame(flagNames, ['local', 'excluded', 'filling'])
 })
 
 t.test('a real segment is read by the page', async t => {
@@ -204,6 +213,7 @@ t.test('a real segment is read by the page', async t => {
   log.commit()
   log.begin().promote('east', new Uint8Array(16).fill(0xab), 9)
   log.encoder.mark('alone', '{}')
+  log.encoder.setFile(2, { account: 'SALES', file: 'CUSTOMERS', modulo: 5, flags: 6 })
   log.commit()
   await log.close()
   const lines = [
@@ -219,6 +229,7 @@ t.test('a real segment is read by the page', async t => {
     '3 delete-account 0 SALES',
     `4 promote 0 east ${'ab'.repeat(16)} 9`,
     '4 mark 0 alone {}',
+    '4 set-file 2  SALES/CUSTOMERS 5 excluded filling',
   ]
   t.strictSame(decode(disk.contents(path)), lines)
 

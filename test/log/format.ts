@@ -89,7 +89,12 @@ const name = fc.string({ minLength: 1, maxLength: 16, unit: 'grapheme-ascii' })
 const bytesOrText = (maxLength: number) =>
   fc.oneof(fc.string({ maxLength: maxLength >> 2, unit: 'grapheme' }), fc.uint8Array({ maxLength }))
 const files = fc.record(
-  { account: name, file: name, modulo: fc.integer({ min: 1, max: 2 ** 26 }) },
+  {
+    account: name,
+    file: name,
+    modulo: fc.integer({ min: 1, max: 2 ** 26 }),
+    flags: fc.integer({ min: 0, max: 7 }),
+  },
   { noNullPrototype: true },
 )
 const records = fc.oneof(
@@ -97,6 +102,7 @@ const records = fc.oneof(
   fc.tuple(fc.constant('deleteItem' as const), fileNumber, bytesOrText(200)),
   fc.tuple(fc.constant('createFile' as const), fileNumber, files),
   fc.tuple(fc.constant('mapFile' as const), fileNumber, files),
+  fc.tuple(fc.constant('setFile' as const), fileNumber, files),
   fc.tuple(fc.constant('clearFile' as const), fileNumber),
   fc.tuple(fc.constant('resizeFile' as const), fileNumber, fc.integer({ min: 1, max: 2 ** 26 })),
   fc.tuple(fc.constant('deleteFile' as const), fileNumber),
@@ -115,6 +121,7 @@ function encode(encoder: RecordEncoder, record: RecordSample): void {
       return encoder.deleteItem(record[1], record[2])
     case 'createFile':
     case 'mapFile':
+    case 'setFile':
       return encoder[record[0]](record[1], record[2])
     case 'resizeFile':
       return encoder.resizeFile(record[1], record[2])
@@ -143,6 +150,7 @@ function decode(cursor: RecordCursor): unknown[] {
       return [type, cursor.fileNumber, id.toString('hex')]
     case 'createFile':
     case 'mapFile':
+    case 'setFile':
       return [type, cursor.fileNumber, cursor.attributes()]
     case 'resizeFile':
       return [type, cursor.fileNumber, cursor.modulo()]

@@ -84,6 +84,9 @@ limit = "1GiB"
 on_limit = "drop"
 [failover]
 lease = "10s"
+[replicate]
+include = ["SALES/*"]
+exclude = ["*/TEMP?"]
 [[slaves]]
 name = "far_south-2"
 address = "192.0.2.7"
@@ -111,6 +114,7 @@ address = "192.0.2.7"
     queue: { limitBytes: 2 ** 30, onLimit: 'drop' },
     commit: { level: 'applied', slaves: 2, timeoutMs: 3000, onTimeout: 'continue' },
     failover: { leaseMs: 10_000 },
+    replicate: { include: ['SALES/*'], exclude: ['*/TEMP?'] },
     slaves: [{ name: 'far_south-2', address: { host: '192.0.2.7', port: 2000 } }],
     ships: true,
   })
@@ -140,6 +144,8 @@ t.test('what is wrong is refused by line and key', t => {
     [`${master}[link]\nheartbeat = "20s"`, 3, 'link.timeout'],
     [`${master}[failover]\nlease = "9s"`, 4, 'failover.lease'],
     [`${master}[slave]\napply_updates = "on"`, 4, 'slave.apply_updates'],
+    [`${master}[replicate]\ninclude = ["SALES"]`, 4, 'replicate.include'],
+    [`${master}[replicate]\nexclude = "A/B"`, 4, 'replicate.exclude'],
     [`${master}[commit]\nlevel = "all"`, 4, 'commit.level'],
     [`${master}[commit]\nlevel = "durable"`, 4, 'commit.level'],
     [`${master}[commit]\nslaves = 0`, 4, 'commit.slaves'],
