@@ -91,7 +91,7 @@ const catalogue = {
   },
   ERR_FENCED: {
     exit: exitCodes.wrongState,
-    hint: 'Another server is the master now: write there, and make this one its slave.',
+    hint: 'Another server is the master now: write there, and make this one its slave with "hb rejoin".',
   },
   ERR_LEASE: {
     exit: exitCodes.wrongState,

@@ -1,11 +1,15 @@
-// hb promote.
+// hb promote and rejoin.
 import type { Command } from 'commander'
 import { describePromotion, promoteServer, type PromoteReport } from '../server/promote.ts'
-import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
+import type { Address } from '../platform/network.ts'
+import { parseAddress } from '../server/address.ts'
+import { rejoinServer, type RejoinOutcome } from '../server/rejoin-command.ts'
+import { serverCommand, usageError, type Context, type ServerOptions } from './command-line.ts'
 import { count, counted } from './output.ts'
 
 export function addFailoverCommands(program: Command, context: Context): void {
   program.addCommand(promoteCommand(context))
+  program.addCommand(rejoinCommand(context))
 }
 
 interface PromoteArguments extends ServerOptions {
@@ -64,4 +68,62 @@ function promoteLines(report: PromoteReport, dryRun: boolean): string[] {
     lines.push(`Applications may open it. ${next}`)
   }
   return lines
+}
+
+interface RejoinArguments extends ServerOptions {
+  readonly from: string
+  readonly listen?: string
+  readonly json?: boolean
+}
+
+function rejoinCommand(context: Context): Command {
+  return serverCommand(
+    'rejoin',
+    'Make an old master a slave of the server that was promoted in its place, without a full copy. What the new master never got is saved first.',
+    `hb rejoin -d /srv/north --from 192.0.2.7:2000
+hb rejoin -d north --from 127.0.0.1:2001 --listen 127.0.0.1:2002`,
+  )
+    .requiredOption('--from <host:port>', 'where the new master listens')
+    .option('--listen <host:port>', 'where this server will listen (default: as hb.toml says)')
+    .option('--json', 'as JSON')
+    .action(async ({ dir, from, listen, json = false }: RejoinArguments) => {
+      const work = rejoinServer(context.platform, dir, {
+        from: addressOption('--from', from),
+        listen: listen === undefined ? null : addressOption('--listen', listen),
+      })
+      const outcome = await context.untilSignal(work)
+      const lines = json ? [JSON.stringify(outcome, null, 2)] : rejoinLines(outcome)
+      for (const line of lines) await context.out.line(line)
+    })
+}
+
+function addressOption(flag: string, text: string): Address {
+  const address = parseAddress(text)
+  if (address !== null) return address
+  throw usageError(`${flag} needs HOST:PORT with a port from 1024 to 65535, got "${text}"`)
+}
+
+const filesShown = 20
+
+function rejoinLines({ name, master, forkTxn, missing, listen, pid }: RejoinOutcome): string[] {
+  const lines = [
+    `${name} is a slave of ${master} now; it listens at ${listen}.`,
+    `Both have everything up to transaction ${count(forkTxn)}.`,
+  ]
+  if (missing === null) {
+    lines.push(`${master} has everything that ${name} had.`)
+  } else {
+    const { firstTxn, lastTxn, items, files } = missing
+    const what = counted(lastTxn - firstTxn + 1, 'transaction')
+    lines.push(
+      `${what} of ${name} had not reached ${master}: ${count(firstTxn)} to ${count(lastTxn)}, ${counted(items, 'update')} of items:`,
+    )
+    for (const { account, file, items: updates } of files.slice(0, filesShown)) {
+      lines.push(`  ${account} ${file}: ${counted(updates, 'update')}`)
+    }
+    if (files.length > filesShown) lines.push(`  and ${files.length - filesShown} more files`)
+    lines.push(`They are saved in ${missing.path}`, `and listed in ${missing.list}`)
+  }
+  const next = pid === null ? 'Start it with "hb start".' : `Its server runs, process ${pid}.`
+  return [...lines, next]
 }

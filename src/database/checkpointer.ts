@@ -53,6 +53,11 @@ export class Checkpointer {
     this.#arm()
   }
 
+  /** Bytes of log that no checkpoint holds: what a start would have to replay. */
+  get logBytes(): number {
+    return this.#log.bytes() - this.#bytesAtCut + this.#database.replayedBytes
+  }
+
   /**
    * Call it after updates: starts a checkpoint in the background when one is due, and hurries the running one when
    * the log grows fast. Cheap when there is nothing to do.

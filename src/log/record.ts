@@ -210,6 +210,14 @@ export class RecordEncoder {
     this.#record(RecordType.mark, 0, what, details)
   }
 
+  /** A record, or several, as they lie elsewhere. */
+  copy(bytes: Uint8Array, start: number, end: number): void {
+    const at = this.end
+    this.reserve(end - start)
+    this.bytes.set(bytes.subarray(start, end), at)
+    this.end = at + end - start
+  }
+
   /** Marks the record that was written last as the end of its transaction. */
   endTransaction(): void {
     this.bytes[this.#last + 1] = lastFlag

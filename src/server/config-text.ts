@@ -90,6 +90,8 @@ const failoverText = `[failover]
 # A master that has heard from no slave for this long takes no updates until one answers, since it may have been
 # promoted. "0": it goes on.
 # lease = "0"
+# A slave that was promoted keeps its log from then on, until the old master has come back, or the log has this size.
+# keep_size = "10GiB"
 `
 
 const replicateText = `[replicate]

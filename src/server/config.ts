@@ -56,6 +56,8 @@ export interface Config {
   readonly failover: {
     /** A master that has heard from no slave for so long takes no updates; 0 for no such lease. */
     readonly leaseMs: number
+    /** A promoted server keeps its log for the old master until it is larger. */
+    readonly keepBytes: number
   }
   readonly slaves: readonly SlaveAddress[]
   /** On a master: which files are replicated. */
@@ -195,7 +197,10 @@ const schema = v.strictObject({
     {},
   ),
   failover: v.optional(
-    v.strictObject({ lease: v.optional(time(0, hour, 'of up to 1 h'), '0') }),
+    v.strictObject({
+      lease: v.optional(time(0, hour, 'of up to 1 h'), '0'),
+      keep_size: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'in bytes'), '10GiB'),
+    }),
     {},
   ),
   replicate: v.optional(
@@ -351,7 +356,7 @@ function resolve(settings: Settings, layout: Layout): Config {
       timeoutMs: commit.timeout,
       onTimeout: commit.on_timeout,
     },
-    failover: { leaseMs: failover.lease },
+    failover: { leaseMs: failover.lease, keepBytes: failover.keep_size },
     slaves,
     replicate: settings.replicate,
     ships: settings.type === 'master' || (slave.log_slave_updates && slaves.length > 0),

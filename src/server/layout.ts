@@ -10,6 +10,8 @@
 //   messages.log       what the server in the background has to say
 //   promotion          how this server became a master, while it is one (promotion.ts)
 //   fenced             another server is the master now (fence.ts)
+//   rejoin             how this server becomes a slave, while that is under way (rejoin.ts)
+//   missing-updates/   what an old master had and the new one did not (missing-updates.ts)
 //   apply-updates      "on" or "off" since "hb apply" was used; goes before hb.toml
 //   run/               locks, sockets, and the output of the server in the background
 //   run/owner          lock of the process that owns the log and the database
@@ -29,6 +31,8 @@ export interface Layout {
   readonly applySwitch: string
   readonly promotion: string
   readonly fenced: string
+  readonly rejoin: string
+  readonly missingUpdates: string
   readonly run: string
   readonly ownerLock: string
   readonly ownerSocket: string
@@ -55,6 +59,8 @@ export function layoutOf(directory: string): Layout {
     applySwitch: at('apply-updates'),
     promotion: at('promotion'),
     fenced: at('fenced'),
+    rejoin: at('rejoin'),
+    missingUpdates: at('missing-updates'),
     run: at('run'),
     ownerLock: at('run', 'owner'),
     ownerSocket: at('run', 'owner.sock'),

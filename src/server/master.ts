@@ -5,6 +5,7 @@ import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
 import { Database } from '../database/database.ts'
 import { replayLog } from '../database/replay.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { MiB } from '../limits.ts'
 import type { LogWriter } from '../log/writer.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Lock } from '../platform/locks.ts'
@@ -21,8 +22,10 @@ import { FilePatterns } from './file-patterns.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import { NamedWrites } from './named-writes.ts'
+import { neededForReturn } from './old-master.ts'
 import { QueueLimit, type QueueEvent, type QueueStatus } from './queue-limit.ts'
 import { Replication } from './replication.ts'
+import { ReachedSlaves } from './reached-slaves.ts'
 import { Retention } from './retention.ts'
 import type { Transaction } from './transaction.ts'
 import { Updates } from './updates.ts'
@@ -49,6 +52,11 @@ export interface MasterStatus {
 }
 
 const ownershipPollMs = 25
+/** A master that is closed without a checkpoint has at most so much to replay: a tenth of a second. */
+const replayBytesMax = 8 * MiB
+/** At its end a master waits so long for its slaves; a checkpoint waits longer, if they are there. */
+const ackWaitMs = 100
+const freshAckWaitMs = 1000
 
 interface PartsEvents {
   failed(this: void, error: HotBackupError): void
@@ -85,6 +93,7 @@ export class Master {
   readonly #replication: Replication
   readonly #retention: Retention
   readonly #gate: WriteGate
+  readonly #reached: ReachedSlaves
   #control: ControlServer | null = null
   #closing: Promise<void> | null = null
 
@@ -102,7 +111,15 @@ export class Master {
     this.#gate = new WriteGate(platform, layout, config.name, config.failover.leaseMs)
     this.#updates.gate = () => this.#gate.check()
     const slaves = config.slaves.map(slave => slave.name)
-    this.#retention = new Retention(platform, parts.log, layout.slaves, slaves, config.log)
+    this.#retention = new Retention(
+      platform,
+      parts.log,
+      layout.slaves,
+      slaves,
+      config.log,
+      logBytes => neededForReturn(platform, layout, logBytes),
+    )
+    this.#reached = new ReachedSlaves(platform, layout.slaves, slaves)
   }
 
   /**
@@ -279,6 +296,13 @@ export class Master {
     }
   }
 
+  /** At the end, and not ahead of the slaves, as long as a start without it is quick. */
+  async #mayCheckpoint(): Promise<boolean> {
+    if (this.#gate.fenced) return false
+    if (this.#checkpointer.logBytes > replayBytesMax) return true
+    return this.#reached.wait(this.#log.lastTxn, ackWaitMs)
+  }
+
   async #close(): Promise<void> {
     this.#updates.close()
     const filling = this.#replication.stop()
@@ -290,7 +314,7 @@ export class Master {
     try {
       if (this.#log.failed === null) {
         await this.#log.synced()
-        await this.#checkpointer.now()
+        if (await this.#mayCheckpoint()) await this.#checkpointer.now()
         await this.#retention.apply(this.#database.stamp.txn)
       }
     } finally {
@@ -336,14 +360,14 @@ async function openParts(
     if (log.identity === null) await beginHistory(platform, log)
     const mark = log.durableMark
     if (mark !== null) await replayLog(platform.disk, layout.log, database, mark)
+    const slaves = config.slaves.map(slave => slave.name)
     const checkpointer = new Checkpointer(
       database,
-      checkpointLog(log),
+      checkpointLog(log, database, new ReachedSlaves(platform, layout.slaves, slaves)),
       platform.clock,
       events.checkpointed,
       events.failed,
     )
-    const slaves = config.slaves.map(slave => slave.name)
     const commits = new Commits(
       platform,
       layout.slaves,
@@ -376,9 +400,18 @@ async function beginHistory({ random }: Platform, log: LogWriter): Promise<void>
   await log.beginHistory({ databaseId, lineageId, timeline: 1 })
 }
 
-function checkpointLog(log: LogWriter): CheckpointLog {
+function checkpointLog(log: LogWriter, database: Database, reached: ReachedSlaves): CheckpointLog {
+  const durable = async (txn: number) => {
+    await log.durable()
+    await reached.waitForFresh(txn, freshAckWaitMs, () => !database.overfull)
+  }
   return {
-    cut: () => ({ position: log.cut(), durable: log.durable() }),
+    cut: () => {
+      const position = log.cut()
+      const promise = durable(position.txn)
+      promise.catch(() => {}) // A checkpoint that is not needed after all does not ask.
+      return { position, durable: promise }
+    },
     bytes: () => log.bytesWritten,
   }
 }

@@ -19,6 +19,8 @@ export class Retention {
   readonly #acksDirectory: string
   readonly #slaves: readonly string[]
   readonly #policy: RetentionPolicy
+  /** What else must stay: everything behind the transaction that it answers. */
+  readonly #needed: (logBytes: number) => Promise<number>
   #running: Promise<void> | null = null
   #holds = 0
 
@@ -28,12 +30,14 @@ export class Retention {
     acksDirectory: string,
     slaves: readonly string[],
     policy: RetentionPolicy,
+    needed: (logBytes: number) => Promise<number> = () => Promise.resolve(Infinity),
   ) {
     this.#platform = platform
     this.#log = log
     this.#acksDirectory = acksDirectory
     this.#slaves = slaves
     this.#policy = policy
+    this.#needed = needed
   }
 
   /** Removes what may go. `stampTxn`: the database needs the transactions behind it for its own recovery. */
@@ -62,6 +66,8 @@ export class Retention {
       const ack = await readAck(disk, this.#acksDirectory, slave)
       needed = Math.min(needed, ack?.durableTxn ?? 0)
     }
+    const bytes = this.#log.segments().reduce((sum, segment) => sum + segment.bytes, 0)
+    needed = Math.min(needed, await this.#needed(bytes))
     if (this.#holds > 0) return
     const kept = this.#keptFrom()
     await this.#log.removeBefore(Math.min(needed + 1, kept))

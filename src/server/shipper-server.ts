@@ -3,7 +3,6 @@
 // blocks that the owner wrote may be on the disk without `log/durable` saying so, and they belong to the slaves.
 import { Database } from '../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { readDurableMark } from '../log/durable.ts'
 import type { Lock } from '../platform/locks.ts'
 import { sleep, type Timer } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -18,6 +17,7 @@ import { ControlServer } from './control.ts'
 import { fencedError, readFenced, writeFenced, type Fenced } from './fence.ts'
 import { readServerId } from './identity.ts'
 import { readKey } from './key.ts'
+import { answerJoin, ownMark } from './joining.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import type { Log } from './messages-log.ts'
@@ -83,7 +83,7 @@ export class ShipperServer {
       await recoverLog(platform, layout, config, say)
       const fence = new Fence(platform, layout, config, say)
       const shipper = await fence.shipper()
-      const gatekeeper = await startGatekeeper(platform, layout, config, say)
+      const gatekeeper = await startGatekeeper(platform, layout, config, shipper, say)
       const control = await ControlServer.start(platform, layout.shipperSocket, {
         status: () =>
           Promise.resolve({ pid: self.pid, slaves: shipper.status() } satisfies ShipperStatus),
@@ -115,17 +115,13 @@ async function startGatekeeper(
   platform: Platform,
   layout: Layout,
   config: Config,
+  shipper: Shipper,
   say: Log,
 ): Promise<Gatekeeper | null> {
   const { disk } = platform
   if ((await readPromotion(disk, layout)) === null) return null
   const { link, name } = config
   const log = new OwnLog(disk, layout.log)
-  const describe = async () => {
-    const mark = await readDurableMark(disk, layout.log)
-    if (mark !== null) return log.describe(mark)
-    throw new HotBackupError('ERR_LOG_CORRUPT', `${layout.log} has no durable transaction`)
-  }
   try {
     return await Gatekeeper.start(platform, {
       name,
@@ -133,7 +129,8 @@ async function startGatekeeper(
       listen: link.listen,
       heartbeatMs: link.heartbeatMs,
       timeoutMs: link.timeoutMs,
-      describe,
+      describe: async () => log.describe(await ownMark(platform, layout)),
+      join: (join, host) => answerJoin(platform, layout, name, log, shipper, say, join, host),
       logger: say,
     })
   } catch (error) {

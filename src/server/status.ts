@@ -270,6 +270,8 @@ async function slaveRows(
   durableTxn: number,
   found: Found,
 ): Promise<SlaveRow[]> {
+  // Entered for the time when it is a master again.
+  if (!config.ships) return []
   const reported = new Map<string, ShipStatus>()
   for (const row of (found.shipper ?? found.slave)?.slaves ?? []) reported.set(row.name, row)
   return Promise.all(

@@ -42,6 +42,10 @@ export class WriteGate {
     if (error !== null) throw error
   }
 
+  get fenced(): boolean {
+    return this.#fenced !== null
+  }
+
   get refusal(): HotBackupError | null {
     if (this.#fenced !== null) return fencedError(this.#name, this.#fenced)
     if (this.#leaseMs === 0 || this.#platform.clock.monotonic() <= this.#leasedUntil) return null

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { hex, sameIdentity, type LogPosition } from '../log/chain.ts'
 import type { DurableMark } from '../log/durable.ts'
+import type { History, Timeline } from '../log/fork.ts'
 import { LogReader } from '../log/reader.ts'
 import { identityBytes, segmentName, type SegmentHeader } from '../log/segment.ts'
 import { readSegmentHeader, segmentFiles } from '../log/segments.ts'
@@ -31,6 +32,18 @@ export class OwnLog {
     const [firstTxn = mark.segmentFirstTxn] = await this.#firstTxns()
     const durable = { txn: mark.txn, chain: mark.chain }
     return { databaseId, lineageId, timeline, firstTxn, durable }
+  }
+
+  /** The timelines in the log, and its end. Throws ERR_LOG_CORRUPT, ERR_LOG_VERSION or ERR_DISK. */
+  async history(mark: DurableMark): Promise<History> {
+    const timelines: Timeline[] = []
+    for (const first of await this.#firstTxns()) {
+      const { lineageId, timeline, firstTxn, chain } = await this.#header(first)
+      const before = timelines.at(-1)
+      if (before !== undefined && sameIdentity(before.lineageId, lineageId)) continue
+      timelines.push({ lineageId, timeline, firstTxn, chain })
+    }
+    return { timelines, end: { txn: mark.txn, chain: mark.chain } }
   }
 
   /**

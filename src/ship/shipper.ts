@@ -37,12 +37,18 @@ export interface ShipperOptions {
 
 export class Shipper {
   readonly #watch: DurableWatch
-  readonly #links: readonly Link[]
+  readonly #links: Link[]
+  readonly #open: (slave: LinkOptions['slave']) => Promise<Link>
   #stopped = false
 
-  private constructor(watch: DurableWatch, links: readonly Link[]) {
+  private constructor(
+    watch: DurableWatch,
+    links: Link[],
+    open: (slave: LinkOptions['slave']) => Promise<Link>,
+  ) {
     this.#watch = watch
     this.#links = links
+    this.#open = open
   }
 
   /** Throws ERR_DISK or ERR_DISK_FULL. A log that holds nothing yet is waited for. */
@@ -69,11 +75,11 @@ export class Shipper {
       log: options.log,
       fenced: options.fenced ?? (() => {}),
     }
+    const open = (slave: LinkOptions['slave']) =>
+      Link.open(platform, { ...linkOptions, slave }, source, acksDirectory)
     const links = []
-    for (const slave of options.slaves) {
-      links.push(await Link.open(platform, { ...linkOptions, slave }, source, acksDirectory))
-    }
-    const shipper = new Shipper(watch, links)
+    for (const slave of options.slaves) links.push(await open(slave))
+    const shipper = new Shipper(watch, links, open)
     void shipper.#follow()
     return shipper
   }
@@ -81,6 +87,18 @@ export class Shipper {
   /** One entry per slave, in the order of the options. */
   status(): ShipStatus[] {
     return this.#links.map(link => link.status())
+  }
+
+  /** One slave more, or one that listens elsewhere now. */
+  async add(slave: LinkOptions['slave']): Promise<void> {
+    const known = this.#links.findIndex(link => link.status().name === slave.name)
+    if (known >= 0) {
+      const [link] = this.#links.splice(known, 1)
+      await link?.stop()
+    }
+    const link = await this.#open(slave)
+    this.#links.push(link)
+    if (this.#watch.mark !== null) link.wake()
   }
 
   /** Hangs up all links. What was sent and not acknowledged is sent again by the next shipper. */

@@ -1,14 +1,17 @@
-// The port of a master that was a slave. Its old master, and whoever else takes it for a slave, calls there: it is told
-// that this server is a master now, and when its own timeline is an earlier one, that it is over (FENCE).
+// The port of a master that was a slave. Its old master, and whoever else takes it for a slave, calls there: it is
+// told that this server is a master now, and when its own timeline is an earlier one, that it is over (FENCE). There it
+// may also ask to become a slave (JOIN).
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { connectionsMax } from '../limits.ts'
-import { sameIdentity, type LogPosition } from '../log/chain.ts'
+import { historyStart, sameIdentity, type LogPosition } from '../log/chain.ts'
 import type { LogIdentity } from '../log/options.ts'
 import type { Address, Connection, Listener, SharedKey } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import { Channel } from '../wire/channel.ts'
 import type { LinkLog } from '../wire/link-log.ts'
 import type { Hello } from '../wire/messages/hello.ts'
+import type { HistoryMessage } from '../wire/messages/history.ts'
+import type { Join } from '../wire/messages/join.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
 import { positionText } from '../wire/position-text.ts'
 import { hexId } from './receiver-handshake.ts'
@@ -25,6 +28,8 @@ export interface GatekeeperOptions {
   readonly heartbeatMs: number
   readonly timeoutMs: number
   readonly describe: () => Promise<MasterSide>
+  /** Answers a JOIN, and takes the sender as a slave if it wants that. Throws why not. `host`: where it calls from. */
+  readonly join: (join: Join, host: string) => Promise<HistoryMessage>
   readonly logger: LinkLog
 }
 
@@ -68,9 +73,10 @@ export class Gatekeeper {
   #accept(connection: Connection): void {
     const { heartbeatMs, timeoutMs } = this.#options
     const limits = { heartbeatMs, timeoutMs, durableTxn: () => 0 }
-    const channel = new Channel(connection, this.#clock, limits, ['hello'], {
+    const channel = new Channel(connection, this.#clock, limits, ['hello', 'join'], {
       message: message => {
         if (message.name === 'hello') void this.#answer(channel, message)
+        else if (message.name === 'join') void this.#join(channel, message)
       },
       writable: () => {},
       closed: () => this.#open.delete(channel),
@@ -94,6 +100,24 @@ export class Gatekeeper {
       channel.destroy(error)
     }
   }
+
+  async #join(channel: Channel, join: Join): Promise<void> {
+    const { logger } = this.#options
+    try {
+      channel.established('refuse')
+      channel.send(await this.#options.join(join, hostOf(channel.remoteAddress)))
+    } catch (error) {
+      if (!isHotBackupError(error)) throw error
+      logger('warn', `"${join.serverName}" wants to become a slave: ${error.message}`, {
+        code: error.code,
+      })
+      channel.refuse(refusalOf(error, historyStart, null), error)
+    }
+  }
+}
+
+function hostOf(remoteAddress: string): string {
+  return remoteAddress.replace(/:\d+$/, '').replaceAll(/^\[|\]$/g, '')
 }
 
 function refusalText(name: string, own: MasterSide, hello: Hello): HotBackupError {

@@ -6,6 +6,8 @@ import { ackCodec, type Ack } from './messages/ack.ts'
 import { writeBlocksHead, type Blocks, type BlocksHead } from './messages/blocks.ts'
 import { fenceCodec, type Fence } from './messages/fence.ts'
 import { helloCodec, type Hello } from './messages/hello.ts'
+import { historyCodec, type HistoryMessage } from './messages/history.ts'
+import { joinCodec, type Join } from './messages/join.ts'
 import { pingCodec, pongCodec, type Ping, type Pong } from './messages/ping.ts'
 import { refuseCodec, type Refuse } from './messages/refuse.ts'
 import { rewindCodec, type Rewind } from './messages/rewind.ts'
@@ -22,7 +24,18 @@ import {
 
 /** The messages that are made and read in one piece: all but BLOCKS. */
 export type SmallMessage =
-  Hello | Welcome | Start | Refuse | SegmentStart | Ack | Rewind | Ping | Pong | Fence
+  | Hello
+  | Welcome
+  | Start
+  | Refuse
+  | SegmentStart
+  | Ack
+  | Rewind
+  | Ping
+  | Pong
+  | Fence
+  | Join
+  | HistoryMessage
 export type Message = SmallMessage | Blocks
 
 type CodecTable = {
@@ -40,6 +53,8 @@ const codecs: CodecTable = {
   ping: pingCodec,
   pong: pongCodec,
   fence: fenceCodec,
+  join: joinCodec,
+  history: historyCodec,
 }
 
 /** Codecs by the type's number; no entry for BLOCKS. */

@@ -37,6 +37,8 @@ export const MessageType = {
   ping: 9,
   pong: 10,
   fence: 11,
+  join: 12,
+  history: 13,
 } as const
 export type MessageName = keyof typeof MessageType
 

@@ -1,9 +1,9 @@
 // When the master dies, with real processes over real TCP.
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { hb, ok, Pair, statusOf, type Outcome } from '../helpers/servers.ts'
+import { freePort, hb, ok, Pair, statusOf, type Outcome } from '../helpers/servers.ts'
 
 t.test('the master is killed, the slave takes over', async t => {
   const pair = await Pair.make(t)
@@ -182,4 +182,54 @@ t.test('with a lease, a master that hears from no slave takes no updates', async
   }
   t.equal((await file.read('3'))?.toString(), 'x')
   await opened.close()
+})
+
+t.test('the old master comes back as a slave; what it alone had is saved', async t => {
+  const pair = await Pair.make(t)
+  await pair.start()
+  const { master, slave } = pair
+  await ok('create-account', '-d', master, 'SALES')
+  await ok('create-file', '-d', master, 'SALES', 'ORDERS')
+  await ok('write', '-d', master, 'SALES', 'ORDERS', '1', 'pears')
+  await ok('wait', '-d', master)
+  await ok('stop', '-d', master)
+  const old = await Master.open(master)
+  const file = old.account('SALES').file('ORDERS')
+  await file.write('1', 'plums')
+  await file.write('lost', 'and found')
+  const promoting = ok('promote', '-d', slave)
+  await promoting
+  await old.close()
+  await ok('write', '-d', slave, 'SALES', 'ORDERS', '2', 'apples')
+
+  const from = `127.0.0.1:${pair.port}`
+  const listen = `127.0.0.1:${await freePort()}`
+  const said = await ok('rejoin', '-d', master, '--from', from, '--listen', listen)
+  t.match(said, /Both have everything up to transaction 3/)
+  t.match(said, /2 transactions of alpha had not reached beta: 4 to 5, 2 updates of items/)
+  t.match(said, /SALES ORDERS: 2 updates/)
+  const saved = path.join(master, 'missing-updates')
+  const [list = '', segment = ''] = readdirSync(saved).sort()
+  t.match(await ok('log', 'verify', path.join(saved, segment)), /transactions 4 to 5/)
+  const dumped = await ok('log', 'dump', path.join(saved, segment))
+  t.match(dumped, /4 .*write-item +SALES ORDERS +"1".*"plums"/)
+  t.match(dumped, /5 .*write-item +SALES ORDERS +"lost"/)
+  const lines = readFileSync(path.join(saved, list), 'utf8').trimEnd().split('\n')
+  t.strictSame(
+    lines.map(line => JSON.parse(line) as object),
+    [
+      { txn: 4, type: 'write-item', account: 'SALES', file: 'ORDERS', id: '1' },
+      { txn: 5, type: 'write-item', account: 'SALES', file: 'ORDERS', id: 'lost' },
+    ],
+  )
+
+  await ok('start', '-d', master)
+  await ok('wait', '-d', slave, '--slave', 'alpha', '--timeout', '60')
+  t.equal(await ok('digest', '-d', master), await ok('digest', '-d', slave))
+  t.equal(await ok('read', '-d', master, 'SALES', 'ORDERS', '1'), 'pears')
+  t.match(await statusOf(master), { type: 'slave', running: true })
+  t.match(await hb('rejoin', '-d', master, '--from', from), { code: 4, stderr: /a slave already/ })
+  await ok('write', '-d', slave, 'SALES', 'ORDERS', '3', 'figs')
+  await ok('wait', '-d', slave, '--timeout', '60')
+  t.equal(await ok('read', '-d', master, 'SALES', 'ORDERS', '3'), 'figs')
 })

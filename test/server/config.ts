@@ -84,6 +84,7 @@ limit = "1GiB"
 on_limit = "drop"
 [failover]
 lease = "10s"
+keep_size = "1GiB"
 [replicate]
 include = ["SALES/*"]
 exclude = ["*/TEMP?"]
@@ -113,8 +114,8 @@ address = "192.0.2.7"
     slave: { applyUpdates: false, logSlaveUpdates: true, autoCreate: true },
     queue: { limitBytes: 2 ** 30, onLimit: 'drop' },
     commit: { level: 'applied', slaves: 2, timeoutMs: 3000, onTimeout: 'continue' },
-    failover: { leaseMs: 10_000 },
     replicate: { include: ['SALES/*'], exclude: ['*/TEMP?'] },
+    failover: { leaseMs: 10_000, keepBytes: 2 ** 30 },
     slaves: [{ name: 'far_south-2', address: { host: '192.0.2.7', port: 2000 } }],
     ships: true,
   })

@@ -14,6 +14,7 @@ import {
   type Message,
   type SmallMessage,
 } from '../../src/wire/messages.ts'
+import { timelinesMax } from '../../src/wire/messages/history.ts'
 import { refusalOf } from '../../src/wire/messages/refuse.ts'
 import {
   MessageType,
@@ -90,6 +91,28 @@ const samples: readonly SmallMessage[] = [
     serverName: 'süd',
     databaseId: identity(2),
     lineageId: identity(4),
+  },
+  {
+    name: 'join',
+    register: true,
+    serverName: 'nord',
+    serverId: identity(1),
+    databaseId: identity(2),
+    host: '',
+    port: 65535,
+  },
+  {
+    name: 'history',
+    serverName: 'süd',
+    serverId: identity(5),
+    databaseId: identity(2),
+    timelines: Array.from({ length: timelinesMax }, (_, index) => ({
+      lineageId: identity(index),
+      firstTxn: index + 1,
+      chain: 0xffffffff - index,
+      timeline: index + 7,
+    })),
+    end: { txn: far, chain: 1 },
   },
 ]
 

@@ -197,6 +197,46 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
       name: hexOf('süd'),
     },
   ],
+  [
+    {
+      name: 'join',
+      register: true,
+      serverName: 'nord',
+      serverId: identity(1),
+      databaseId: identity(2),
+      host: 'h',
+      port: 2001,
+    },
+    {
+      flags: 1,
+      port: 2001,
+      'name length': 4,
+      'host length': 1,
+      version: 1,
+      'server id': '01'.repeat(16),
+      'database id': '02'.repeat(16),
+      name: hexOf('nordh'),
+    },
+  ],
+  [
+    {
+      name: 'history',
+      serverName: 'süd',
+      serverId: identity(5),
+      databaseId: identity(2),
+      timelines: [{ lineageId: identity(6), firstTxn: 9, chain: 0x01020304, timeline: 3 }],
+      end: { txn: far, chain: 77 },
+    },
+    {
+      count: 1,
+      'name length': 4,
+      'server id': '05'.repeat(16),
+      'database id': '02'.repeat(16),
+      'durable txn': far,
+      'durable chain': 77,
+      timelines: `${'06'.repeat(16)}0900000000000000${'04030201'}03000000${hexOf('süd')}`,
+    },
+  ],
 ]
 
 t.test('every message is as the page says', async t => {

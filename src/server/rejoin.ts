@@ -1,0 +1,236 @@
+// hb rejoin: an old master becomes a slave of the server that was promoted in its place, without a full copy.
+//
+//   1. nobody else has the server; its log is brought in order
+//   2. the new master tells the timelines of its log: where the histories part (log/fork.ts), the fork
+//   3. what lies behind the fork, the missing updates, is copied to missing-updates/, durably, and read again
+//   4. the new master takes this server as a slave
+//   5. DIR/rejoin, durably       names the fork: from here on only going on leads anywhere
+//   6. the log is cut back to the fork; acks, which may lie behind it, are removed
+//   7. hb.toml says slave; promotion, fenced and at last DIR/rejoin are removed
+//
+// The database needs nothing: its stamp is not behind the fork, so it stands there after the replay of what is left.
+// Before 5 nothing has changed, but for the copy. Interrupted behind it, the next "hb rejoin" goes on.
+import path from 'node:path'
+import * as v from 'valibot'
+import { Database } from '../database/database.ts'
+import { HotBackupError } from '../errors.ts'
+import { cutBack, placeOf, type LogPlace } from '../log/cut-back.ts'
+import type { DurableMark } from '../log/durable.ts'
+import { findFork } from '../log/fork.ts'
+import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
+import type { Disk } from '../platform/disk.ts'
+import type { Address } from '../platform/network.ts'
+import type { Platform } from '../platform/platform.ts'
+import { askHistory } from '../ship/join.ts'
+import { OwnLog } from '../ship/own-log.ts'
+import type { HistoryMessage } from '../wire/messages/history.ts'
+import { positionText } from '../wire/position-text.ts'
+import { addressText } from './address.ts'
+import { rewriteConfig, withListen, withType } from './config-edit.ts'
+import { loadConfig, type Config } from './config.ts'
+import { readServerId } from './identity.ts'
+import { ownMark } from './joining.ts'
+import { readKey } from './key.ts'
+import { layoutOf, type Layout } from './layout.ts'
+import { openMasterLog } from './master-log.ts'
+import { saveMissing, type MissingUpdates } from './missing-updates.ts'
+
+export interface RejoinOptions {
+  /** Where the new master listens. */
+  readonly from: Address
+  /** Where this server will listen; null for what hb.toml says. */
+  readonly listen: Address | null
+}
+
+export interface RejoinReport {
+  readonly name: string
+  readonly master: string
+  /** The last transaction that both histories have. */
+  readonly forkTxn: number
+  /** What the new master does not have; null when it has everything. */
+  readonly missing: MissingUpdates | null
+  readonly listen: string
+}
+
+const whole = v.pipe(v.number(), v.integer(), v.minValue(0))
+const place = { txn: whole, chain: whole, segmentFirstTxn: whole, offset: whole }
+const missing = { path: v.string(), list: v.string(), firstTxn: whole, lastTxn: whole }
+const schema = v.strictObject({
+  master: v.string(),
+  listen: v.string(),
+  place: v.strictObject(place),
+  missing: v.nullable(
+    v.strictObject({ ...missing, items: whole, files: v.array(v.looseObject({})) }),
+  ),
+})
+
+/** What lies in DIR/rejoin. */
+interface Plan {
+  readonly master: string
+  readonly listen: string
+  readonly place: LogPlace
+  readonly missing: MissingUpdates | null
+}
+const planBytesMax = 1024 * 1024
+
+/**
+ * The caller has the locks of the owner and of the shipper. Throws ERR_WRONG_TYPE for a slave, ERR_UNSAFE with the
+ * reason, ERR_CONNECT, ERR_LINK_FOREIGN, ERR_LOG_REMOVED and so on; nothing has changed then, but that missing updates
+ * may have been saved.
+ */
+export async function rejoin(
+  platform: Platform,
+  directory: string,
+  options: RejoinOptions,
+): Promise<RejoinReport> {
+  const layout = layoutOf(directory)
+  const { config, begun } = await mayRejoin(platform, layout)
+  const plan = begun ?? (await makePlan(platform, layout, config, options))
+  await carryOut(platform, layout, plan)
+  const { name } = config
+  const { master, listen, place } = plan
+  return { name, master, forkTxn: place.txn, missing: plan.missing, listen }
+}
+
+/** Throws ERR_WRONG_TYPE for a slave, unless it is becoming one. */
+export async function mayRejoin(
+  { disk }: Pick<Platform, 'disk'>,
+  layout: Layout,
+): Promise<{ readonly config: Config; readonly begun: Plan | null }> {
+  const config = await loadConfig(disk, layout)
+  const begun = await readPlan(disk, layout)
+  if (begun !== null || config.type === 'master') return { config, begun }
+  const message = `${config.name} is a slave already`
+  throw new HotBackupError('ERR_WRONG_TYPE', message, { path: layout.directory })
+}
+
+async function makePlan(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  options: RejoinOptions,
+): Promise<Plan> {
+  const { disk } = platform
+  const stampTxn = await bringInOrder(platform, layout, config)
+  const end = await ownMark(platform, layout)
+  const listen = options.listen ?? config.link.listen
+  const ask = (register: boolean) =>
+    question(platform, layout, config, end, options.from, listen, register)
+  const history = await ask(false)
+  const fork = await forkWith(disk, layout, end, history)
+  const place = await placeOf(disk, layout.log, fork)
+  const missing = end.txn > fork.txn ? await saveMissing(disk, layout, fork) : null
+  if (stampTxn > fork.txn) {
+    const saved = missing === null ? '' : `, which are saved in ${missing.path}`
+    const message = `the database files of ${config.name} hold transactions up to ${stampTxn}, behind the fork at ${fork.txn}${saved}: it needs a new copy`
+    throw new HotBackupError('ERR_UNSAFE', message, { txn: fork.txn })
+  }
+  await ask(true)
+  const plan = {
+    master: history.serverName,
+    listen: addressText(listen),
+    place,
+    missing,
+  }
+  await writeFileAtomic(disk, layout.rejoin, Buffer.from(`${JSON.stringify(plan)}\n`))
+  return plan
+}
+
+/** Recovery, as at every start of a master. Returns the transaction up to which the database files hold. */
+async function bringInOrder(platform: Platform, layout: Layout, config: Config): Promise<number> {
+  const database = await Database.open(platform, layout.directory, {
+    ...config.database,
+    readOnly: true,
+  })
+  const { txn } = database.stamp
+  await database.close()
+  const log = await openMasterLog(platform, layout, config, txn)
+  await log.close()
+  return txn
+}
+
+async function question(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  end: DurableMark,
+  from: Address,
+  listen: Address,
+  register: boolean,
+): Promise<HistoryMessage> {
+  const { link, name } = config
+  const { databaseId } = await new OwnLog(platform.disk, layout.log).describe(end)
+  return askHistory(
+    platform,
+    from,
+    link.keyPath === null ? null : await readKey(platform, link.keyPath),
+    link.timeoutMs,
+    {
+      name: 'join',
+      register,
+      serverName: name,
+      serverId: await readServerId(platform.disk, layout),
+      databaseId,
+      // An address that means "all of this machine's" is none to call.
+      host: ['0.0.0.0', '::'].includes(listen.host) ? '' : listen.host,
+      port: listen.port,
+    },
+  )
+}
+
+async function forkWith(
+  disk: Disk,
+  layout: Layout,
+  end: DurableMark,
+  history: HistoryMessage,
+): Promise<{ readonly txn: number; readonly chain: number }> {
+  const ours = await new OwnLog(disk, layout.log).history(end)
+  const theirs = history.timelines.at(-1)?.timeline ?? 0
+  const own = ours.timelines.at(-1)?.timeline ?? 0
+  if (theirs < own) {
+    const message = `"${history.serverName}" is on timeline ${theirs}, and this server on the later timeline ${own}`
+    throw new HotBackupError('ERR_UNSAFE', message)
+  }
+  const fork = findFork(ours, history)
+  if (fork === null || fork.txn > end.txn || fork.txn > history.end.txn) {
+    const message = `"${history.serverName}" holds ${positionText(history.end)}, this server ${positionText(end)}, and nothing in between is known to both`
+    throw new HotBackupError('ERR_LINK_SEED', message)
+  }
+  return fork
+}
+
+async function readPlan(disk: Disk, layout: Layout): Promise<Plan | null> {
+  const bytes = await readFile(disk, layout.rejoin, planBytesMax)
+  if (bytes === null) return null
+  try {
+    return v.parse(schema, JSON.parse(bytes.toString())) as unknown as Plan
+  } catch (error) {
+    const message = `${layout.rejoin} cannot be read: it was changed by somebody else`
+    throw new HotBackupError('ERR_CONFIG', message, { path: layout.rejoin }, error)
+  }
+}
+
+async function carryOut(
+  platform: Platform,
+  layout: Layout,
+  { listen, place }: Plan,
+): Promise<void> {
+  const { disk } = platform
+  await cutBack(disk, layout.log, place)
+  for (const { name } of await disk.list(layout.slaves)) {
+    if (name.endsWith('.ack')) await disk.remove(path.join(layout.slaves, name))
+  }
+  await disk.syncDirectory(layout.slaves)
+  // Before the type: a slave with it would be taken for one whose promotion was interrupted.
+  await disk.remove(layout.promotion)
+  await disk.syncDirectory(layout.directory)
+  await rewriteConfig(
+    platform,
+    layout,
+    text => withListen(withType(text, 'slave'), listen),
+    config => config.type === 'slave' && addressText(config.link.listen) === listen,
+  )
+  await disk.remove(layout.fenced)
+  await disk.remove(layout.rejoin)
+  await disk.syncDirectory(layout.directory)
+}

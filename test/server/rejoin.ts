@@ -1,0 +1,139 @@
+// An old master that becomes a slave, on a disk in memory that crashes at every operation behind the plan; what a
+// promoted server keeps for it; and how far its own database files may go.
+import t from 'tap'
+import { placeOf } from '../../src/log/cut-back.ts'
+import { nodePlatform } from '../../src/platform/node-platform.ts'
+import { writeFileAtomic } from '../../src/platform/atomic-file.ts'
+import { encodeAck } from '../../src/ship/ack-file.ts'
+import { initialConfigText } from '../../src/server/config-text.ts'
+import { loadConfig } from '../../src/server/config.ts'
+import { writeFenced } from '../../src/server/fence.ts'
+import { layoutOf } from '../../src/server/layout.ts'
+import { saveMissing } from '../../src/server/missing-updates.ts'
+import { neededForReturn } from '../../src/server/old-master.ts'
+import { writePromotion } from '../../src/server/promotion.ts'
+import { ReachedSlaves } from '../../src/server/reached-slaves.ts'
+import { rejoin } from '../../src/server/rejoin.ts'
+import { commitEach, openHistory, openLog, readAll } from '../helpers/log-samples.ts'
+import { MemoryDisk } from '../helpers/memory-disk.ts'
+import { TestClock } from '../helpers/test-clock.ts'
+
+const layout = layoutOf('/server')
+const text = initialConfigText({
+  name: 'alpha',
+  type: 'master',
+  listen: null,
+  key: false,
+  slaves: [{ name: 'beta', address: '127.0.0.1:2001' }],
+  applyUpdates: true,
+  logSlaveUpdates: false,
+  autoCreate: false,
+})
+
+function ack(durableTxn: number, time = 1): Buffer {
+  const serverId = new Uint8Array(16).fill(2)
+  const at = { receivedTxn: durableTxn, durableTxn, appliedTxn: durableTxn }
+  return encodeAck({ ...at, durableChain: 0, appliedTime: 0, time, serverId })
+}
+
+const promotion = {
+  timeline: 2,
+  lineage: '22'.repeat(16),
+  fork: { txn: 12, chain: 1 },
+  time: 5,
+  awaited: true,
+}
+
+async function makeMaster(disk: MemoryDisk): Promise<void> {
+  await disk.makeDirectory(layout.slaves)
+  await writeFileAtomic(disk, layout.config, Buffer.from(text))
+  await writeFileAtomic(disk, `${layout.slaves}/beta.ack`, ack(20))
+  await disk.syncDirectory('/server')
+}
+
+t.test('a crash anywhere behind the plan: the next call completes it', async t => {
+  for (const keep of [false, true]) {
+    for (let operation = 1; ; operation++) {
+      const disk = new MemoryDisk()
+      await makeMaster(disk)
+      await writePromotion(disk, layout, promotion)
+      const by = { timeline: 2, lineage: '22'.repeat(16), by: 'beta', address: 'x:1', time: 1 }
+      await writeFenced(disk, layout, by)
+      const log = await openHistory({ disk })
+      await commitEach(log, 12)
+      const fork = log.position
+      await commitEach(log, 8)
+      await log.close()
+      const whole = await readAll(disk)
+      const plan = {
+        master: 'beta',
+        listen: '127.0.0.1:2002',
+        place: await placeOf(disk, layout.log, fork),
+        missing: await saveMissing(disk, layout, fork),
+      }
+      await writeFileAtomic(disk, layout.rejoin, Buffer.from(JSON.stringify(plan)))
+
+      const platform = { ...nodePlatform, disk }
+      const options = { from: { host: 'x', port: 1 }, listen: null }
+      let count = 0
+      disk.before = () => {
+        if (++count === operation) disk.crash(() => keep)
+        if (count >= operation) throw new Error('the machine is off')
+      }
+      await rejoin(platform, layout.directory, options).catch(() => {})
+      disk.before = null
+      const interrupted = await disk.exists(layout.rejoin)
+      if (interrupted) {
+        t.match(await rejoin(platform, layout.directory, options), { master: 'beta', forkTxn: 12 })
+      }
+      const config = await loadConfig(disk, layout)
+      t.match(config, { type: 'slave', link: { listen: { port: 2002 } } })
+      for (const gone of [layout.rejoin, layout.fenced, layout.promotion]) {
+        t.equal(await disk.exists(gone), false, gone)
+      }
+      const again = await openLog({ disk, ownPromises: false })
+      t.strictSame(again.position, fork)
+      await again.close()
+      t.strictSame(await readAll(disk), whole.slice(0, 12))
+      t.ok(await disk.exists(plan.missing.path), 'what was saved is there')
+      if (count < operation) break
+    }
+  }
+})
+
+t.test('the log is kept for an old master, and for slaves that have joined meanwhile', async t => {
+  const disk = new MemoryDisk()
+  await makeMaster(disk)
+  const needed = (logBytes: number) => neededForReturn({ disk }, layout, logBytes)
+  t.equal(await needed(0), 20, 'what the slave has stored')
+  await writePromotion(disk, layout, promotion)
+  t.equal(await needed(0), 12, 'and what an old master may lack')
+  t.equal(await needed(11 * 2 ** 30), 20, 'up to a size')
+  await writePromotion(disk, layout, { ...promotion, awaited: false })
+  t.equal(await needed(0), 20, 'it has come back')
+  const more = `${text}\n[[slaves]]\nname = "gamma"\naddress = "127.0.0.1:2003"\n`
+  await writeFileAtomic(disk, layout.config, Buffer.from(more))
+  t.equal(await needed(0), 0, 'a new slave needs everything')
+  await writeFileAtomic(disk, layout.config, Buffer.from('half a line'))
+  t.equal(await needed(0), 0, 'as long as it cannot be known')
+})
+
+t.test('database files wait for slaves that are there, and for no others', async t => {
+  const disk = new MemoryDisk()
+  await makeMaster(disk)
+  const clock = new TestClock()
+  const reached = new ReachedSlaves({ disk, clock }, layout.slaves, ['beta'])
+  t.equal(await reached.wait(20, 0), true)
+  t.equal(await reached.wait(21, 0), false)
+  t.equal(await new ReachedSlaves({ disk, clock }, layout.slaves, []).wait(21, 0), true, 'no slave')
+  const waiting = reached.wait(21, 1000)
+  await writeFileAtomic(disk, `${layout.slaves}/beta.ack`, ack(21))
+  clock.advance(500)
+  t.equal(await waiting, true)
+  await reached.waitForFresh(22, 1000, () => true)
+  t.pass('it has said nothing for long')
+  let asked = 0
+  await writeFileAtomic(disk, `${layout.slaves}/beta.ack`, ack(21, clock.now()))
+  await reached.waitForFresh(22, 1000, () => ++asked < 1)
+  t.equal(asked, 1, 'nobody waits when there is no room')
+})
