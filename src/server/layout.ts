@@ -3,6 +3,7 @@
 //   hb.toml            the configuration, written by "hb setup", edited by hand
 //   hb.key             the key that the servers of one database share
 //   server.id          16 random bytes in hexadecimal: this server among all others
+//   upstream           the identities of the servers above a slave, as it has last heard of them
 //   log/               the transaction log: segments and log/durable
 //   database/          accounts, files and items
 //   slaves/NAME.ack    how far each slave is
@@ -23,6 +24,7 @@ export interface Layout {
   readonly config: string
   readonly key: string
   readonly serverId: string
+  readonly upstream: string
   readonly log: string
   readonly database: string
   readonly slaves: string
@@ -51,6 +53,7 @@ export function layoutOf(directory: string): Layout {
     config: at('hb.toml'),
     key: at('hb.key'),
     serverId: at('server.id'),
+    upstream: at('upstream'),
     log: at('log'),
     database: at('database'),
     slaves: at('slaves'),

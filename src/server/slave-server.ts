@@ -15,7 +15,7 @@ import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
 import { databaseOptions } from './database-options.ts'
-import { readServerId } from './identity.ts'
+import { readServerId, readUpstream, writeUpstream } from './identity.ts'
 import { readKey } from './key.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import type { Log } from './messages-log.ts'
@@ -52,6 +52,7 @@ export class SlaveServer {
   #shipper: Shipper | null = null
   #control: ControlServer | null = null
   #stopping: Promise<void> | null = null
+  #keeping: Promise<void> = Promise.resolve()
   /** Set when the slave is over: its replayer stands still for good. */
   #promoting: Promise<PromoteReport> | null = null
   #promoted: (error: HotBackupError | null) => void = () => {}
@@ -170,6 +171,8 @@ export class SlaveServer {
       heartbeatMs: link.heartbeatMs,
       timeoutMs: link.timeoutMs,
       logger: this.#say,
+      upstream: await readUpstream(this.#platform.disk, this.#layout),
+      upstreamChanged: upstream => this.#keepUpstream(upstream),
     })
     if (this.#config.ships) {
       const options = await shipperOptions(this.#platform, this.#layout, this.#config, this.#say)
@@ -190,6 +193,15 @@ export class SlaveServer {
         hold: () => this.#replayer.hold(),
       },
     })
+  }
+
+  #keepUpstream(upstream: readonly Uint8Array[]): void {
+    // One write after the other.
+    this.#keeping = this.#keeping
+      .then(() => writeUpstream(this.#platform.disk, this.#layout, upstream))
+      .catch((error: unknown) => {
+        this.#say('error', `the servers above this one cannot be kept: ${String(error)}`)
+      })
   }
 
   status(): SlaveStatus {
@@ -257,6 +269,7 @@ export class SlaveServer {
     }
     await this.#switching
     await this.#receiver?.stop()
+    await this.#keeping
     await this.#shipper?.stop()
     const parts = { config: this.#config, log: this.#log, replayer: this.#replayer }
     const report = await promoteParts(this.#platform, this.#layout, parts, master)
@@ -279,6 +292,7 @@ export class SlaveServer {
   async #stop(): Promise<void> {
     await this.#control?.close()
     await this.#receiver?.stop()
+    await this.#keeping
     await this.#shipper?.stop()
     try {
       // A checkpoint would keep the applications out for as long as it takes; they replay faster.

@@ -30,6 +30,10 @@ export interface ReceiverOptions {
   readonly logger: LinkLog
   /** A reason of the server to let no master in (it was promoted, say); null when there is none. */
   readonly refusal?: () => HotBackupError | null
+  /** Ids of the servers above this one as they were last heard of, before a restart. */
+  readonly upstream?: readonly Uint8Array[]
+  /** They have changed. */
+  readonly upstreamChanged?: (upstream: readonly Uint8Array[]) => void
 }
 
 export type ReceiveStatusWord =
@@ -69,7 +73,7 @@ export class Receiver {
   #session: ReceiverSession | null = null
   #listener: Listener | null = null
   #stopped = false
-  #upstream: readonly Uint8Array[] = []
+  #upstream: readonly Uint8Array[]
   #strangersDropped = 0
   /** Of the sessions before this one. */
   #bytesBefore = 0
@@ -79,6 +83,7 @@ export class Receiver {
   private constructor(platform: ReceiverPlatform, options: ReceiverOptions) {
     this.#platform = platform
     this.#options = options
+    this.#upstream = options.upstream ?? []
     this.#sessionOptions = {
       ...options,
       heartbeatMs: options.heartbeatMs ?? heartbeatMsDefault,
@@ -194,7 +199,10 @@ export class Receiver {
     )
     this.#session = session
     const upstream = [...hello.path, hello.serverId]
-    if (!samePath(upstream, this.#upstream)) this.#upstream = upstream
+    if (!samePath(upstream, this.#upstream)) {
+      this.#upstream = upstream
+      this.#options.upstreamChanged?.(upstream)
+    }
     return null
   }
 
