@@ -1,15 +1,23 @@
-// hb promote and rejoin.
+// hb promote, rejoin and switch.
 import type { Command } from 'commander'
 import { describePromotion, promoteServer, type PromoteReport } from '../server/promote.ts'
 import type { Address } from '../platform/network.ts'
 import { parseAddress } from '../server/address.ts'
 import { rejoinServer, type RejoinOutcome } from '../server/rejoin-command.ts'
-import { serverCommand, usageError, type Context, type ServerOptions } from './command-line.ts'
+import { switchServers } from '../server/switch.ts'
+import {
+  seconds,
+  serverCommand,
+  usageError,
+  type Context,
+  type ServerOptions,
+} from './command-line.ts'
 import { count, counted } from './output.ts'
 
 export function addFailoverCommands(program: Command, context: Context): void {
   program.addCommand(promoteCommand(context))
   program.addCommand(rejoinCommand(context))
+  program.addCommand(switchCommand(context))
 }
 
 interface PromoteArguments extends ServerOptions {
@@ -95,6 +103,43 @@ hb rejoin -d north --from 127.0.0.1:2001 --listen 127.0.0.1:2002`,
       const lines = json ? [JSON.stringify(outcome, null, 2)] : rejoinLines(outcome)
       for (const line of lines) await context.out.line(line)
     })
+}
+
+interface SwitchArguments extends ServerOptions {
+  readonly to: string
+  readonly listen?: string
+  readonly timeout: number
+  readonly json?: boolean
+}
+
+function switchCommand(context: Context): Command {
+  return serverCommand(
+    'switch',
+    'Let a master and one of its slaves change places, with nothing lost. Run it on the master.',
+    `hb switch -d /srv/north --to south
+hb switch -d north --to south --listen 127.0.0.1:2002 --timeout 60`,
+  )
+    .requiredOption('--to <name>', 'the slave that is to be the master')
+    .option('--listen <host:port>', 'where this server will listen (default: as hb.toml says)')
+    .option('--timeout <seconds>', 'how long the slave may take to be in step', seconds, 30)
+    .option('--json', 'as JSON')
+    .action(async ({ dir, to, listen, timeout, json = false }: SwitchArguments) => {
+      const outcome = await switchServers(context.platform, dir, {
+        to,
+        listen: listen === undefined ? null : addressOption('--listen', listen),
+        timeoutMs: timeout * 1000,
+      })
+      const lines = json ? [JSON.stringify(outcome, null, 2)] : switchLines(outcome)
+      for (const line of lines) await context.out.line(line)
+    })
+}
+
+function switchLines({ name, master, forkTxn, listen, pid }: RejoinOutcome): string[] {
+  return [
+    `${master} is the master now, with everything up to transaction ${count(forkTxn)}.`,
+    `${name} is its slave; it listens at ${listen}.`,
+    pid === null ? 'Start it with "hb start".' : `Its server runs, process ${pid}.`,
+  ]
 }
 
 function addressOption(flag: string, text: string): Address {

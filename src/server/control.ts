@@ -23,6 +23,8 @@ export interface ControlServices {
   applyUpdates?(on: boolean): Promise<void>
   /** On a master: another server may be the master now. Resolves when no update is taken any more if it is so. */
   fence?(): Promise<void>
+  /** On a master that is fenced: it is closed soon, since it becomes a slave. */
+  handOver?(): void
   /** On a slave: makes a master of it, and says how. */
   promote?(): Promise<object>
   /** Lets others copy the directory while the server works. */
@@ -172,6 +174,9 @@ class Peer {
       yield { header: {} }
     } else if (name === 'fence') {
       await services.fence?.()
+      yield { header: {} }
+    } else if (name === 'hand-over') {
+      services.handOver?.()
       yield { header: {} }
     } else if (name === 'promote') {
       if (services.promote === undefined) {

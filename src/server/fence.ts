@@ -17,6 +17,8 @@ export interface Fenced {
   readonly address: string
   /** Wall-clock milliseconds. */
   readonly time: number
+  /** It is handing over to that server, of its own will, and the outcome is not known here ("hb switch"). */
+  readonly switching?: boolean | undefined
 }
 
 const whole = v.pipe(v.number(), v.integer(), v.minValue(0))
@@ -26,6 +28,7 @@ const schema = v.strictObject({
   by: v.string(),
   address: v.string(),
   time: whole,
+  switching: v.optional(v.boolean()),
 })
 const fileBytesMax = 4096
 
@@ -45,7 +48,17 @@ export async function writeFenced(disk: Disk, layout: Layout, fenced: Fenced): P
   await writeFileAtomic(disk, layout.fenced, Buffer.from(`${JSON.stringify(fenced)}\n`))
 }
 
-export function fencedError(name: string, { timeline, by, address }: Fenced): HotBackupError {
+export async function removeFenced(disk: Disk, layout: Layout): Promise<void> {
+  await disk.remove(layout.fenced)
+  await disk.syncDirectory(layout.directory)
+}
+
+export function fencedError(name: string, fenced: Fenced): HotBackupError {
+  const { timeline, by, address } = fenced
+  if (fenced.switching === true) {
+    const message = `${name} is handing over to "${by}" at ${address}; "hb switch" goes on with it`
+    return new HotBackupError('ERR_FENCED', message)
+  }
   const message = `${name} is no master any more: "${by}" at ${address} has told of timeline ${timeline}`
   return new HotBackupError('ERR_FENCED', message)
 }

@@ -177,6 +177,7 @@ export class Master {
         hold: () => this.#checkpointer.hold(),
       },
       fence: () => this.#gate.look(),
+      handOver: () => this.#handOver(),
     })
     // After that: whoever was fencing it before it could be told so has left the marker by now.
     await this.#gate.open()
@@ -294,6 +295,11 @@ export class Master {
       const { type, reachedTxn, message } = event
       this.#updates.mark(`commit ${type}`, { reachedTxn, message }).catch(() => {})
     }
+  }
+
+  /** The application has it open no more; what it tries from here on fails with ERR_FENCED. */
+  #handOver(): void {
+    if (this.#gate.fenced) this.close().catch(() => {}) // It is opened as a slave next, and recovered.
   }
 
   /** At the end, and not ahead of the slaves, as long as a start without it is quick. */

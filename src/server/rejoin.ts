@@ -21,7 +21,7 @@ import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { Address } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
-import { askHistory } from '../ship/join.ts'
+import { askHistory, type Peer } from '../ship/ask.ts'
 import { OwnLog } from '../ship/own-log.ts'
 import type { HistoryMessage } from '../wire/messages/history.ts'
 import { positionText } from '../wire/position-text.ts'
@@ -149,6 +149,16 @@ async function bringInOrder(platform: Platform, layout: Layout, config: Config):
   return txn
 }
 
+/** How to ask another server of this database. Throws ERR_KEY. */
+export async function peerAt(
+  platform: Pick<Platform, 'disk' | 'fileModes'>,
+  { link }: Config,
+  address: Address,
+): Promise<Peer> {
+  const key = link.keyPath === null ? null : await readKey(platform, link.keyPath)
+  return { address, key, timeoutMs: link.timeoutMs }
+}
+
 async function question(
   platform: Platform,
   layout: Layout,
@@ -158,24 +168,18 @@ async function question(
   listen: Address,
   register: boolean,
 ): Promise<HistoryMessage> {
-  const { link, name } = config
+  const { name } = config
   const { databaseId } = await new OwnLog(platform.disk, layout.log).describe(end)
-  return askHistory(
-    platform,
-    from,
-    link.keyPath === null ? null : await readKey(platform, link.keyPath),
-    link.timeoutMs,
-    {
-      name: 'join',
-      register,
-      serverName: name,
-      serverId: await readServerId(platform.disk, layout),
-      databaseId,
-      // An address that means "all of this machine's" is none to call.
-      host: ['0.0.0.0', '::'].includes(listen.host) ? '' : listen.host,
-      port: listen.port,
-    },
-  )
+  return askHistory(platform, await peerAt(platform, config, from), {
+    name: 'join',
+    register,
+    serverName: name,
+    serverId: await readServerId(platform.disk, layout),
+    databaseId,
+    // An address that means "all of this machine's" is none to call.
+    host: ['0.0.0.0', '::'].includes(listen.host) ? '' : listen.host,
+    port: listen.port,
+  })
 }
 
 async function forkWith(

@@ -164,14 +164,16 @@ class Fence {
 
   async shipper(): Promise<Shipper> {
     const fenced = await readFenced(this.#platform.disk, this.#layout)
-    if (fenced !== null) {
+    // While it is handing over the slave still needs what it has not got.
+    const over = fenced !== null && fenced.switching !== true
+    if (over) {
       this.#met = true
       this.#say('error', fencedError(this.#config.name, fenced).message)
     }
     const options = await shipperOptions(this.#platform, this.#layout, this.#config, this.#say)
     this.#shipper = await Shipper.start(this.#platform, {
       ...options,
-      slaves: fenced === null ? options.slaves : [],
+      slaves: over ? [] : options.slaves,
       fenced: ({ timeline, lineageId, serverName }, { address }) => {
         const lineage = Buffer.from(lineageId).toString('hex')
         const time = this.#platform.clock.now()

@@ -170,6 +170,13 @@ export class SlaveServer {
       appliedTime: () => this.#replayer.appliedTime,
       heartbeatMs: link.heartbeatMs,
       timeoutMs: link.timeoutMs,
+      handOver: {
+        refusal: () => this.#handOverRefusal(),
+        begin: () => {
+          this.#say('info', 'the master hands over', { lastTxn: this.#log.lastTxn })
+          this.promote().catch(() => {}) // `promoted` says so.
+        },
+      },
       logger: this.#say,
       upstream: await readUpstream(this.#platform.disk, this.#layout),
       upstreamChanged: upstream => this.#keepUpstream(upstream),
@@ -258,6 +265,16 @@ export class SlaveServer {
       },
     )
     return this.#promoting
+  }
+
+  #handOverRefusal(): HotBackupError | null {
+    try {
+      checkPromotable(this.#config, this.#log.identity !== null, this.#replayer.failure)
+      return null
+    } catch (error) {
+      if (isHotBackupError(error)) return error
+      throw error
+    }
   }
 
   async #promote(): Promise<PromoteReport> {

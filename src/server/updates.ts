@@ -281,8 +281,8 @@ export class Updates {
   }
 
   #change(encode: (encoder: RecordEncoder) => void, file?: HashedFile): void {
-    if (this.#closed) throw new HotBackupError('ERR_CLOSED', 'the master is closed')
     this.gate()
+    if (this.#closed) throw new HotBackupError('ERR_CLOSED', 'the master is closed')
     if (file?.deleted === true) throw noFile(file)
     const log = this.#log
     const encoder = log.begin()

@@ -16,8 +16,9 @@ import type { LinkLog } from '../wire/link-log.ts'
 import type { Message } from '../wire/messages.ts'
 import type { Progress } from '../wire/messages/ack.ts'
 import type { Hello } from '../wire/messages/hello.ts'
+import type { Promote } from '../wire/messages/promote.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
-import { protocolVersionMax } from '../wire/protocol.ts'
+import { protocolVersionMax, type MessageName } from '../wire/protocol.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
 import { Intake, type Verdict } from './receiver-intake.ts'
 
@@ -36,6 +37,8 @@ export interface ReceiverSessionOptions {
 export interface ReceiverSessionEvents {
   /** Why the master is not let in; null makes this session the one that writes the log. */
   admit(hello: Hello): HotBackupError | null
+  /** The master wants this slave to take over: why not, or null; then it does, after a word of this session. */
+  promote(request: Promote): HotBackupError | null
   streaming(): void
   /** Nothing more comes of it. Once. Null: the master hung up. */
   ended(error: HotBackupError | null): void
@@ -74,7 +77,7 @@ export class ReceiverSession {
     const { heartbeatMs, timeoutMs, log } = options
     const durableTxn = () => log.durableTxn
     const limits = { heartbeatMs, timeoutMs, durableTxn }
-    this.#channel = new Channel(connection, clock, limits, ['hello'], {
+    this.#channel = new Channel(connection, clock, limits, ['hello', 'promote', 'join'], {
       message: message => this.#message(message),
       writable: () => {},
       closed: error => {
@@ -179,6 +182,11 @@ export class ReceiverSession {
       case 'hello':
         this.#hello(message)
         return
+      case 'promote':
+        this.#promote(message)
+        return
+      case 'join':
+        throw new HotBackupError('ERR_WRONG_TYPE', `"${this.#options.name}" is a slave itself`)
       case 'start':
         this.#start(message.position)
         return
@@ -210,12 +218,24 @@ export class ReceiverSession {
       this.refuse(refusal)
       return
     }
+    this.#welcome(hello.version ?? protocolVersionMax, 'start', 'refuse')
+    const { log } = this.#options
+    this.#change('welcomed', `let in, this slave holds ${positionText(log.position)}`)
+  }
+
+  #promote(request: Promote): void {
+    const refusal = this.#events.promote(request)
+    if (refusal !== null) this.refuse(refusal)
+    else this.#welcome(protocolVersionMax, 'refuse')
+  }
+
+  #welcome(version: number, ...next: readonly MessageName[]): void {
     const { name, serverId, log } = this.#options
     const nobody = new Uint8Array(identityBytes)
-    this.#channel.established('start', 'refuse')
+    this.#channel.established(...next)
     this.#channel.send({
       name: 'welcome',
-      version: hello.version ?? protocolVersionMax,
+      version,
       serverName: name,
       serverId,
       databaseId: log.identity?.databaseId ?? nobody,
@@ -224,7 +244,6 @@ export class ReceiverSession {
       position: log.position,
       progress: this.#progress,
     })
-    this.#change('welcomed', `let in, this slave holds ${positionText(log.position)}`)
   }
 
   #start(position: LogPosition): void {

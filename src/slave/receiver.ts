@@ -9,6 +9,8 @@ import type { Address, Connection, Listener, SharedKey } from '../platform/netwo
 import type { Platform } from '../platform/platform.ts'
 import type { LinkLog } from '../wire/link-log.ts'
 import type { Hello } from '../wire/messages/hello.ts'
+import type { Promote } from '../wire/messages/promote.ts'
+import { positionText } from '../wire/position-text.ts'
 import { checkHello } from './receiver-handshake.ts'
 import { ReceiverSession, type ReceiverSessionOptions } from './receiver-session.ts'
 
@@ -34,6 +36,13 @@ export interface ReceiverOptions {
   readonly upstream?: readonly Uint8Array[]
   /** They have changed. */
   readonly upstreamChanged?: (upstream: readonly Uint8Array[]) => void
+  /** How its master makes this slave take over; without it nobody may ask for that. */
+  readonly handOver?: {
+    /** Why the slave cannot take over now, or null. */
+    refusal(): HotBackupError | null
+    /** The master has heard that it can. */
+    begin(): void
+  }
 }
 
 export type ReceiveStatusWord =
@@ -71,6 +80,8 @@ export class Receiver {
   readonly #strangers = new Set<ReceiverSession>()
   /** The one that writes the log. */
   #session: ReceiverSession | null = null
+  /** The one by which the master hands over: when it is closed, the master has its answer. */
+  #handingOver: ReceiverSession | null = null
   #listener: Listener | null = null
   #stopped = false
   #upstream: readonly Uint8Array[]
@@ -173,11 +184,20 @@ export class Receiver {
     const { clock } = this.#platform
     const session = new ReceiverSession(connection, clock, this.#sessionOptions, {
       admit: hello => this.#admit(session, hello),
+      promote: request => {
+        this.#strangers.delete(session)
+        const refusal = this.#promote(request)
+        if (refusal === null) this.#handingOver = session
+        return refusal
+      },
       streaming: () => {
         this.#lastError = null
       },
       ended: error => this.#ended(session, error),
-      closed: () => this.#open.delete(session),
+      closed: () => {
+        this.#open.delete(session)
+        if (this.#handingOver === session) this.#options.handOver?.begin()
+      },
     })
     this.#open.add(session)
     this.#strangers.add(session)
@@ -204,6 +224,26 @@ export class Receiver {
       this.#options.upstreamChanged?.(upstream)
     }
     return null
+  }
+
+  /** Only the master that streams may ask for it, when this log ends where its own does. */
+  #promote({ serverName, serverId, end }: Promote): HotBackupError | null {
+    const { log, handOver, appliedTxn } = this.#options
+    const current = this.#session?.master ?? null
+    if (current === null || !sameIdentity(current.serverId, serverId) || handOver === undefined) {
+      const text = `"${serverName}" is not the master whose updates this slave takes`
+      return new HotBackupError('ERR_LINK_REFUSED', text)
+    }
+    const { position } = log
+    if (position.txn !== end.txn || position.chain !== end.chain) {
+      const text = `"${serverName}" ends with ${positionText(end)}, this slave holds ${positionText(position)}`
+      return new HotBackupError('ERR_LINK_REFUSED', text)
+    }
+    if (appliedTxn() < end.txn) {
+      const text = `this slave has applied transaction ${appliedTxn()} of ${end.txn}`
+      return new HotBackupError('ERR_LINK_REFUSED', text)
+    }
+    return handOver.refusal()
   }
 
   #refusal(hello: Hello): HotBackupError | null {

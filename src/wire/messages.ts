@@ -9,6 +9,7 @@ import { helloCodec, type Hello } from './messages/hello.ts'
 import { historyCodec, type HistoryMessage } from './messages/history.ts'
 import { joinCodec, type Join } from './messages/join.ts'
 import { pingCodec, pongCodec, type Ping, type Pong } from './messages/ping.ts'
+import { promoteCodec, type Promote } from './messages/promote.ts'
 import { refuseCodec, type Refuse } from './messages/refuse.ts'
 import { rewindCodec, type Rewind } from './messages/rewind.ts'
 import { segmentCodec, type SegmentStart } from './messages/segment.ts'
@@ -36,6 +37,7 @@ export type SmallMessage =
   | Fence
   | Join
   | HistoryMessage
+  | Promote
 export type Message = SmallMessage | Blocks
 
 type CodecTable = {
@@ -55,6 +57,7 @@ const codecs: CodecTable = {
   fence: fenceCodec,
   join: joinCodec,
   history: historyCodec,
+  promote: promoteCodec,
 }
 
 /** Codecs by the type's number; no entry for BLOCKS. */

@@ -39,6 +39,7 @@ export const MessageType = {
   fence: 11,
   join: 12,
   history: 13,
+  promote: 14,
 } as const
 export type MessageName = keyof typeof MessageType
 

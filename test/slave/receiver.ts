@@ -16,6 +16,7 @@ import { nodeClock } from '../../src/platform/node-clock.ts'
 import { nodeDisk } from '../../src/platform/node-disk.ts'
 import { nodeNetwork } from '../../src/platform/node-network.ts'
 import { nodeWatcher } from '../../src/platform/node-watch.ts'
+import { askHistory, askToPromote } from '../../src/ship/ask.ts'
 import { checkHello, type SlaveSide } from '../../src/slave/receiver-handshake.ts'
 import { Intake } from '../../src/slave/receiver-intake.ts'
 import { Channel } from '../../src/wire/channel.ts'
@@ -566,3 +567,53 @@ for (const key of [null, new Uint8Array(32).fill(9)]) {
     await slave.close()
   })
 }
+
+t.test('who may make a slave take over, and when', async t => {
+  const world = newWorld()
+  const master = await Master.open(world, '/m')
+  await master.put(3)
+  let begun = 0
+  let reason: HotBackupError | null = null
+  const handOver = { refusal: () => reason, begin: () => begun++ }
+  const slave = await Slave.open(world, '/s', { handOver })
+  const { address } = slave.receiver
+  const peer = { address, key: null, timeoutMs: 30_000 }
+  const { databaseId } = historyOne
+  const request = (serverId: Uint8Array, end = master.log.position) =>
+    askToPromote(world, peer, { name: 'promote', serverName: 'x', serverId, databaseId, end })
+  await t.rejects(request(identity(1)), { message: /not the master whose updates/ }, 'no stream')
+  await master.ship([slave.target])
+  await until('all has come', () => slave.log.durableTxn === 3)
+  await t.rejects(request(identity(7)), { message: /not the master whose updates/ }, 'a stranger')
+  await t.rejects(request(identity(1)), { message: /has applied transaction 0 of 3/ })
+  slave.apply(3, 1)
+  const { chain } = master.log.position
+  for (const end of [
+    { txn: 4, chain },
+    { txn: 2, chain },
+    { txn: 3, chain: (chain ^ 1) >>> 0 },
+  ]) {
+    await t.rejects(request(identity(1), end), { message: /"x" ends with .*this slave holds/ })
+  }
+  reason = new HotBackupError('ERR_UNSAFE', 'not today')
+  await t.rejects(request(identity(1)), { message: 'not today' })
+  t.equal(begun, 0)
+  reason = null
+  t.match(await request(identity(1)), { name: 'welcome', position: { txn: 3 } })
+  await until('it begins', () => begun === 1)
+  const question = {
+    name: 'join',
+    register: true,
+    serverName: 'x',
+    serverId: identity(1),
+    databaseId,
+    host: '',
+    port: 2000,
+  } as const
+  await t.rejects(askHistory(world, peer, question), {
+    code: 'ERR_WRONG_TYPE',
+    message: /a slave itself/,
+  })
+  await master.close()
+  await slave.close()
+})

@@ -114,6 +114,13 @@ const samples: readonly SmallMessage[] = [
     })),
     end: { txn: far, chain: 1 },
   },
+  {
+    name: 'promote',
+    serverName: 'nord',
+    serverId: identity(1),
+    databaseId: identity(2),
+    end: { txn: far, chain: 0xffffffff },
+  },
 ]
 
 function read(bytes: Buffer, chunkBytes: number, allowed = everyName): Message[] {

@@ -237,6 +237,24 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
       timelines: `${'06'.repeat(16)}0900000000000000${'04030201'}03000000${hexOf('süd')}`,
     },
   ],
+  [
+    {
+      name: 'promote',
+      serverName: 'nord',
+      serverId: identity(1),
+      databaseId: identity(2),
+      end: { txn: far, chain: 77 },
+    },
+    {
+      version: 1,
+      'name length': 4,
+      chain: 77,
+      'server id': '01'.repeat(16),
+      'database id': '02'.repeat(16),
+      txn: far,
+      name: hexOf('nord'),
+    },
+  ],
 ]
 
 t.test('every message is as the page says', async t => {

@@ -1,0 +1,70 @@
+// Master and slave change places, there and back, with an application that has the master open; and when they do not.
+import t from 'tap'
+import { Master } from '../../src/index.ts'
+import { freePort, hb, ok, Pair, statusOf } from '../helpers/servers.ts'
+
+t.test('there and back, with nothing lost', async t => {
+  const pair = await Pair.make(t)
+  await pair.start()
+  const { master, slave } = pair
+  const opened = await Master.open(master)
+  const file = await (await opened.createAccount('SALES')).createFile('ORDERS')
+  let acknowledged = 0
+  let refused: unknown = null
+  const writing = (async () => {
+    while (refused === null) {
+      await file.write(String(acknowledged + 1), 'x').then(
+        () => acknowledged++,
+        (error: unknown) => {
+          refused = error
+        },
+      )
+      await new Promise(setImmediate)
+    }
+  })()
+  const listen = `127.0.0.1:${await freePort()}`
+  const said = await ok('switch', '-d', master, '--to', 'beta', '--listen', listen)
+  t.match(said, /^beta is the master now/)
+  await writing
+  t.match(refused, { code: 'ERR_FENCED' })
+  t.match(await statusOf(slave), { type: 'master', running: true })
+  t.match(await statusOf(master), { type: 'slave', running: true })
+
+  const other = await Master.open(slave)
+  const orders = other.account('SALES').file('ORDERS')
+  t.equal(orders.itemCount, acknowledged, 'every update that was acknowledged, and no other')
+  await orders.write('there', 'apples')
+  await other.close()
+  await ok('wait', '-d', slave, '--timeout', '60')
+  t.equal(await ok('digest', '-d', master), await ok('digest', '-d', slave))
+
+  t.match(await ok('switch', '-d', slave, '--to', 'alpha'), /^alpha is the master now/)
+  await ok('write', '-d', master, 'SALES', 'ORDERS', 'back', 'figs')
+  await ok('wait', '-d', master, '--timeout', '60')
+  t.equal(await ok('digest', '-d', slave), await ok('digest', '-d', master))
+  t.equal(await ok('read', '-d', slave, 'SALES', 'ORDERS', 'there'), 'apples')
+  t.match(JSON.parse(await ok('status', '-d', master, '--json')), { timeline: 3, failure: null })
+})
+
+t.test('what is not safe is refused, and the master goes on', async t => {
+  const pair = await Pair.make(t)
+  const { master, slave } = pair
+  await ok('create-account', '-d', master, 'SALES')
+  const to = (...args: string[]) => hb('switch', '-d', master, '--to', ...args)
+  t.match(await to('gamma'), { code: 3, stderr: /ERR_NO_SLAVE/ })
+  t.match(await to('beta'), { code: 4, stderr: /ERR_UNSAFE: the shipper of alpha does not run/ })
+  await ok('start', '-d', master)
+  t.match(await to('beta'), { code: 4, stderr: /ERR_UNSAFE: beta takes no updates from alpha/ })
+  await ok('start', '-d', slave)
+  await ok('wait', '-d', master, '--timeout', '60')
+  await ok('apply', '-d', slave, 'off')
+  await ok('create-file', '-d', master, 'SALES', 'ORDERS')
+  const late = await to('beta', '--timeout', '0.5')
+  t.match(late, {
+    code: 4,
+    stderr: /beta has stored transaction 2 and applied 1 of 2, after 0.5 s/,
+  })
+  await ok('write', '-d', master, 'SALES', 'ORDERS', '1', 'it takes updates')
+  t.match(await statusOf(slave), { type: 'slave' })
+  t.match(await hb('switch', '-d', slave, '--to', 'x'), { code: 4, stderr: /ERR_WRONG_TYPE/ })
+})
