@@ -17,14 +17,23 @@ export async function rewriteConfig(
   wanted: (config: Config) => boolean,
 ): Promise<Config> {
   const before = await readConfigText(disk, layout)
-  const text = edit(before)
-  const config = parseConfig(text, layout)
-  if (!wanted(config)) {
-    const message = `${layout.config} is written in a way that this command cannot change`
-    throw new HotBackupError('ERR_CONFIG', message, { path: layout.config })
-  }
+  const { text, config } = changedConfig(before, layout, edit, wanted)
   if (text !== before) await writeFileAtomic(disk, layout.config, Buffer.from(text))
   return config
+}
+
+/** What `rewriteConfig` would write. Throws ERR_CONFIG. */
+export function changedConfig(
+  before: string,
+  layout: Layout,
+  edit: (text: string) => string,
+  wanted: (config: Config) => boolean,
+): { readonly text: string; readonly config: Config } {
+  const text = edit(before)
+  const config = parseConfig(text, layout)
+  if (wanted(config)) return { text, config }
+  const message = `${layout.config} is written in a way that this command cannot change`
+  throw new HotBackupError('ERR_CONFIG', message, { path: layout.config })
 }
 
 /** The text with another type of server. */

@@ -12,7 +12,7 @@ import { databaseOptions } from './database-options.ts'
 import type { JsonObject } from './frames.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { readApplyUpdates } from './apply-updates.ts'
-import { promoteLog } from './promotion.ts'
+import { checkMasterConfig, promoteLog } from './promotion.ts'
 import { ask, collectStatus } from './status.ts'
 
 /** What became of it, or would. */
@@ -134,7 +134,10 @@ export async function promoteServer(platform: Platform, directory: string): Prom
 
 async function loadSlave(platform: Platform, layout: Layout): Promise<Config> {
   const config = await loadConfig(platform.disk, layout)
-  if (config.type === 'slave') return config
+  if (config.type === 'slave') {
+    await checkMasterConfig(platform, layout)
+    return config
+  }
   const message = `${config.name} is a master already`
   throw new HotBackupError('ERR_WRONG_TYPE', message, { path: layout.directory })
 }

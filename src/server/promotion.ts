@@ -17,8 +17,8 @@ import type { LogWriter } from '../log/writer.ts'
 import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { Platform } from '../platform/platform.ts'
-import { rewriteConfig, withType } from './config-edit.ts'
-import type { Config } from './config.ts'
+import { changedConfig, rewriteConfig, withType } from './config-edit.ts'
+import { readConfigText, type Config } from './config.ts'
 import type { Layout } from './layout.ts'
 
 /** What lies in DIR/promotion. */
@@ -108,13 +108,19 @@ export async function promoteLog(
   await log.durable()
   await disk.remove(layout.applySwitch)
   await disk.syncDirectory(layout.directory)
-  await rewriteConfig(
-    platform,
-    layout,
-    text => withType(text, 'master'),
-    changed => changed.type === 'master' && changed.name === config.name,
-  )
+  await rewriteConfig(platform, layout, asMaster, isMaster)
   return promotion
+}
+
+const asMaster = (text: string) => withType(text, 'master')
+const isMaster = ({ type }: Config) => type === 'master'
+
+/** Throws ERR_CONFIG when hb.toml would be wrong for a master: nothing should be begun then. */
+export async function checkMasterConfig(
+  { disk }: Pick<Platform, 'disk'>,
+  layout: Layout,
+): Promise<void> {
+  changedConfig(await readConfigText(disk, layout), layout, asMaster, isMaster)
 }
 
 async function begin(

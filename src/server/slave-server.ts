@@ -20,7 +20,7 @@ import { readKey } from './key.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import type { Log } from './messages-log.ts'
 import { promoteParts, checkPromotable, type PromoteReport } from './promote.ts'
-import { unfinishedPromotion } from './promotion.ts'
+import { checkMasterConfig, unfinishedPromotion } from './promotion.ts'
 import { Retention } from './retention.ts'
 import { shipperOptions } from './shipper-server.ts'
 
@@ -174,7 +174,9 @@ export class SlaveServer {
         refusal: () => this.#handOverRefusal(),
         begin: () => {
           this.#say('info', 'the master hands over', { lastTxn: this.#log.lastTxn })
-          this.promote().catch(() => {}) // `promoted` says so.
+          this.promote().catch((error: unknown) => {
+            this.#say('error', `this server has not become the master: ${String(error)}`)
+          })
         },
       },
       logger: this.#say,
@@ -249,8 +251,9 @@ export class SlaveServer {
    * Makes a master of this server; resolves when applications could open it but for this process, which must then
    * be stopped (see `promoted`). Throws ERR_UNSAFE, and nothing has changed; any other error ends the slave, too.
    */
-  promote(): Promise<PromoteReport> {
+  async promote(): Promise<PromoteReport> {
     checkPromotable(this.#config, this.#log.identity !== null, this.#replayer.failure)
+    await checkMasterConfig(this.#platform, this.#layout)
     this.#promoting ??= this.#promote().then(
       report => {
         this.#promoted(null)

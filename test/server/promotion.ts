@@ -8,7 +8,12 @@ import { withListen, withSlave, withType } from '../../src/server/config-edit.ts
 import { initialConfigText } from '../../src/server/config-text.ts'
 import { loadConfig, parseConfig } from '../../src/server/config.ts'
 import { layoutOf } from '../../src/server/layout.ts'
-import { promoteLog, readPromotion, unfinishedPromotion } from '../../src/server/promotion.ts'
+import {
+  checkMasterConfig,
+  promoteLog,
+  readPromotion,
+  unfinishedPromotion,
+} from '../../src/server/promotion.ts'
 import { attributes, HandClock, openHistory, openLog, readAll } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 
@@ -111,6 +116,18 @@ t.test('a file that somebody has changed is refused', async t => {
   await makeSlave(disk)
   await writeFileAtomic(disk, join(layout.directory, 'promotion'), Buffer.from('{}'))
   await t.rejects(readPromotion(disk, layout), { code: 'ERR_CONFIG' })
+})
+
+t.test('an hb.toml that no master can have is refused before anything is begun', async t => {
+  const disk = new MemoryDisk()
+  await makeSlave(disk)
+  await checkMasterConfig({ disk }, layout)
+  const wrong = `${text}\n[commit]\nlevel = "applied"\nslaves = 2\n`
+  await writeFileAtomic(disk, layout.config, Buffer.from(wrong))
+  await t.rejects(checkMasterConfig({ disk }, layout), { code: 'ERR_CONFIG' })
+  const unusual = text.replace('type = "slave"', '"ty\\u0070e" = "slave"')
+  await writeFileAtomic(disk, layout.config, Buffer.from(unusual))
+  await t.rejects(checkMasterConfig({ disk }, layout), { code: 'ERR_CONFIG' })
 })
 
 t.test('hb.toml: one value changes, all else stays', async t => {
