@@ -89,6 +89,10 @@ const catalogue = {
     exit: exitCodes.wrongState,
     hint: 'Complete it with "hb promote".',
   },
+  ERR_REJOINING: {
+    exit: exitCodes.wrongState,
+    hint: 'Complete it with "hb rejoin".',
+  },
   ERR_FENCED: {
     exit: exitCodes.wrongState,
     hint: 'Another server is the master now: write there, and make this one its slave with "hb rejoin".',

@@ -62,3 +62,13 @@ export function fencedError(name: string, fenced: Fenced): HotBackupError {
   const message = `${name} is no master any more: "${by}" at ${address} has told of timeline ${timeline}`
   return new HotBackupError('ERR_FENCED', message)
 }
+
+/**
+ * An old master whose log is being cut back, or was when its machine failed, is opened by nobody: what was written then
+ * would be cut off as well. Throws ERR_REJOINING.
+ */
+export async function checkNotRejoining(disk: Disk, layout: Layout, name: string): Promise<void> {
+  if (!(await disk.exists(layout.rejoin))) return
+  const message = `${name} is becoming a slave, and that is not complete`
+  throw new HotBackupError('ERR_REJOINING', message, { path: layout.directory })
+}

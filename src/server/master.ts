@@ -18,6 +18,7 @@ import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
 import { databaseOptions } from './database-options.ts'
+import { checkNotRejoining } from './fence.ts'
 import { FilePatterns } from './file-patterns.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
@@ -359,6 +360,7 @@ async function openParts(
   lock: Lock,
   events: PartsEvents,
 ): Promise<Parts> {
+  await checkNotRejoining(platform.disk, layout, config.name)
   const database = await Database.open(platform, layout.directory, databaseOptions(config))
   let log: LogWriter | null = null
   try {

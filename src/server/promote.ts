@@ -9,6 +9,7 @@ import { Replayer } from '../slave/replayer.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlClient } from './control-client.ts'
 import { databaseOptions } from './database-options.ts'
+import { checkNotRejoining } from './fence.ts'
 import type { JsonObject } from './frames.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { readApplyUpdates } from './apply-updates.ts'
@@ -149,6 +150,7 @@ async function promoteStopped(
 ): Promise<PromoteReport> {
   const lock = await platform.locks.acquire(layout.ownerLock, 'hb promote', () => {})
   try {
+    await checkNotRejoining(platform.disk, layout, config.name)
     const database = await Database.open(platform, layout.directory, databaseOptions(config))
     const log = await LogWriter.open(platform, layout.log, {
       ...config.log,

@@ -107,6 +107,8 @@ export async function promoteLog(
   }
   await log.durable()
   await disk.remove(layout.applySwitch)
+  // Of an earlier life as a master.
+  await disk.remove(layout.fenced)
   await disk.syncDirectory(layout.directory)
   await rewriteConfig(platform, layout, asMaster, isMaster)
   return promotion

@@ -129,6 +129,10 @@ async function beginRestore(
     for (const name of await filesBelow(disk, made)) await disk.remove(path.join(made, name))
     await disk.syncDirectory(made)
   }
+  // They tell of the history that has just been removed. A master that another one has followed stays fenced.
+  const stale = config.type === 'slave' ? [layout.promotion, layout.fenced] : []
+  for (const marker of [...stale, layout.rejoin]) await disk.remove(marker)
+  await disk.syncDirectory(layout.directory)
   return config
 }
 

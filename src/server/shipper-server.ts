@@ -14,7 +14,7 @@ import { addressText } from './address.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlClient } from './control-client.ts'
 import { ControlServer } from './control.ts'
-import { fencedError, readFenced, writeFenced, type Fenced } from './fence.ts'
+import { checkNotRejoining, fencedError, readFenced, writeFenced, type Fenced } from './fence.ts'
 import { readServerId } from './identity.ts'
 import { readKey } from './key.ts'
 import { answerJoin, ownMark } from './joining.ts'
@@ -80,6 +80,7 @@ export class ShipperServer {
     const self = platform.processes.self()
     const lock = await platform.locks.acquire(layout.shipperLock, 'shipper', lost)
     try {
+      await checkNotRejoining(platform.disk, layout, config.name)
       await recoverLog(platform, layout, config, say)
       const fence = new Fence(platform, layout, config, say)
       const shipper = await fence.shipper()

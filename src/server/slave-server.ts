@@ -15,6 +15,7 @@ import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
 import { databaseOptions } from './database-options.ts'
+import { checkNotRejoining } from './fence.ts'
 import { readServerId, readUpstream, writeUpstream } from './identity.ts'
 import { readKey } from './key.ts'
 import { layoutOf, type Layout } from './layout.ts'
@@ -129,6 +130,7 @@ export class SlaveServer {
     say: Log,
     lock: Lock,
   ): Promise<SlaveServer> {
+    await checkNotRejoining(platform.disk, layout, config.name)
     const database = await Database.open(platform, layout.directory, databaseOptions(config))
     const log = await LogWriter.open(platform, layout.log, {
       ...config.log,

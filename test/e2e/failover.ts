@@ -202,6 +202,13 @@ t.test('the old master comes back as a slave; what it alone had is saved', async
   await old.close()
   await ok('write', '-d', slave, 'SALES', 'ORDERS', '2', 'apples')
 
+  writeFileSync(path.join(master, 'rejoin'), 'begun')
+  for (const command of [['start'], ['create-account', 'X']]) {
+    const [name = '', ...rest] = command
+    const begun = await hb(name, '-d', master, ...rest)
+    t.match(begun, { code: 4, stderr: /ERR_REJOINING/ }, 'nobody opens it in the middle')
+  }
+  rmSync(path.join(master, 'rejoin'))
   const from = `127.0.0.1:${pair.port}`
   const listen = `127.0.0.1:${await freePort()}`
   const said = await ok('rejoin', '-d', master, '--from', from, '--listen', listen)

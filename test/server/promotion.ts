@@ -33,6 +33,7 @@ async function makeSlave(disk: MemoryDisk): Promise<void> {
   await disk.makeDirectory(layout.directory)
   await writeFileAtomic(disk, layout.config, Buffer.from(text))
   await writeFileAtomic(disk, layout.applySwitch, Buffer.from('off\n'))
+  await writeFileAtomic(disk, layout.fenced, Buffer.from('{}'))
   const log = await openHistory({ disk })
   for (let count = 0; count < 5; count++) {
     const records = log.begin()
@@ -105,6 +106,7 @@ t.test('a crash anywhere leaves a slave, or one whose promotion goes on', async 
       t.equal(records.filter(shown => shown.includes('promote')).length, 1, 'one promote record')
       t.match(await readPromotion(disk, layout), { timeline: 2, fork: { txn: 5 }, awaited: true })
       t.equal(await disk.exists(layout.applySwitch), false)
+      t.equal(await disk.exists(layout.fenced), false)
       if (!crashed) break
     }
   }
