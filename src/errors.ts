@@ -179,7 +179,10 @@ const catalogue = {
     exit: exitCodes.failed,
     hint: 'The peer holds another database: check the addresses.',
   },
-  ERR_LINK_SEED: { exit: exitCodes.failed, hint: 'Give the slave a new copy of the database.' },
+  ERR_LINK_SEED: {
+    exit: exitCodes.failed,
+    hint: 'Give the slave a copy of the database: "hb seed" on the master, or auto_seed in its hb.toml.',
+  },
   ERR_LINK_LOOP: { exit: exitCodes.failed, hint: 'Take the loop out of the cascade.' },
 
   // Waiting

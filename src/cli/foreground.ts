@@ -24,6 +24,8 @@ interface RunningServer {
   stop(): Promise<void>
   /** Resolves when the server has become a master, or could not: then it must be stopped. */
   readonly promoted?: Promise<HotBackupError | null>
+  /** Resolves when a copy of the master's database has come: the server must be stopped and started anew. */
+  readonly reseeded?: Promise<void>
 }
 
 /** Starts a server; `lost` is called when the process must end. */
@@ -79,7 +81,15 @@ async function serve(
   }
   let server = await begin(start)
   say('info', `${name} is ready`, { pid: process.pid })
-  let reason = await Promise.race([signals.came, promotionOf(server, ended)])
+  const next = () => Promise.race([signals.came, promotionOf(server, ended), reseedingOf(server)])
+  let reason = await next()
+  while (reason === 'reseeded') {
+    // What it holds is given up: that it could not be closed well does not matter.
+    await server.stop().catch((error: unknown) => say('warn', `before the copy: ${String(error)}`))
+    server = await begin(start)
+    say('info', `${name} is ready again`, { pid: process.pid })
+    reason = await next()
+  }
   if (reason === 'promoted') {
     await server.stop()
     if (ended.error !== null) {
@@ -100,6 +110,11 @@ async function serve(
   await server.stop()
   say('info', `${name} has stopped`)
   await messages.close()
+}
+
+async function reseedingOf({ reseeded }: RunningServer): Promise<'reseeded'> {
+  await (reseeded ?? new Promise<void>(() => {}))
+  return 'reseeded'
 }
 
 async function promotionOf(

@@ -3,12 +3,15 @@ import type { Command } from 'commander'
 import { restoreServer } from '../server/restore.ts'
 import { saveServer, type SaveProgress } from '../server/save.ts'
 import type { Manifest } from '../server/manifest.ts'
+import { seedSlave } from '../server/seed-order.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { count, counted } from './output.ts'
+import { seedText } from './status-text.ts'
 
 export function addSaveCommands(program: Command, context: Context): void {
   program.addCommand(saveCommand(context))
   program.addCommand(restoreCommand(context))
+  program.addCommand(seedCommand(context))
 }
 
 interface SaveArguments extends ServerOptions {
@@ -65,6 +68,28 @@ hb setup -d /srv/west --type slave --name west --key /root/hb.key && hb restore 
       await context.out.line(
         `${contentText(manifest)} restored: ${config.name} is a ${config.type}`,
       )
+    })
+}
+
+interface SeedArguments extends ServerOptions {
+  readonly slave: string
+}
+
+function seedCommand(context: Context): Command {
+  return serverCommand(
+    'seed',
+    `Give a slave a full copy of the database over the link, while everybody works on. What the slave holds is given up
+when the copy is complete and has been checked. Broken off, the next order goes on where it ended.`,
+    'hb seed -d /srv/north --slave south',
+  )
+    .requiredOption('--slave <name>', 'the slave, which must be running')
+    .action(async ({ dir, slave }: SeedArguments) => {
+      const progress = context.progress()
+      const seeding = seedSlave(context.platform, dir, slave, status =>
+        progress.update(() => seedText(status)),
+      )
+      await context.untilSignal(seeding).finally(() => progress.end())
+      await context.out.line(`${slave} has taken a copy of the database`)
     })
 }
 

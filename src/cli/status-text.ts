@@ -3,6 +3,7 @@ import type { CommitStatus } from '../server/commits.ts'
 import type { QueueStatus } from '../server/queue-limit.ts'
 import type { ServerStatus, SlaveRow } from '../server/status.ts'
 import { durationText, sizeText } from '../server/sizes-and-times.ts'
+import type { SeedStatus } from '../ship/status.ts'
 import { count, counted, table } from './output.ts'
 
 export function statusLines(status: ServerStatus, now: number): string[] {
@@ -86,8 +87,9 @@ function slaveLines({ slaves }: ServerStatus, durableTxn: number): string[] {
     slave.lagTxns === 0 ? (durableTxn === 0 ? '-' : 'nothing') : behindText(slave),
   ])
   const lines = table([head, ...rows])
-  for (const { name, lastError, dropped } of slaves) {
+  for (const { name, lastError, dropped, seed } of slaves) {
     if (dropped) lines.push(`${name}: dropped from the queue; it needs a new copy of the database`)
+    if (seed) lines.push(`${name}: ${seedText(seed)}`)
     if (lastError !== null) lines.push(`${name}: ${lastError.code}: ${lastError.message}`)
   }
   return lines
@@ -96,4 +98,13 @@ function slaveLines({ slaves }: ServerStatus, durableTxn: number): string[] {
 function behindText({ lagTxns, lagSeconds }: SlaveRow): string {
   const transactions = counted(lagTxns, 'transaction')
   return lagSeconds === 0 ? transactions : `${transactions}, ${durationText(lagSeconds * 1000)}`
+}
+
+/** How far the copy is that a slave is given. */
+export function seedText({ step, bytes, totalBytes }: SeedStatus): string {
+  const megabytes = (number: number) => count(Math.round(number / 1e6))
+  if (step === 'asking') return 'a copy of the database is offered'
+  if (step === 'checking') return `the slave checks its copy, ${megabytes(totalBytes)} MB`
+  const done = step === 'copying' ? 'made' : 'sent'
+  return `copy of the database: ${megabytes(bytes)} of ${megabytes(totalBytes)} MB ${done}`
 }

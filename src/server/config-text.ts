@@ -51,6 +51,8 @@ ${listen === null ? '# listen = "0.0.0.0:2000"' : `listen = "${listen}"`}
 ${key ? '' : '# '}key = "hb.key"
 ${type === 'slave' ? listenText : ''}# What may be on its way to a slave before it acknowledges.
 # window_size = "8MiB"
+# So many bytes a second are read and sent for a copy of the database; "0" for as many as can be.
+# seed_rate = "0"
 # Each side tells this often that it lives, and hangs up after a silence of timeout.
 # heartbeat = "5s"
 # timeout = "30s"
@@ -66,6 +68,9 @@ apply_updates = ${settings.applyUpdates}
 log_slave_updates = ${settings.logSlaveUpdates}
 # Create an account or file that an update needs and that is not there.
 auto_create = ${settings.autoCreate}
+# Take a copy of the master's database, over the link, when this slave is new and the master's log no longer begins at
+# the beginning, or when this slave has been away for too long. Without it "hb seed" on the master orders a copy.
+# auto_seed = false
 `
 }
 

@@ -43,6 +43,8 @@ export interface Config {
     /** Null: no encryption, loopback only. */
     readonly keyPath: string | null
     readonly windowBytes: number
+    /** Copies for slaves are made and sent with so many bytes a second; 0 for as fast as it goes. */
+    readonly seedRate: number
     readonly heartbeatMs: number
     readonly timeoutMs: number
   }
@@ -50,6 +52,8 @@ export interface Config {
     readonly applyUpdates: boolean
     readonly logSlaveUpdates: boolean
     readonly autoCreate: boolean
+    /** A slave that is new or too far behind takes a copy from its master by itself. */
+    readonly autoSeed: boolean
   }
   readonly commit: CommitPolicy
   readonly queue: QueuePolicy
@@ -166,6 +170,7 @@ const schema = v.strictObject({
     v.strictObject({
       listen: v.optional(address),
       key: v.optional(text),
+      seed_rate: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'of bytes a second'), 0),
       window_size: v.optional(size(64 * KiB, 1024 * MiB, 'from 64 KiB to 1 GiB'), 8 * MiB),
       heartbeat: v.optional(time(100, hour, 'from 100 ms to 1 h'), '5s'),
       timeout: v.optional(time(200, 24 * hour, 'from 200 ms to 24 h'), '30s'),
@@ -177,6 +182,7 @@ const schema = v.strictObject({
       apply_updates: v.optional(boolean, true),
       log_slave_updates: v.optional(boolean, false),
       auto_create: v.optional(boolean, false),
+      auto_seed: v.optional(boolean, false),
     }),
     {},
   ),
@@ -341,6 +347,7 @@ function resolve(settings: Settings, layout: Layout): Config {
       },
       keyPath,
       windowBytes: link.window_size,
+      seedRate: link.seed_rate,
       heartbeatMs: link.heartbeat,
       timeoutMs: link.timeout,
     },
@@ -348,6 +355,7 @@ function resolve(settings: Settings, layout: Layout): Config {
       applyUpdates: slave.apply_updates,
       logSlaveUpdates: slave.log_slave_updates,
       autoCreate: slave.auto_create,
+      autoSeed: slave.auto_seed,
     },
     queue: { limitBytes: queue.limit, onLimit: queue.on_limit },
     commit: {

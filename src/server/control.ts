@@ -29,6 +29,8 @@ export interface ControlServices {
   promote?(): Promise<object>
   /** Lets others copy the directory while the server works. */
   readonly copying?: CopySource
+  /** Gives a slave a copy of the database, and tells how far that is. */
+  seed?(slave: string): AsyncIterable<object>
 }
 
 /** Requests that a connection may have waiting before it is read no further. */
@@ -183,6 +185,13 @@ class Peer {
         throw new HotBackupError('ERR_WRONG_TYPE', 'only a slave is promoted')
       }
       yield { header: (await services.promote()) as JsonObject }
+    } else if (name === 'seed') {
+      if (services.seed === undefined) {
+        throw new HotBackupError('ERR_WRONG_TYPE', 'this server sends nothing to slaves')
+      }
+      for await (const step of services.seed(textOf(header['slave']))) {
+        yield { header: step as JsonObject }
+      }
     } else if (name.startsWith('copy-')) {
       yield* this.#copying(name)
     } else {

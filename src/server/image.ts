@@ -64,7 +64,8 @@ export interface Image {
 type ImagePlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets'>
 
 /**
- * Copies database and log into `target`, whose directories are there and empty. Throws ERR_DISK, ERR_DISK_FULL,
+ * Copies database and log into `target`, whose directories are there and empty. As long as `kept` takes, the owner
+ * keeps the log that goes on behind the copy. Throws ERR_DISK, ERR_DISK_FULL,
  * ERR_CLOSED when the server ends meanwhile time and again.
  */
 export async function copyImage(
@@ -72,13 +73,18 @@ export async function copyImage(
   layout: Layout,
   target: Layout,
   tempo: ImageTempo,
+  kept: (image: Image) => Promise<void> = async () => {},
 ): Promise<Image> {
   for (let attempt = 1; ; attempt++) {
     const client = await ControlClient.connect(platform, layout.ownerSocket)
     const copy = new DatabaseCopy(platform.disk, layout.database, target.database, tempo)
     try {
-      if (client === null) return await copyStill(platform, layout, target, copy, tempo)
-      return await copyMoving(platform.disk, client, layout, target, copy, tempo)
+      const image =
+        client === null
+          ? await copyStill(platform, layout, target, copy, tempo)
+          : await copyMoving(platform.disk, client, layout, target, copy, tempo)
+      await kept(image)
+      return image
     } catch (error) {
       const again = isHotBackupError(error, 'ERR_CLOSED', 'ERR_DATABASE_CHANGED')
       if (!again || attempt === attemptsMax) throw error

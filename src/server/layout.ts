@@ -13,6 +13,7 @@
 //   fenced             another server is the master now (fence.ts)
 //   rejoin             how this server becomes a slave, while that is under way (rejoin.ts)
 //   missing-updates/   what an old master had and the new one did not (missing-updates.ts)
+//   seed/              a copy of the database that is on its way: on a slave it comes in, on a master it goes out
 //   apply-updates      "on" or "off" since "hb apply" was used; goes before hb.toml
 //   run/               locks, sockets, and the output of the server in the background
 //   run/owner          lock of the process that owns the log and the database
@@ -29,6 +30,7 @@ export interface Layout {
   readonly database: string
   readonly slaves: string
   readonly lostAndFound: string
+  readonly seed: string
   readonly messages: string
   readonly applySwitch: string
   readonly promotion: string
@@ -58,6 +60,7 @@ export function layoutOf(directory: string): Layout {
     database: at('database'),
     slaves: at('slaves'),
     lostAndFound: at('lost+found'),
+    seed: at('seed'),
     messages: at('messages.log'),
     applySwitch: at('apply-updates'),
     promotion: at('promotion'),

@@ -3,6 +3,7 @@
 import path from 'node:path'
 import { catalogBytesMax, decodeCatalog } from '../database/catalog.ts'
 import { catalogName } from '../database/checkpoint.ts'
+import { leaveOutLocal } from '../database/leave-out.ts'
 import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import { readDurableMark } from '../log/durable.ts'
@@ -67,6 +68,7 @@ export async function restoreServer(
       progress({ step: 'digesting', done: ++slices, total: null })
     })
     checkDigests(manifest.digests, content.digests, layout.directory)
+    if (config.type === 'slave') await leaveOutLocal(platform, layout.directory)
     await finishRestore(platform, source, manifest, layout)
     return { config, manifest }
   } finally {

@@ -5,6 +5,7 @@ import type { Clock } from '../platform/clock.ts'
 import type { Disk } from '../platform/disk.ts'
 import { readAck } from '../ship/ack-file.ts'
 import { readDropped } from '../ship/dropped.ts'
+import { readSeedHold } from '../ship/seed-hold.ts'
 
 export interface RetentionPolicy {
   /** Sealed segments younger than this stay; milliseconds, 0 for no such wish. */
@@ -62,9 +63,11 @@ export class Retention {
     let needed = stampTxn
     const { disk } = this.#platform
     for (const slave of this.#slaves) {
-      if ((await readDropped(disk, this.#acksDirectory, slave)) !== null) continue
-      const ack = await readAck(disk, this.#acksDirectory, slave)
-      needed = Math.min(needed, ack?.durableTxn ?? 0)
+      const seeded = await readSeedHold(disk, this.#acksDirectory, slave)
+      const dropped = await readDropped(disk, this.#acksDirectory, slave)
+      if (seeded === null && dropped !== null) continue
+      const ack = seeded === null ? await readAck(disk, this.#acksDirectory, slave) : null
+      needed = Math.min(needed, seeded ?? ack?.durableTxn ?? 0)
     }
     const bytes = this.#log.segments().reduce((sum, segment) => sum + segment.bytes, 0)
     needed = Math.min(needed, await this.#needed(bytes))

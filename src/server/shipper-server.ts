@@ -22,6 +22,7 @@ import { layoutOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import type { Log } from './messages-log.ts'
 import { readPromotion } from './promotion.ts'
+import { Seeder, withSeeds } from './seeder.ts'
 
 /** What the control socket answers to "status". */
 export interface ShipperStatus {
@@ -82,12 +83,17 @@ export class ShipperServer {
     try {
       await checkNotRejoining(platform.disk, layout, config.name)
       await recoverLog(platform, layout, config, say)
-      const fence = new Fence(platform, layout, config, say)
+      const seeder: Seeder = new Seeder(platform, layout, config, say, slave => shipper.add(slave))
+      const fence = new Fence(platform, layout, config, say, seeder)
       const shipper = await fence.shipper()
       const gatekeeper = await startGatekeeper(platform, layout, config, shipper, say)
       const control = await ControlServer.start(platform, layout.shipperSocket, {
         status: () =>
-          Promise.resolve({ pid: self.pid, slaves: shipper.status() } satisfies ShipperStatus),
+          Promise.resolve({
+            pid: self.pid,
+            slaves: withSeeds(shipper.status(), seeder),
+          } satisfies ShipperStatus),
+        seed: slave => seeder.order(slave),
       })
       const watch = new OwnerWatch(platform, layout, config, say)
       return new ShipperServer(lock, shipper, gatekeeper, fence, control, watch)
@@ -151,16 +157,18 @@ class Fence {
   readonly #layout: Layout
   readonly #config: Config
   readonly #say: Log
+  readonly #seeder: Seeder
   #shipper: Shipper | null = null
   #met = false
   #telling: Promise<void> = Promise.resolve()
   #stopped = false
 
-  constructor(platform: Platform, layout: Layout, config: Config, say: Log) {
+  constructor(platform: Platform, layout: Layout, config: Config, say: Log, seeder: Seeder) {
     this.#platform = platform
     this.#layout = layout
     this.#config = config
     this.#say = say
+    this.#seeder = seeder
   }
 
   async shipper(): Promise<Shipper> {
@@ -175,6 +183,7 @@ class Fence {
     this.#shipper = await Shipper.start(this.#platform, {
       ...options,
       slaves: over ? [] : options.slaves,
+      needsSeed: slave => this.#seeder.needed(slave),
       fenced: ({ timeline, lineageId, serverName }, { address }) => {
         const lineage = Buffer.from(lineageId).toString('hex')
         const time = this.#platform.clock.now()
@@ -188,6 +197,7 @@ class Fence {
 
   async stop(): Promise<void> {
     this.#stopped = true
+    await this.#seeder.stop()
     await this.#telling
   }
 
@@ -199,6 +209,7 @@ class Fence {
       try {
         if (!written) await writeFenced(disk, this.#layout, fenced)
         written = true
+        await this.#seeder.stop()
         await this.#shipper?.stop()
         await this.#tellOwner()
         return

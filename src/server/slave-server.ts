@@ -23,6 +23,8 @@ import type { Log } from './messages-log.ts'
 import { promoteParts, checkPromotable, type PromoteReport } from './promote.ts'
 import { checkMasterConfig, unfinishedPromotion } from './promotion.ts'
 import { Retention } from './retention.ts'
+import { DirectorySeedTaker, installSeed } from './seed-taker.ts'
+import { Seeder, withSeeds } from './seeder.ts'
 import { shipperOptions } from './shipper-server.ts'
 
 /** What the control socket answers to "status". */
@@ -51,6 +53,12 @@ export class SlaveServer {
   readonly #replayer: Replayer
   #receiver: Receiver | null = null
   #shipper: Shipper | null = null
+  #seeder: Seeder | null = null
+  #reseeded: () => void = () => {}
+  /** Resolves when a copy of the master's database is to take the place of this one: stop, and start anew. */
+  readonly reseeded = new Promise<void>(resolve => {
+    this.#reseeded = resolve
+  })
   #control: ControlServer | null = null
   #stopping: Promise<void> | null = null
   #keeping: Promise<void> = Promise.resolve()
@@ -131,6 +139,9 @@ export class SlaveServer {
     lock: Lock,
   ): Promise<SlaveServer> {
     await checkNotRejoining(platform.disk, layout, config.name)
+    if (await installSeed(platform.disk, layout)) {
+      say('info', 'log and database are those of the copy that the master has given')
+    }
     const database = await Database.open(platform, layout.directory, databaseOptions(config))
     const log = await LogWriter.open(platform, layout.log, {
       ...config.log,
@@ -184,13 +195,24 @@ export class SlaveServer {
       logger: this.#say,
       upstream: await readUpstream(this.#platform.disk, this.#layout),
       upstreamChanged: upstream => this.#keepUpstream(upstream),
+      seeds: new DirectorySeedTaker(this.#platform, this.#layout, {
+        name: this.#config.name,
+        auto: this.#config.slave.autoSeed,
+        log: this.#log,
+        completed: () => this.#reseeded(),
+      }),
     })
     if (this.#config.ships) {
       const options = await shipperOptions(this.#platform, this.#layout, this.#config, this.#say)
       const receiver = this.#receiver
+      const seeder = new Seeder(this.#platform, this.#layout, this.#config, this.#say, slave =>
+        this.#shipper?.add(slave),
+      )
+      this.#seeder = seeder
       this.#shipper = await Shipper.start(this.#platform, {
         ...options,
         upstream: () => receiver.upstream,
+        needsSeed: slave => seeder.needed(slave),
       })
     }
     this.#control = await ControlServer.start(this.#platform, this.#layout.ownerSocket, {
@@ -198,6 +220,7 @@ export class SlaveServer {
       data: this.#source,
       applyUpdates: on => this.applyUpdates(on),
       promote: () => this.promote(),
+      ...(this.#seeder === null ? {} : { seed: name => this.#seeder!.order(name) }),
       copying: {
         database: this.#database,
         retention: this.#retention,
@@ -220,7 +243,7 @@ export class SlaveServer {
     return {
       pid: this.#platform.processes.self().pid,
       receiver: this.#receiver.status(),
-      slaves: this.#shipper?.status() ?? [],
+      slaves: withSeeds(this.#shipper?.status() ?? [], this.#seeder),
       apply: {
         on: this.#replayer.on,
         appliedTxn: this.#replayer.appliedTxn,
@@ -292,6 +315,7 @@ export class SlaveServer {
     await this.#switching
     await this.#receiver?.stop()
     await this.#keeping
+    await this.#seeder?.stop()
     await this.#shipper?.stop()
     const parts = { config: this.#config, log: this.#log, replayer: this.#replayer }
     const report = await promoteParts(this.#platform, this.#layout, parts, master)
@@ -315,6 +339,7 @@ export class SlaveServer {
     await this.#control?.close()
     await this.#receiver?.stop()
     await this.#keeping
+    await this.#seeder?.stop()
     await this.#shipper?.stop()
     try {
       // A checkpoint would keep the applications out for as long as it takes; they replay faster.

@@ -76,6 +76,7 @@ export type SlaveRow = Pick<
   | 'appliedTxn'
   | 'lagTxns'
   | 'lagSeconds'
+  | 'seed'
   | 'lastError'
 > & {
   readonly state: string

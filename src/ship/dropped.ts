@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import * as v from 'valibot'
 import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
+import { removeSeedHold } from './seed-hold.ts'
 
 export interface Dropped {
   /** The last transaction that the slave had stored. */
@@ -45,8 +46,9 @@ export async function writeDropped(
   await writeFileAtomic(disk, droppedPath(directory, slave), Buffer.from(text))
 }
 
-/** The slave counts again. Throws ERR_DISK. */
-export async function removeDropped(disk: Disk, directory: string, slave: string): Promise<void> {
+/** The slave follows the log, and counts by its ack again. Throws ERR_DISK. */
+export async function countAgain(disk: Disk, directory: string, slave: string): Promise<void> {
+  await removeSeedHold(disk, directory, slave)
   const path = droppedPath(directory, slave)
   if (!(await disk.exists(path))) return
   await disk.remove(path)

@@ -3,51 +3,24 @@
 // log's durable mark, so a slow or dead slave holds up nobody.
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { historyStart, sameIdentity, type LogPosition } from '../log/chain.ts'
-import type { DurableMark } from '../log/durable.ts'
 import type { LogReader } from '../log/reader.ts'
 import type { Timer } from '../platform/clock.ts'
-import type { Address, Connection, SharedKey } from '../platform/network.ts'
-import type { Platform } from '../platform/platform.ts'
+import type { Connection } from '../platform/network.ts'
 import { Channel } from '../wire/channel.ts'
-import type { LinkLog } from '../wire/link-log.ts'
 import type { Message } from '../wire/messages.ts'
 import type { Progress } from '../wire/messages/ack.ts'
-import { isLater, type Fence } from '../wire/messages/fence.ts'
+import { isLater } from '../wire/messages/fence.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
 import type { Welcome } from '../wire/messages/welcome.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
-import { removeDropped } from './dropped.ts'
+import { countAgain } from './dropped.ts'
 import { AckFile, ackOf } from './ack-file.ts'
 import { backoffMs } from './backoff.ts'
-import type { OwnLog } from './own-log.ts'
+import type { LinkOptions, LinkPlatform, LinkSource } from './link-options.ts'
 import { RunStream } from './run-stream.ts'
 import { next, type SessionAction, type SessionEvent, type SessionState } from './session.ts'
 import { shipStatus, type ShipStatus } from './status.ts'
-
-export type LinkPlatform = Pick<Platform, 'disk' | 'network' | 'clock' | 'random'>
-
-export interface LinkOptions {
-  readonly slave: { readonly name: string; readonly address: Address }
-  /** This server. */
-  readonly name: string
-  readonly serverId: Uint8Array
-  readonly key: SharedKey | null
-  /** Ids of the servers above this one, nearest last; the same array as long as nothing changed. */
-  readonly upstream: () => readonly Uint8Array[]
-  readonly windowBytes: number
-  readonly heartbeatMs: number
-  readonly timeoutMs: number
-  readonly log: LinkLog
-  /** The slave follows a later timeline of this database, or has begun it: this master is over. */
-  readonly fenced: (fence: Fence, slave: LinkOptions['slave']) => void
-}
-
-/** The log that is shipped, as far as it is durable. */
-export interface LinkSource {
-  readonly log: OwnLog
-  readonly mark: DurableMark | null
-}
 
 /** What belongs to one connection, and goes with it. */
 interface Call {
@@ -217,8 +190,13 @@ export class Link {
     const position = call.welcome?.position ?? null
     this.#leaving.add(call.channel)
     call.channel.refuse(refusalOf(error, this.#source.mark ?? historyStart, position), error)
+    this.#refused(error)
+  }
+
+  #refused(error: HotBackupError): void {
     this.#lastError = error
     this.#handle('refused')
+    if (error.code === 'ERR_LINK_SEED') this.#options.needsSeed(this.#options.slave)
   }
 
   /** An error of reading the own log, or of finding something in it. */
@@ -228,8 +206,7 @@ export class Link {
       const text = `the link stopped by a fault of the program: ${String(error)}`
       this.#refuse(call, new HotBackupError('ERR_LINK_REFUSED', text, {}, error))
     } else if (error.code === 'ERR_DISK') {
-      // A segment may have been removed between two looks: the next call tells.
-      this.#fail(error)
+      this.#fail(error) // A segment may have been removed between two looks: the next call tells.
     } else if (error.code === 'ERR_LOG_REMOVED') {
       const text = `the log no longer holds what follows transaction ${call.stream?.sentTxn ?? 0}: the slave needs a new copy of the database`
       this.#refuse(call, new HotBackupError('ERR_LINK_SEED', text, {}, error))
@@ -348,7 +325,7 @@ export class Link {
   /** A slave that was dropped from the queue follows the log: from now on nothing goes that it needs. */
   #countAgain(): void {
     const { name } = this.#options.slave
-    removeDropped(this.#platform.disk, this.#acksDirectory, name).catch((error: unknown) => {
+    countAgain(this.#platform.disk, this.#acksDirectory, name).catch((error: unknown) => {
       const text = `"${name}" still counts as dropped: ${String(error)}`
       this.#options.log('error', text, { slave: name })
     })
@@ -392,8 +369,7 @@ export class Link {
       case 'refuse': {
         const { name: slave } = this.#options.slave
         const text = `"${slave}" refuses: ${message.text}`
-        this.#lastError = new HotBackupError(message.code, text, { slave })
-        this.#handle('refused')
+        this.#refused(new HotBackupError(message.code, text, { slave }))
         return
       }
       case 'fence':

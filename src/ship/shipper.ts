@@ -7,7 +7,8 @@ import { DurableWatch } from '../log/durable.ts'
 import type { Address, SharedKey } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { LinkLog } from '../wire/link-log.ts'
-import { Link, type LinkOptions, type LinkPlatform, type LinkSource } from './link.ts'
+import { Link } from './link.ts'
+import type { LinkOptions, LinkPlatform, LinkSource } from './link-options.ts'
 import { OwnLog } from './own-log.ts'
 import type { ShipStatus } from './status.ts'
 
@@ -33,6 +34,8 @@ export interface ShipperOptions {
   readonly log: LinkLog
   /** A slave follows a later timeline than this log's: see LinkOptions. */
   readonly fenced?: LinkOptions['fenced']
+  /** See LinkOptions. */
+  readonly needsSeed?: LinkOptions['needsSeed']
 }
 
 export class Shipper {
@@ -74,6 +77,7 @@ export class Shipper {
       timeoutMs: options.timeoutMs ?? linkTimeoutMsDefault,
       log: options.log,
       fenced: options.fenced ?? (() => {}),
+      needsSeed: options.needsSeed ?? (() => {}),
     }
     const open = (slave: LinkOptions['slave']) =>
       Link.open(platform, { ...linkOptions, slave }, source, acksDirectory)

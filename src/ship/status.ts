@@ -7,6 +7,13 @@ import { secondsSince } from './lag.ts'
 import type { RunStream } from './run-stream.ts'
 import { statusWord, type SessionState, type ShipStatusWord } from './session.ts'
 
+/** How far the copy of the database is that the slave is given. */
+export interface SeedStatus {
+  readonly step: 'asking' | 'copying' | 'sending' | 'checking'
+  readonly bytes: number
+  readonly totalBytes: number
+}
+
 export interface ShipStatus {
   readonly name: string
   /** HOST:PORT */
@@ -33,6 +40,8 @@ export interface ShipStatus {
   readonly roundTripMs: number | null
   /** Since the slave was heard last; null when nothing streams to it. */
   readonly heardMs: number | null
+  /** Null, or not there, when the slave is not being given a copy. */
+  readonly seed?: SeedStatus | null
 }
 
 export interface StatusSources {

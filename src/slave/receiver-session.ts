@@ -1,5 +1,6 @@
 // One connection of a master to the slave's port, from HELLO to the end.
 //
+//   greeting ─SEED taken─► seeding
 //   greeting ─HELLO let in─► welcomed ─START─► streaming ─missing or damaged─► rewinding ─START─► streaming
 //
 // Every state leads to `ended`. Until HELLO has come the peer is a stranger and gets not a byte (but for
@@ -17,10 +18,12 @@ import type { Message } from '../wire/messages.ts'
 import type { Progress } from '../wire/messages/ack.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import type { Promote } from '../wire/messages/promote.ts'
+import type { Seed } from '../wire/messages/seed.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
 import { protocolVersionMax, type MessageName } from '../wire/protocol.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
 import { Intake, type Verdict } from './receiver-intake.ts'
+import { SeedSession, type SeedTaker } from './seed-session.ts'
 
 export interface ReceiverSessionOptions {
   readonly name: string
@@ -39,6 +42,8 @@ export interface ReceiverSessionEvents {
   admit(hello: Hello): HotBackupError | null
   /** The master wants this slave to take over: why not, or null; then it does, after a word of this session. */
   promote(request: Promote): HotBackupError | null
+  /** A master that would give a copy: who takes it, or why nobody does. */
+  seed(seed: Seed): SeedTaker | HotBackupError
   streaming(): void
   /** Nothing more comes of it. Once. Null: the master hung up. */
   ended(error: HotBackupError | null): void
@@ -46,7 +51,8 @@ export interface ReceiverSessionEvents {
   closed(): void
 }
 
-export type ReceiverState = 'greeting' | 'welcomed' | 'streaming' | 'rewinding' | 'ended'
+export type ReceiverState =
+  'greeting' | 'seeding' | 'welcomed' | 'streaming' | 'rewinding' | 'ended'
 
 /** A stream that comes damaged so often without getting further is given up. */
 const rewindsMax = 3
@@ -59,6 +65,7 @@ export class ReceiverSession {
   #master: Hello | null = null
   #masterDurableTxn = 0
   #intake: Intake | null = null
+  #seed: SeedSession | null = null
   #ackPlanned = false
   /** What the last ack said; null when the next one is to go out in any case. */
   #acknowledged: Progress | null = null
@@ -77,7 +84,8 @@ export class ReceiverSession {
     const { heartbeatMs, timeoutMs, log } = options
     const durableTxn = () => log.durableTxn
     const limits = { heartbeatMs, timeoutMs, durableTxn }
-    this.#channel = new Channel(connection, clock, limits, ['hello', 'promote', 'join'], {
+    const first = ['hello', 'promote', 'join', 'seed'] as const
+    this.#channel = new Channel(connection, clock, limits, first, {
       message: message => this.#message(message),
       writable: () => {},
       closed: error => {
@@ -144,6 +152,7 @@ export class ReceiverSession {
   #ended(error: HotBackupError | null): void {
     if (this.#state === 'ended') return
     this.#change('ended', error?.message ?? 'the master hung up')
+    void this.#seed?.end()
     this.#events.ended(error)
   }
 
@@ -178,7 +187,14 @@ export class ReceiverSession {
   }
 
   #take(message: Exclude<Message, { name: 'ping' | 'pong' }>): void {
+    if (this.#seed !== null && message.name !== 'refuse') {
+      this.#seed.message(message)
+      return
+    }
     switch (message.name) {
+      case 'seed':
+        this.#seeded(message)
+        return
       case 'hello':
         this.#hello(message)
         return
@@ -203,6 +219,17 @@ export class ReceiverSession {
       default:
         throw new HotBackupError('ERR_WIRE', `a master sends no ${message.name.toUpperCase()}`)
     }
+  }
+
+  #seeded(seed: Seed): void {
+    const taker = this.#events.seed(seed)
+    if (taker instanceof HotBackupError) {
+      this.refuse(taker)
+      return
+    }
+    this.#channel.established('seed-image', 'refuse')
+    this.#change('seeding', `"${seed.serverName}" gives a copy of the database`)
+    this.#seed = new SeedSession(this.#channel, taker, error => this.refuse(error))
   }
 
   get #opened(): Intake {

@@ -11,8 +11,10 @@ import type { LinkLog } from '../wire/link-log.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import type { Promote } from '../wire/messages/promote.ts'
 import { positionText } from '../wire/position-text.ts'
+import type { Seed } from '../wire/messages/seed.ts'
 import { checkHello } from './receiver-handshake.ts'
 import { ReceiverSession, type ReceiverSessionOptions } from './receiver-session.ts'
+import type { SeedTaker } from './seed-session.ts'
 
 export type ReceiverPlatform = Pick<Platform, 'network' | 'clock'>
 
@@ -43,6 +45,8 @@ export interface ReceiverOptions {
     /** The master has heard that it can. */
     begin(): void
   }
+  /** Takes copies of the database. */
+  readonly seeds?: SeedTaker
 }
 
 export type ReceiveStatusWord =
@@ -82,6 +86,8 @@ export class Receiver {
   #session: ReceiverSession | null = null
   /** The one by which the master hands over: when it is closed, the master has its answer. */
   #handingOver: ReceiverSession | null = null
+  /** The one that brings a copy of the database. */
+  #seeding: ReceiverSession | null = null
   #listener: Listener | null = null
   #stopped = false
   #upstream: readonly Uint8Array[]
@@ -190,6 +196,7 @@ export class Receiver {
         if (refusal === null) this.#handingOver = session
         return refusal
       },
+      seed: seed => this.#seed(session, seed),
       streaming: () => {
         this.#lastError = null
       },
@@ -246,6 +253,23 @@ export class Receiver {
     return handOver.refusal()
   }
 
+  #seed(session: ReceiverSession, seed: Seed): SeedTaker | HotBackupError {
+    this.#strangers.delete(session)
+    const { seeds, serverId, refusal } = this.#options
+    if (seeds === undefined) {
+      return new HotBackupError('ERR_LINK_REFUSED', 'this slave takes no copies')
+    }
+    if (sameIdentity(seed.serverId, serverId)) {
+      return new HotBackupError('ERR_LINK_LOOP', 'this is the server that gives the copy')
+    }
+    const reason = refusal?.() ?? seeds.admit(seed)
+    if (reason !== null) return reason
+    // The same master again: its old connection is dead.
+    this.#seeding?.destroy(null)
+    this.#seeding = session
+    return seeds
+  }
+
   #refusal(hello: Hello): HotBackupError | null {
     const { log, serverId, refusal } = this.#options
     if (log.failed !== null) {
@@ -264,6 +288,7 @@ export class Receiver {
   #ended(session: ReceiverSession, error: HotBackupError | null): void {
     // A stranger is not worth an error that an operator would read.
     if (this.#strangers.delete(session)) this.#strangersDropped++
+    if (this.#seeding === session) this.#seeding = null
     if (this.#session !== session) return
     this.#session = null
     this.#bytesBefore += session.bytesHeard

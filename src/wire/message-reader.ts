@@ -41,7 +41,7 @@ export class MessageReader {
   readonly #deliver: (message: Message) => void
   #allowed: ReadonlySet<number> = new Set()
   /** The begun message, as far as it came, when it lies in more than one chunk. */
-  readonly #gathered = Buffer.allocUnsafeSlow(frameHeaderBytes + smallBytesMax)
+  #gathered: Buffer = Buffer.allocUnsafeSlow(frameHeaderBytes + smallBytesMax)
   #gatheredBytes = 0
   #frame: Frame | null = null
   #head: BlocksHead | null = null
@@ -91,6 +91,7 @@ export class MessageReader {
     // In pieces: first as much as the header needs, then as much as the header says.
     const wanted = this.#frame?.gatherBytes ?? frameHeaderBytes
     const length = Math.min(wanted - this.#gatheredBytes, chunk.length - at)
+    if (wanted > this.#gathered.length) this.#gathered = grown(this.#gathered, wanted)
     chunk.copy(this.#gathered, this.#gatheredBytes, at, at + length)
     this.#gatheredBytes += length
     if (this.#gatheredBytes === wanted) {
@@ -175,4 +176,10 @@ export class MessageReader {
     }
     return at + length
   }
+}
+
+function grown(bytes: Buffer, length: number): Buffer {
+  const larger = Buffer.allocUnsafeSlow(length)
+  bytes.copy(larger)
+  return larger
 }

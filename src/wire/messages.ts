@@ -12,6 +12,17 @@ import { pingCodec, pongCodec, type Ping, type Pong } from './messages/ping.ts'
 import { promoteCodec, type Promote } from './messages/promote.ts'
 import { refuseCodec, type Refuse } from './messages/refuse.ts'
 import { rewindCodec, type Rewind } from './messages/rewind.ts'
+import {
+  seedCodec,
+  seedDataBytesMax,
+  seedDataCodec,
+  seedImageCodec,
+  seedStateCodec,
+  type Seed,
+  type SeedData,
+  type SeedImage,
+  type SeedState,
+} from './messages/seed.ts'
 import { segmentCodec, type SegmentStart } from './messages/segment.ts'
 import { startCodec, type Start } from './messages/start.ts'
 import { welcomeCodec, type Welcome } from './messages/welcome.ts'
@@ -38,6 +49,10 @@ export type SmallMessage =
   | Join
   | HistoryMessage
   | Promote
+  | Seed
+  | SeedState
+  | SeedImage
+  | SeedData
 export type Message = SmallMessage | Blocks
 
 type CodecTable = {
@@ -58,6 +73,10 @@ const codecs: CodecTable = {
   join: joinCodec,
   history: historyCodec,
   promote: promoteCodec,
+  seed: seedCodec,
+  'seed-state': seedStateCodec,
+  'seed-image': seedImageCodec,
+  'seed-data': seedDataCodec,
 }
 
 /** Codecs by the type's number; no entry for BLOCKS. */
@@ -65,17 +84,20 @@ export const codecOfType: ReadonlyMap<number, Codec<SmallMessage>> = new Map(
   Object.values(codecs).map(codec => [MessageType[codec.name], codec as Codec<SmallMessage>]),
 )
 
-/** The largest payload of a message that is read in one piece. */
-export const smallBytesMax = Math.max(...Object.values(codecs).map(codec => codec.bytesMax))
+const lengths = Object.values(codecs).map(codec => codec.bytesMax)
+/** The largest payload of a message that is read in one piece; but for the pieces of a seed, which come late. */
+export const smallBytesMax = Math.max(...lengths.filter(length => length < seedDataBytesMax))
 
 // One scratch for all: encoding is synchronous, and the result is a copy of its own length.
-const scratch = new FieldWriter(frameHeaderBytes + smallBytesMax)
+const scratch = new FieldWriter(frameHeaderBytes + Math.max(...lengths))
 
 export function encodeMessage(message: SmallMessage): Buffer {
   scratch.end = frameHeaderBytes
   // The table pairs each name with its codec; the compiler cannot follow the pair through an index.
   const codec = codecs[message.name] as Codec<SmallMessage>
   codec.write(scratch, message)
+  if (scratch.end - frameHeaderBytes > codec.bytesMax)
+    throw new TypeError('the message is too long')
   return framed(message.name, scratch.end - frameHeaderBytes)
 }
 

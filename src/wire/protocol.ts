@@ -40,6 +40,10 @@ export const MessageType = {
   join: 12,
   history: 13,
   promote: 14,
+  seed: 15,
+  'seed-state': 16,
+  'seed-image': 17,
+  'seed-data': 18,
 } as const
 export type MessageName = keyof typeof MessageType
 

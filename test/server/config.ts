@@ -68,12 +68,14 @@ cache_size = "512MiB"
 key = "../hb.key"
 listen = "[::1]:3000"
 window_size = 1048576
+seed_rate = "20MiB"
 heartbeat = "1s"
 timeout = "1.5min"
 [slave]
 apply_updates = false
 log_slave_updates = true
 auto_create = true
+auto_seed = true
 [commit]
 level = "applied"
 slaves = 2
@@ -108,10 +110,11 @@ address = "192.0.2.7"
       listen: { host: '::1', port: 3000 },
       keyPath: '/srv/hb.key',
       windowBytes: 2 ** 20,
+      seedRate: 20 * 2 ** 20,
       heartbeatMs: 1000,
       timeoutMs: 90_000,
     },
-    slave: { applyUpdates: false, logSlaveUpdates: true, autoCreate: true },
+    slave: { applyUpdates: false, logSlaveUpdates: true, autoCreate: true, autoSeed: true },
     queue: { limitBytes: 2 ** 30, onLimit: 'drop' },
     commit: { level: 'applied', slaves: 2, timeoutMs: 3000, onTimeout: 'continue' },
     replicate: { include: ['SALES/*'], exclude: ['*/TEMP?'] },

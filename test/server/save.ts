@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
+import { Database } from '../../src/database/database.ts'
 import { digestDatabase } from '../../src/database/digest.ts'
 import { FrameChanges, packRanges, unpackRanges } from '../../src/database/frame-changes.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
@@ -134,6 +135,7 @@ async function smallSave(t: Test): Promise<{ root: string; saved: string }> {
   const master = await Master.open(directory)
   const file = await (await master.createAccount('A')).createFile('F', { modulo: 5 })
   for (let i = 0; i < 100; i++) await file.write(`${i}`, `value ${i}`)
+  await (await master.account('A').createFile('LOCAL', { local: true })).write('x', 'y')
   await master.close()
   const saved = path.join(root, 'saved')
   await saveServer(nodePlatform, directory, saved)
@@ -202,6 +204,13 @@ t.test('nothing that somebody has is written over', async t => {
     t.equal(config.name, 'slave')
     t.equal(config.type, 'slave')
     t.notOk(existsSync(path.join(slave, 'hb.toml.restoring')))
+    const database = await Database.open(nodePlatform, slave, { cacheBytes: 4 << 20 })
+    t.strictSame(
+      database.files('A').map(file => file.name),
+      ['F'],
+      'the local file is left out',
+    )
+    await database.close()
     const savedSlave = path.join(root, 'saved-slave')
     await saveServer(nodePlatform, slave, savedSlave)
     const master = path.join(root, 'master')

@@ -121,6 +121,26 @@ const samples: readonly SmallMessage[] = [
     databaseId: identity(2),
     end: { txn: far, chain: 0xffffffff },
   },
+  {
+    name: 'seed',
+    ordered: true,
+    serverName: 'nörd',
+    serverId: identity(1),
+    databaseId: identity(2),
+    lineageId: identity(3),
+    timeline: 3,
+    firstTxn: 77,
+    durableTxn: far,
+  },
+  { name: 'seed-state', imageId: identity(9), offset: far },
+  {
+    name: 'seed-image',
+    imageId: identity(9),
+    totalBytes: far,
+    offset: 12345,
+    manifestBytes: 0xffffffff,
+  },
+  { name: 'seed-data', offset: far, data: new Uint8Array(300).fill(7) },
 ]
 
 function read(bytes: Buffer, chunkBytes: number, allowed = everyName): Message[] {

@@ -255,6 +255,43 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
       name: hexOf('nord'),
     },
   ],
+  [
+    {
+      name: 'seed',
+      ordered: true,
+      serverName: 'nord',
+      serverId: identity(1),
+      databaseId: identity(2),
+      lineageId: identity(3),
+      timeline: 4,
+      firstTxn: 77,
+      durableTxn: far,
+    },
+    {
+      version: 1,
+      flags: 1,
+      'name length': 4,
+      timeline: 4,
+      'server id': '01'.repeat(16),
+      'database id': '02'.repeat(16),
+      'lineage id': '03'.repeat(16),
+      'first txn': 77,
+      'durable txn': far,
+      name: hexOf('nord'),
+    },
+  ],
+  [
+    { name: 'seed-state', imageId: identity(9), offset: far },
+    { 'image id': '09'.repeat(16), offset: far },
+  ],
+  [
+    { name: 'seed-image', imageId: identity(9), totalBytes: far, offset: 5, manifestBytes: 70 },
+    { 'image id': '09'.repeat(16), 'total bytes': far, offset: 5, manifest: 70 },
+  ],
+  [
+    { name: 'seed-data', offset: far, data: Buffer.from('piece') },
+    { offset: far, length: 5, data: hexOf('piece') },
+  ],
 ]
 
 t.test('every message is as the page says', async t => {

@@ -1,0 +1,42 @@
+// Takes the files that are not replicated out of a copy of a master's database, before a slave is made of it. Their
+// numbers and names stay, as on a slave that has followed the log from the beginning.
+import { join } from 'node:path'
+import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
+import { isReplicated } from '../log/record.ts'
+import type { Clock } from '../platform/clock.ts'
+import type { Disk } from '../platform/disk.ts'
+import { catalogBytesMax, decodeCatalog, encodeCatalog } from './catalog.ts'
+import { catalogName } from './checkpoint.ts'
+import { Database } from './database.ts'
+import { catalogDataFiles } from './recover.ts'
+
+const cacheBytes = 1024 * 1024
+
+/**
+ * `directory` holds database/, which nobody has open. A journal in it is finished first. Throws ERR_DISK,
+ * ERR_DATABASE_CORRUPT.
+ */
+export async function leaveOutLocal(
+  platform: { readonly disk: Disk; readonly clock: Clock },
+  directory: string,
+): Promise<void> {
+  const { disk } = platform
+  await (await Database.open(platform, directory, { cacheBytes })).close()
+  const path = join(directory, 'database')
+  const file = join(path, catalogName)
+  const bytes = await readFile(disk, file, catalogBytesMax)
+  if (bytes === null) return
+  const catalog = decodeCatalog(bytes, file)
+  const left = catalog.files.filter(({ flags, absent }) => !isReplicated(flags) && !absent)
+  if (left.length === 0) return
+  const files = catalog.files.map(entry => {
+    if (!left.includes(entry)) return entry
+    const counts = { itemCount: 0, itemBytes: 0, freeHead: 0, diskFrames: 0 }
+    return { ...entry, ...counts, modulo: 1, frameCount: 1, absent: true }
+  })
+  await writeFileAtomic(disk, file, encodeCatalog({ ...catalog, files }))
+  for (const { name, file: entry } of catalogDataFiles(catalog)) {
+    if (left.includes(entry)) await disk.remove(join(path, name))
+  }
+  await disk.syncDirectory(path)
+}

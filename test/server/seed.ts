@@ -1,0 +1,234 @@
+// The two ends of a seed without a network: the copy that a master makes, and what a slave makes of its pieces,
+// interrupted, damaged, refused, and put in place with a crash between any two steps.
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import t, { type Test } from 'tap'
+import { Database } from '../../src/database/database.ts'
+import { digestDatabase } from '../../src/database/digest.ts'
+import { replayLog } from '../../src/database/replay.ts'
+import type { HotBackupError } from '../../src/errors.ts'
+import { readDurableMark } from '../../src/log/durable.ts'
+import type { LogWriter } from '../../src/log/writer.ts'
+import type { Disk } from '../../src/platform/disk.ts'
+import { nodePlatform } from '../../src/platform/node-platform.ts'
+import { loadConfig } from '../../src/server/config.ts'
+import { layoutOf } from '../../src/server/layout.ts'
+import { Master } from '../../src/server/master.ts'
+import { readStaged, stageImage, type StagedImage } from '../../src/server/seed-image.ts'
+import { DirectorySeedTaker, installSeed } from '../../src/server/seed-taker.ts'
+import { setup } from '../../src/server/setup.ts'
+import { readSeedHold } from '../../src/ship/seed-hold.ts'
+import type { Seed } from '../../src/wire/messages/seed.ts'
+import { temporaryDirectory } from '../helpers/servers.ts'
+
+const idle = { expect: () => {}, took: async () => {} }
+const { disk } = nodePlatform
+
+async function makeMaster(t: Test, items: number): Promise<{ root: string; master: Master }> {
+  const root = temporaryDirectory(t)
+  const directory = path.join(root, 'alpha')
+  await setup(nodePlatform, directory, {
+    type: 'master',
+    name: 'alpha',
+    keyFile: false,
+    listen: null,
+    slaves: ['beta=127.0.0.1:2001'],
+    applyUpdates: true,
+    logSlaveUpdates: false,
+    autoCreate: false,
+  })
+  await disk.makeDirectory(path.join(root, 'beta'))
+  const master = await Master.open(directory)
+  const file = await (await master.createAccount('A')).createFile('F', { modulo: 499 })
+  await (await master.account('A').createFile('LOCAL', { local: true })).write('x', 'y')
+  for (let i = 0; i < items; i++) {
+    const written = file.write(`item ${i}`, `${i} `.repeat(150))
+    if (i % 1000 === 0) await written
+  }
+  return { root, master }
+}
+
+async function staged(t: Test, master: Master): Promise<StagedImage> {
+  const layout = layoutOf(master.directory)
+  const config = await loadConfig(disk, layout)
+  const image = await stageImage(nodePlatform, layout, config, 'beta', idle, idle)
+  t.equal(await readSeedHold(disk, layout.slaves, 'beta'), image.manifest.lastTxn)
+  t.strictSame((await readStaged(disk, layout, 'beta'))?.id, image.id, 'it is found again')
+  return image
+}
+
+/** The copy as one stream. */
+function bytesOf({ directory, manifest, manifestBytes }: StagedImage): Buffer {
+  const files = manifest.files.map(file => readFileSync(path.join(directory, file.path)))
+  return Buffer.concat([manifestBytes, ...files])
+}
+
+const emptyLog = { identity: null, lastTxn: 0 } as unknown as LogWriter
+
+function takerOf(root: string, over: { auto?: boolean; log?: LogWriter; completed?: () => void }) {
+  return new DirectorySeedTaker(nodePlatform, layoutOf(path.join(root, 'beta')), {
+    name: 'beta',
+    auto: true,
+    log: emptyLog,
+    completed: () => {},
+    ...over,
+  })
+}
+
+async function give(
+  taker: DirectorySeedTaker,
+  image: StagedImage,
+  bytes: Buffer,
+  from: number,
+  to: number,
+): Promise<void> {
+  const { id: imageId, totalBytes, manifestBytes } = image
+  await taker.begin({
+    name: 'seed-image',
+    imageId,
+    totalBytes,
+    offset: from,
+    manifestBytes: manifestBytes.length,
+  })
+  for (let at = from; at < to; at += 60_000) {
+    await taker.take(at, bytes.subarray(at, Math.min(at + 60_000, to)))
+  }
+}
+
+/** Database and log of a slave that was made of a copy, brought to the log's end. */
+async function digestOf(directory: string): Promise<string> {
+  const layout = layoutOf(directory)
+  const database = await Database.open(nodePlatform, directory, {
+    cacheBytes: 8 << 20,
+    replica: true,
+  })
+  try {
+    const mark = await readDurableMark(disk, layout.log)
+    if (mark !== null) await replayLog(disk, layout.log, database, mark)
+    return (await digestDatabase(database)).toString('hex')
+  } finally {
+    await database.close()
+  }
+}
+
+t.test('a copy goes on where it was durable, and is put in place whole', async t => {
+  const { root, master } = await makeMaster(t, 25_000)
+  const slave = path.join(root, 'beta')
+  const image = await staged(t, master)
+  const digest = (await digestDatabase(master.source.database)).toString('hex')
+  await master.account('A').file('F').write('later', 'than the copy')
+  await master.close()
+  const bytes = bytesOf(image)
+  t.equal(bytes.length, image.totalBytes)
+  t.ok(bytes.length > 20 << 20, `${bytes.length} bytes`)
+
+  const first = takerOf(root, {})
+  t.equal((await first.place()).offset, 0)
+  await give(first, image, bytes, 0, bytes.length - 6_000_000)
+  const { offset } = await first.place()
+  t.ok(offset > 8 << 20 && offset < bytes.length - 6_000_000, 'some of it is not durable yet')
+  await first.end()
+
+  // Another process; what is behind the durable offset is of no account.
+  let completed = 0
+  const second = takerOf(root, { completed: () => completed++ })
+  const place = await second.place()
+  t.strictSame([Buffer.from(place.imageId), place.offset], [Buffer.from(image.id), offset])
+  await t.rejects(second.take(offset + 1, bytes.subarray(0, 9)), { code: 'ERR_WIRE' })
+  await give(second, image, bytes, offset, bytes.length)
+  t.notOk(await installSeed(disk, layoutOf(slave)), 'it has not been checked')
+  await second.complete()
+  t.equal((await second.place()).offset, bytes.length)
+  t.equal(completed, 0, 'the master has not heard of it')
+  await second.end()
+  t.equal(completed, 1)
+
+  // A crash between any two steps of putting it in place.
+  for (let steps = 1; ; steps++) {
+    let left = steps
+    const step =
+      <A extends unknown[]>(work: (...args: A) => Promise<void>) =>
+      (...args: A): Promise<void> =>
+        left-- > 0 ? work(...args) : Promise.reject(new Error('crash'))
+    const crashing: Disk = {
+      ...disk,
+      rename: step(disk.rename.bind(disk)),
+      remove: step(disk.remove.bind(disk)),
+      syncDirectory: step(disk.syncDirectory.bind(disk)),
+    }
+    const done = await installSeed(crashing, layoutOf(slave)).catch((error: Error) => {
+      if (error.message !== 'crash') throw error
+      return null
+    })
+    if (done !== null) break
+  }
+  t.notOk(await installSeed(disk, layoutOf(slave)), 'once')
+  t.equal(await digestOf(slave), digest)
+})
+
+t.test('a copy that is not what the master made is thrown away', async t => {
+  const { root, master } = await makeMaster(t, 300)
+  const image = await staged(t, master)
+  await master.close()
+  const bytes = bytesOf(image)
+  for (const at of [image.manifestBytes.length + 5000, bytes.length - 1]) {
+    const damaged = Buffer.from(bytes)
+    damaged[at] = damaged[at]! ^ 1
+    const taker = takerOf(root, { completed: () => t.fail('it is not whole') })
+    await give(taker, image, damaged, 0, damaged.length)
+    await t.rejects(taker.complete(), { code: 'ERR_SAVE_CORRUPT' })
+    await taker.end()
+    t.equal((await taker.place()).offset, 0)
+    t.notOk(await installSeed(disk, layoutOf(path.join(root, 'beta'))))
+  }
+  const elsewhere = image.manifestBytes.toString().replace('database/catalog', '../../alpha/hb.to')
+  const taker = takerOf(root, {})
+  await t.rejects(
+    give(taker, image, Buffer.concat([Buffer.from(elsewhere)]), 0, elsewhere.length),
+    { code: 'ERR_SAVE_CORRUPT' },
+  )
+
+  // Half a copy on the master is none.
+  const stage = path.join(master.directory, 'seed', 'beta')
+  writeFileSync(path.join(stage, 'image-id'), '')
+  t.equal(await readStaged(disk, layoutOf(master.directory), 'beta'), null)
+})
+
+t.test('a slave takes no copy that would cost it something', t => {
+  const id = (fill: number) => new Uint8Array(16).fill(fill)
+  const seed: Seed = {
+    name: 'seed',
+    ordered: false,
+    serverName: 'alpha',
+    serverId: id(1),
+    databaseId: id(2),
+    lineageId: id(3),
+    timeline: 5,
+    firstTxn: 100,
+    durableTxn: 200,
+  }
+  const holding = (over: object, lastTxn: number) =>
+    ({
+      identity: { databaseId: id(2), lineageId: id(3), timeline: 5, ...over },
+      lastTxn,
+    }) as unknown as LogWriter
+  const cases: [LogWriter, Partial<Seed>, auto: boolean, HotBackupError['code'] | null][] = [
+    [emptyLog, {}, true, null],
+    [emptyLog, {}, false, 'ERR_LINK_SEED'],
+    [emptyLog, { ordered: true }, false, null],
+    [holding({}, 98), {}, true, null],
+    [holding({}, 99), {}, true, 'ERR_LINK_SEED'],
+    [holding({}, 99), { ordered: true }, false, null],
+    [holding({}, 201), { ordered: true }, true, 'ERR_LINK_DIVERGED'],
+    [holding({ databaseId: id(9) }, 1), { ordered: true }, true, 'ERR_LINK_FOREIGN'],
+    [holding({ lineageId: id(9) }, 1), { ordered: true }, true, 'ERR_LINK_DIVERGED'],
+    [holding({ lineageId: id(9), timeline: 6 }, 1), { ordered: true }, true, 'ERR_LINK_DIVERGED'],
+    [holding({ lineageId: id(9), timeline: 4 }, 1), {}, true, 'ERR_LINK_DIVERGED'],
+    [holding({ lineageId: id(9), timeline: 4 }, 1), { ordered: true }, true, null],
+  ]
+  for (const [index, [log, over, auto, code]] of cases.entries()) {
+    const taker = takerOf('/nowhere', { log, auto })
+    t.equal(taker.admit({ ...seed, ...over })?.code ?? null, code, `case ${index}`)
+  }
+  t.end()
+})
