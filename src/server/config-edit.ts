@@ -60,6 +60,18 @@ export function withSlave(text: string, name: string, address: string): string {
   return `${text}${gap}\n[[slaves]]\nname = "${name}"\naddress = "${address}"\n`
 }
 
+/** The text without the slaves of that name, or at that address. What is written about them in comments stays. */
+export function withoutSlave(text: string, name: string, address: string): string {
+  const lines: (string | null)[] = text.split('\n')
+  for (const [start, end] of tables(text.split('\n'), '[[slaves]]')) {
+    const keys = ['name', 'address'].map(key => keyLine(text.split('\n'), start, end, key))
+    const [own, at] = keys.map(line => (line === null ? null : valueOf(lines[line] ?? '')))
+    if (own !== name && at !== address) continue
+    for (const line of [start - 1, ...keys]) if (line !== null) lines[line] = null
+  }
+  return lines.filter(line => line !== null).join('\n')
+}
+
 function withKey(text: string, table: string | null, key: string, value: string): string {
   const lines = text.split('\n')
   const range = table === null ? topLevel(lines) : tables(lines, `[${table}]`)[0]

@@ -26,7 +26,7 @@ import { OwnLog } from '../ship/own-log.ts'
 import type { HistoryMessage } from '../wire/messages/history.ts'
 import { positionText } from '../wire/position-text.ts'
 import { addressText } from './address.ts'
-import { rewriteConfig, withListen, withType } from './config-edit.ts'
+import { rewriteConfig, withListen, withoutSlave, withType } from './config-edit.ts'
 import { loadConfig, type Config } from './config.ts'
 import { readServerId } from './identity.ts'
 import { ownMark } from './joining.ts'
@@ -57,6 +57,7 @@ const place = { txn: whole, chain: whole, segmentFirstTxn: whole, offset: whole 
 const missing = { path: v.string(), list: v.string(), firstTxn: whole, lastTxn: whole }
 const schema = v.strictObject({
   master: v.string(),
+  from: v.string(),
   listen: v.string(),
   place: v.strictObject(place),
   missing: v.nullable(
@@ -67,6 +68,8 @@ const schema = v.strictObject({
 /** What lies in DIR/rejoin. */
 interface Plan {
   readonly master: string
+  /** Where that listens. */
+  readonly from: string
   readonly listen: string
   readonly place: LogPlace
   readonly missing: MissingUpdates | null
@@ -128,6 +131,7 @@ async function makePlan(
   await ask(true)
   const plan = {
     master: history.serverName,
+    from: addressText(options.from),
     listen: addressText(listen),
     place,
     missing,
@@ -217,7 +221,7 @@ async function readPlan(disk: Disk, layout: Layout): Promise<Plan | null> {
 async function carryOut(
   platform: Platform,
   layout: Layout,
-  { listen, place }: Plan,
+  { master, from, listen, place }: Plan,
 ): Promise<void> {
   const { disk } = platform
   await cutBack(disk, layout.log, place)
@@ -231,7 +235,8 @@ async function carryOut(
   await rewriteConfig(
     platform,
     layout,
-    text => withListen(withType(text, 'slave'), listen),
+    // Its slaves stay, but for the new master, which calls it from now on.
+    text => withListen(withType(withoutSlave(text, master, from), 'slave'), listen),
     config => config.type === 'slave' && addressText(config.link.listen) === listen,
   )
   await disk.remove(layout.fenced)

@@ -155,7 +155,7 @@ export class Replayer {
 
   /**
    * Applies everything that is durable now, whatever apply updates says, and stands still for good, without a
-   * checkpoint: the slave is being promoted. Rejects with the failure of the replayer.
+   * checkpoint unless it must be: the slave is being promoted. Rejects with the failure of the replayer.
    */
   drain(): Promise<void> {
     return this.#order(async () => {
@@ -165,6 +165,8 @@ export class Replayer {
       const all = { txn: Infinity, time: Infinity }
       this.#loop = this.#guarded(() => this.#byHand(all, () => {}))
       await this.#loop
+      // A master would replay into them what the slave has left out.
+      if (this.#holdsAbsentFiles && this.#failure === null) await this.#checkpointer.now()
       this.#stopped = true
       this.#database.hurry()
       await this.#checkpointer.stop()
@@ -254,6 +256,11 @@ export class Replayer {
       this.#steps.drop()
       await reader.close()
     }
+  }
+
+  get #holdsAbsentFiles(): boolean {
+    const database = this.#database
+    return database.accounts().some(account => database.absentFiles(account).length > 0)
   }
 
   get #standing(): boolean {

@@ -4,7 +4,7 @@ import t from 'tap'
 import { HotBackupError, isHotBackupError } from '../../src/errors.ts'
 import type { LogWriter } from '../../src/log/writer.ts'
 import { writeFileAtomic } from '../../src/platform/atomic-file.ts'
-import { withListen, withSlave, withType } from '../../src/server/config-edit.ts'
+import { withListen, withoutSlave, withSlave, withType } from '../../src/server/config-edit.ts'
 import { initialConfigText } from '../../src/server/config-text.ts'
 import { loadConfig, parseConfig } from '../../src/server/config.ts'
 import { layoutOf } from '../../src/server/layout.ts'
@@ -157,4 +157,8 @@ t.test('hb.toml: one value changes, all else stays', async t => {
   ])
   t.equal(withSlave(more, 'alpha', '127.0.0.1:2003'), more, 'it is there already')
   t.equal(withSlave(more, 'gamma', '127.0.0.1:2004'), more.replace('2002', '2004'), 'it moved')
+  const less = withoutSlave(more, 'alpha', '127.0.0.1:9999')
+  t.strictSame(parseConfig(less, layout).slaves, parseConfig(text, layout).slaves)
+  t.strictSame(parseConfig(withoutSlave(less, 'x', '127.0.0.1:2002'), layout).slaves, [])
+  t.equal(withoutSlave(text, 'alpha', '127.0.0.1:9999'), text)
 })

@@ -67,6 +67,7 @@ t.test('a crash anywhere behind the plan: the next call completes it', async t =
       const whole = await readAll(disk)
       const plan = {
         master: 'beta',
+        from: '127.0.0.1:2001',
         listen: '127.0.0.1:2002',
         place: await placeOf(disk, layout.log, fork),
         missing: await saveMissing(disk, layout, fork),
@@ -88,6 +89,7 @@ t.test('a crash anywhere behind the plan: the next call completes it', async t =
       }
       const config = await loadConfig(disk, layout)
       t.match(config, { type: 'slave', link: { listen: { port: 2002 } } })
+      t.strictSame(config.slaves, [], 'the new master is no slave of its slave')
       for (const gone of [layout.rejoin, layout.fenced, layout.promotion]) {
         t.equal(await disk.exists(gone), false, gone)
       }
