@@ -25,6 +25,8 @@ export const segmentBytesMax = 1024 * MiB
 
 /** Bytes that are written but not durable yet, above which a writer waits. */
 export const unsyncedBytesMax = 32 * MiB
+/** A server that is stopped without a checkpoint has at most so much to replay: a tenth of a second. */
+export const quickReplayBytes = 8 * MiB
 /** One read of the log by a shipper, a replayer or a check. */
 export const readBytesTarget = 1 * MiB
 

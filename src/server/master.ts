@@ -5,7 +5,7 @@ import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
 import { Database } from '../database/database.ts'
 import { replayLog } from '../database/replay.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { MiB } from '../limits.ts'
+import { quickReplayBytes } from '../limits.ts'
 import type { LogWriter } from '../log/writer.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Lock } from '../platform/locks.ts'
@@ -53,8 +53,6 @@ export interface MasterStatus {
 }
 
 const ownershipPollMs = 25
-/** A master that is closed without a checkpoint has at most so much to replay: a tenth of a second. */
-const replayBytesMax = 8 * MiB
 /** At its end a master waits so long for its slaves; a checkpoint waits longer, if they are there. */
 const ackWaitMs = 100
 const freshAckWaitMs = 1000
@@ -306,7 +304,7 @@ export class Master {
   /** At the end, and not ahead of the slaves, as long as a start without it is quick. */
   async #mayCheckpoint(): Promise<boolean> {
     if (this.#gate.fenced) return false
-    if (this.#checkpointer.logBytes > replayBytesMax) return true
+    if (this.#checkpointer.logBytes > quickReplayBytes) return true
     return this.#reached.wait(this.#log.lastTxn, ackWaitMs)
   }
 

@@ -1,11 +1,12 @@
-// hb rejoin as a command: stops the shipper, takes both locks, does the work, and starts the server as what it is then.
+// hb rejoin as a command: stops the server, takes both locks, does the work, and starts the server as what it is then.
 import type { Platform } from '../platform/platform.ts'
 import { startServer, stopServer } from './background.ts'
-import { layoutOf } from './layout.ts'
-import { mayRejoin, rejoin, type RejoinOptions, type RejoinReport } from './rejoin.ts'
+import { loadConfig } from './config.ts'
+import { layoutOf, type Layout } from './layout.ts'
+import { rejoin, type RejoinOptions, type RejoinReport } from './rejoin.ts'
 import { liveHolder } from './status.ts'
 
-/** The process of the slave's server that was started, if the shipper ran before. */
+/** The process of the slave's server that was started, if one ran before. */
 export type RejoinOutcome = RejoinReport & { readonly pid: number | null }
 
 /** Throws as `rejoin`; ERR_RUNNING when an application has the master open. */
@@ -15,25 +16,42 @@ export async function rejoinServer(
   options: RejoinOptions,
 ): Promise<RejoinOutcome> {
   const layout = layoutOf(directory)
-  await mayRejoin(platform, layout)
-  const owner = await platform.locks.acquire(layout.ownerLock, 'hb rejoin', () => {})
+  const { type } = await loadConfig(platform.disk, layout)
+  const server = type === 'master' ? layout.shipperLock : layout.ownerLock
+  // An application is not stopped for this: it must leave by itself.
+  if (type === 'master')
+    await (await platform.locks.acquire(layout.ownerLock, purpose, lost)).release()
+  const holder = await liveHolder(platform, server)
+  const ran = holder !== null && holder.purpose !== purpose
+  if (ran) await stopServer(platform, directory)
   let report: RejoinReport
-  let ran = false
   try {
-    ran = (await liveHolder(platform, layout.shipperLock)) !== null
-    if (ran) await stopServer(platform, directory)
-    const shipper = await platform.locks.acquire(layout.shipperLock, 'hb rejoin', () => {})
-    try {
-      report = await rejoin(platform, directory, options)
-    } finally {
-      await shipper.release()
-    }
+    report = await withLocks(platform, layout, () => rejoin(platform, directory, options))
   } catch (error) {
-    await owner.release()
     // It goes on as what it was: nothing has changed.
     if (ran) await startServer(platform, directory).catch(() => {})
     throw error
   }
-  await owner.release()
   return { ...report, pid: ran ? await startServer(platform, directory) : null }
+}
+
+const purpose = 'hb rejoin'
+const lost = () => {}
+
+async function withLocks<T>(
+  { locks }: Platform,
+  layout: Layout,
+  work: () => Promise<T>,
+): Promise<T> {
+  const owner = await locks.acquire(layout.ownerLock, purpose, lost)
+  try {
+    const shipper = await locks.acquire(layout.shipperLock, purpose, lost)
+    try {
+      return await work()
+    } finally {
+      await shipper.release()
+    }
+  } finally {
+    await owner.release()
+  }
 }

@@ -1,4 +1,5 @@
-// hb rejoin: an old master becomes a slave of the server that was promoted in its place, without a full copy.
+// hb rejoin: an old master becomes a slave of the server that was promoted in its place, without a full copy; and so
+// does another slave of the old master, which may have got more than the one that was promoted.
 //
 //   1. nobody else has the server; its log is brought in order
 //   2. the new master tells the timelines of its log: where the histories part (log/fork.ts), the fork
@@ -17,6 +18,7 @@ import { HotBackupError } from '../errors.ts'
 import { cutBack, placeOf, type LogPlace } from '../log/cut-back.ts'
 import type { DurableMark } from '../log/durable.ts'
 import { findFork } from '../log/fork.ts'
+import { LogWriter } from '../log/writer.ts'
 import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { Address } from '../platform/network.ts'
@@ -77,8 +79,7 @@ interface Plan {
 const planBytesMax = 1024 * 1024
 
 /**
- * The caller has the locks of the owner and of the shipper. Throws ERR_WRONG_TYPE for a slave, ERR_UNSAFE with the
- * reason, ERR_CONNECT, ERR_LINK_FOREIGN, ERR_LOG_REMOVED and so on; nothing has changed then, but that missing updates
+ * The caller has the locks of the owner and of the shipper. Throws ERR_UNSAFE with the reason, ERR_CONNECT, ERR_LINK_FOREIGN, ERR_LOG_REMOVED and so on; nothing has changed then, but that missing updates
  * may have been saved.
  */
 export async function rejoin(
@@ -87,24 +88,13 @@ export async function rejoin(
   options: RejoinOptions,
 ): Promise<RejoinReport> {
   const layout = layoutOf(directory)
-  const { config, begun } = await mayRejoin(platform, layout)
-  const plan = begun ?? (await makePlan(platform, layout, config, options))
+  const config = await loadConfig(platform.disk, layout)
+  const plan =
+    (await readPlan(platform.disk, layout)) ?? (await makePlan(platform, layout, config, options))
   await carryOut(platform, layout, plan)
   const { name } = config
   const { master, listen, place } = plan
   return { name, master, forkTxn: place.txn, missing: plan.missing, listen }
-}
-
-/** Throws ERR_WRONG_TYPE for a slave, unless it is becoming one. */
-export async function mayRejoin(
-  { disk }: Pick<Platform, 'disk'>,
-  layout: Layout,
-): Promise<{ readonly config: Config; readonly begun: Plan | null }> {
-  const config = await loadConfig(disk, layout)
-  const begun = await readPlan(disk, layout)
-  if (begun !== null || config.type === 'master') return { config, begun }
-  const message = `${config.name} is a slave already`
-  throw new HotBackupError('ERR_WRONG_TYPE', message, { path: layout.directory })
 }
 
 async function makePlan(
@@ -140,7 +130,7 @@ async function makePlan(
   return plan
 }
 
-/** Recovery, as at every start of a master. Returns the transaction up to which the database files hold. */
+/** Recovery, as at every start. Returns the transaction up to which the database files hold. */
 async function bringInOrder(platform: Platform, layout: Layout, config: Config): Promise<number> {
   const database = await Database.open(platform, layout.directory, {
     ...config.database,
@@ -148,7 +138,14 @@ async function bringInOrder(platform: Platform, layout: Layout, config: Config):
   })
   const { txn } = database.stamp
   await database.close()
-  const log = await openMasterLog(platform, layout, config, txn)
+  const log =
+    config.type === 'master'
+      ? await openMasterLog(platform, layout, config, txn)
+      : await LogWriter.open(platform, layout.log, {
+          ...config.log,
+          knownDurableTxn: txn,
+          ownPromises: false,
+        })
   await log.close()
   return txn
 }

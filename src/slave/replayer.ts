@@ -8,6 +8,7 @@ import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
 import type { Database } from '../database/database.ts'
 import { openBehindStamp } from '../database/replay.ts'
 import { HotBackupError } from '../errors.ts'
+import { quickReplayBytes } from '../limits.ts'
 import type { DurableMark } from '../log/durable.ts'
 import type { LogReader } from '../log/reader.ts'
 import type { LogWriter } from '../log/writer.ts'
@@ -179,13 +180,17 @@ export class Replayer {
     return this.#checkpointer.hold()
   }
 
-  /** Stands still for good; with a checkpoint, so that the next start has little to replay. */
+  /**
+   * Stands still for good. With a checkpoint if the next start had much to replay otherwise; a stamp that stays behind
+   * lets the slave go back to a fork, when another one that had less is promoted.
+   */
   async stop(): Promise<void> {
     this.#stopped = true
     this.#wake()
     await this.#orders
     await this.#loop
-    if (this.#failure === null) await this.#checkpointer.now()
+    const long = this.#checkpointer.logBytes > quickReplayBytes
+    if (this.#failure === null && long) await this.#checkpointer.now()
     await this.#checkpointer.stop()
   }
 
