@@ -80,6 +80,7 @@ function promoteLines(report: PromoteReport, dryRun: boolean): string[] {
 
 interface RejoinArguments extends ServerOptions {
   readonly from: string
+  readonly newCopy?: boolean
   readonly listen?: string
   readonly json?: boolean
 }
@@ -93,11 +94,13 @@ hb rejoin -d north --from 127.0.0.1:2001 --listen 127.0.0.1:2002`,
   )
     .requiredOption('--from <host:port>', 'where the new master listens')
     .option('--listen <host:port>', 'where this server will listen (default: as hb.toml says)')
+    .option('--new-copy', 'if there is no other way, give up log and database for a copy')
     .option('--json', 'as JSON')
-    .action(async ({ dir, from, listen, json = false }: RejoinArguments) => {
+    .action(async ({ dir, from, listen, newCopy = false, json = false }: RejoinArguments) => {
       const work = rejoinServer(context.platform, dir, {
         from: addressOption('--from', from),
         listen: listen === undefined ? null : addressOption('--listen', listen),
+        newCopy,
       })
       const outcome = await context.untilSignal(work)
       const lines = json ? [JSON.stringify(outcome, null, 2)] : rejoinLines(outcome)
@@ -150,7 +153,8 @@ function addressOption(flag: string, text: string): Address {
 
 const filesShown = 20
 
-function rejoinLines({ name, master, forkTxn, missing, listen, pid }: RejoinOutcome): string[] {
+function rejoinLines(outcome: RejoinOutcome): string[] {
+  const { name, master, forkTxn, missing, newCopy, listen, pid } = outcome
   const lines = [
     `${name} is a slave of ${master} now; it listens at ${listen}.`,
     `Both have everything up to transaction ${count(forkTxn)}.`,
@@ -169,6 +173,11 @@ function rejoinLines({ name, master, forkTxn, missing, listen, pid }: RejoinOutc
     if (files.length > filesShown) lines.push(`  and ${files.length - filesShown} more files`)
     lines.push(`They are saved in ${missing.path}`, `and listed in ${missing.list}`)
   }
-  const next = pid === null ? 'Start it with "hb start".' : `Its server runs, process ${pid}.`
-  return [...lines, next]
+  lines.push(pid === null ? 'Start it with "hb start".' : `Its server runs, process ${pid}.`)
+  if (newCopy) {
+    lines.push(
+      `It is empty, and needs a copy: "hb seed --slave ${name}" on ${master}, or auto_seed in its hb.toml.`,
+    )
+  }
+  return lines
 }

@@ -9,18 +9,22 @@
 //   6. the log is cut back to the fork; acks, which may lie behind it, are removed
 //   7. hb.toml says slave; promotion, fenced and at last DIR/rejoin are removed
 //
-// The database needs nothing: its stamp is not behind the fork, so it stands there after the replay of what is left.
+// The database needs nothing: its stamp is not behind the fork, so it stands there after the replay of what is left. If
+// the stamp is behind it, or no fork is found, there is only a new copy: with the caller's consent log and database are
+// removed whole in 6, once what the new master may lack has been saved, and the new master sends a copy.
 // Before 5 nothing has changed, but for the copy. Interrupted behind it, the next "hb rejoin" goes on.
 import path from 'node:path'
 import * as v from 'valibot'
 import { Database } from '../database/database.ts'
-import { HotBackupError } from '../errors.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
+import type { LogPosition } from '../log/chain.ts'
 import { cutBack, placeOf, type LogPlace } from '../log/cut-back.ts'
 import type { DurableMark } from '../log/durable.ts'
 import { findFork } from '../log/fork.ts'
 import { LogWriter } from '../log/writer.ts'
 import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
+import { filesBelow } from '../platform/file-copy.ts'
 import type { Address } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import { askHistory, type Peer } from '../ship/ask.ts'
@@ -42,6 +46,8 @@ export interface RejoinOptions {
   readonly from: Address
   /** Where this server will listen; null for what hb.toml says. */
   readonly listen: Address | null
+  /** If there is no other way, give up log and database, and take a copy of the new master's. */
+  readonly newCopy: boolean
 }
 
 export interface RejoinReport {
@@ -51,6 +57,8 @@ export interface RejoinReport {
   readonly forkTxn: number
   /** What the new master does not have; null when it has everything. */
   readonly missing: MissingUpdates | null
+  /** It is empty now, and the new master must send it a copy. */
+  readonly newCopy: boolean
   readonly listen: string
 }
 
@@ -61,7 +69,8 @@ const schema = v.strictObject({
   master: v.string(),
   from: v.string(),
   listen: v.string(),
-  place: v.strictObject(place),
+  forkTxn: whole,
+  place: v.nullable(v.strictObject(place)),
   missing: v.nullable(
     v.strictObject({ ...missing, items: whole, files: v.array(v.looseObject({})) }),
   ),
@@ -73,14 +82,16 @@ interface Plan {
   /** Where that listens. */
   readonly from: string
   readonly listen: string
-  readonly place: LogPlace
+  readonly forkTxn: number
+  /** Where the log is cut; null: nothing of it stays, nor of the database. */
+  readonly place: LogPlace | null
   readonly missing: MissingUpdates | null
 }
 const planBytesMax = 1024 * 1024
 
 /**
- * The caller has the locks of the owner and of the shipper. Throws ERR_UNSAFE with the reason, ERR_CONNECT, ERR_LINK_FOREIGN, ERR_LOG_REMOVED and so on; nothing has changed then, but that missing updates
- * may have been saved.
+ * The caller has the locks of the owner and of the shipper. Throws ERR_UNSAFE with the reason, ERR_CONNECT,
+ * ERR_LINK_FOREIGN, ERR_LOG_REMOVED and so on; nothing has changed then, but that missing updates may have been saved.
  */
 export async function rejoin(
   platform: Platform,
@@ -93,8 +104,8 @@ export async function rejoin(
     (await readPlan(platform.disk, layout)) ?? (await makePlan(platform, layout, config, options))
   await carryOut(platform, layout, plan)
   const { name } = config
-  const { master, listen, place } = plan
-  return { name, master, forkTxn: place.txn, missing: plan.missing, listen }
+  const { master, listen, place, forkTxn, missing } = plan
+  return { name, master, forkTxn, missing, newCopy: place === null, listen }
 }
 
 async function makePlan(
@@ -110,12 +121,13 @@ async function makePlan(
   const ask = (register: boolean) =>
     question(platform, layout, config, end, options.from, listen, register)
   const history = await ask(false)
-  const fork = await forkWith(disk, layout, end, history)
-  const place = await placeOf(disk, layout.log, fork)
+  const found = await whereToCut(disk, layout, end, history, options.newCopy)
+  const { fork } = found
   const missing = end.txn > fork.txn ? await saveMissing(disk, layout, fork) : null
-  if (stampTxn > fork.txn) {
+  const place = stampTxn > fork.txn ? null : found.place
+  if (place === null && !options.newCopy) {
     const saved = missing === null ? '' : `, which are saved in ${missing.path}`
-    const message = `the database files of ${config.name} hold transactions up to ${stampTxn}, behind the fork at ${fork.txn}${saved}: it needs a new copy`
+    const message = `the database files of ${config.name} hold transactions up to ${stampTxn}, behind the fork at ${fork.txn}${saved}: it needs a new copy, see --new-copy`
     throw new HotBackupError('ERR_UNSAFE', message, { txn: fork.txn })
   }
   await ask(true)
@@ -123,11 +135,34 @@ async function makePlan(
     master: history.serverName,
     from: addressText(options.from),
     listen: addressText(listen),
+    forkTxn: fork.txn,
     place,
     missing,
   }
   await writeFileAtomic(disk, layout.rejoin, Buffer.from(`${JSON.stringify(plan)}\n`))
   return plan
+}
+
+/**
+ * The fork, and its place in this log. With `newCopy` it is the start of the log when there is none that both know:
+ * all of the log counts as missing then.
+ */
+async function whereToCut(
+  disk: Disk,
+  layout: Layout,
+  end: DurableMark,
+  history: HistoryMessage,
+  newCopy: boolean,
+): Promise<{ readonly fork: LogPosition; readonly place: LogPlace | null }> {
+  try {
+    const fork = await forkWith(disk, layout, end, history)
+    return { fork, place: await placeOf(disk, layout.log, fork) }
+  } catch (error) {
+    const unknown = ['ERR_LINK_SEED', 'ERR_LOG_REMOVED', 'ERR_LOG_FOREIGN', 'ERR_LOG_GAP'] as const
+    if (!newCopy || !isHotBackupError(error, ...unknown)) throw error
+    const [first] = (await new OwnLog(disk, layout.log).history(end)).timelines
+    return { fork: { txn: (first?.firstTxn ?? 1) - 1, chain: first?.chain ?? 0 }, place: null }
+  }
 }
 
 /** Recovery, as at every start. Returns the transaction up to which the database files hold. */
@@ -188,7 +223,7 @@ async function forkWith(
   layout: Layout,
   end: DurableMark,
   history: HistoryMessage,
-): Promise<{ readonly txn: number; readonly chain: number }> {
+): Promise<LogPosition> {
   const ours = await new OwnLog(disk, layout.log).history(end)
   const theirs = history.timelines.at(-1)?.timeline ?? 0
   const own = ours.timelines.at(-1)?.timeline ?? 0
@@ -221,7 +256,8 @@ async function carryOut(
   { master, from, listen, place }: Plan,
 ): Promise<void> {
   const { disk } = platform
-  await cutBack(disk, layout.log, place)
+  if (place === null) await empty(disk, layout)
+  else await cutBack(disk, layout.log, place)
   for (const { name } of await disk.list(layout.slaves)) {
     if (name.endsWith('.ack')) await disk.remove(path.join(layout.slaves, name))
   }
@@ -239,4 +275,14 @@ async function carryOut(
   await disk.remove(layout.fenced)
   await disk.remove(layout.rejoin)
   await disk.syncDirectory(layout.directory)
+}
+
+/** The log first: without it the database is of no use to anybody. */
+async function empty(disk: Disk, layout: Layout): Promise<void> {
+  for (const directory of [layout.log, layout.database]) {
+    for (const name of await filesBelow(disk, directory)) {
+      await disk.remove(path.join(directory, name))
+    }
+    await disk.syncDirectory(directory)
+  }
 }

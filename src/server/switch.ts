@@ -66,7 +66,8 @@ export async function switchServers(
   }
   await untilMaster(platform, layout, config, slave)
   await closeOwner(platform, layout)
-  return rejoinServer(platform, directory, { from: slave.address, listen: options.listen })
+  const { listen } = options
+  return rejoinServer(platform, directory, { from: slave.address, listen, newCopy: false })
 }
 
 async function checkSwitch(

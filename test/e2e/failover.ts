@@ -270,3 +270,33 @@ t.test('another slave of the old master follows the new one, also when it had mo
   await ok('wait', '-d', slave, '--timeout', '60')
   t.equal(await ok('digest', '-d', other), await ok('digest', '-d', slave))
 })
+
+t.test('an old master whose database files are behind the fork takes a new copy', async t => {
+  const pair = await Pair.make(t)
+  await pair.start()
+  const { master, slave } = pair
+  await ok('create-account', '-d', master, 'SALES')
+  await ok('wait', '-d', master, '--timeout', '60')
+  await ok('stop', '-d', slave)
+  const old = await Master.open(master)
+  await old.account('SALES').createFile('ORDERS')
+  await old.checkpoint()
+  await old.close()
+  await ok('stop', '-d', master)
+  await ok('promote', '-d', slave)
+  await ok('start', '-d', slave)
+  const to = ['-d', master, '--from', `127.0.0.1:${pair.port}`]
+  const listen = ['--listen', `127.0.0.1:${await freePort()}`]
+  const refused = await hb('rejoin', ...to, ...listen)
+  t.match(refused, {
+    code: 4,
+    stderr: /ERR_UNSAFE: .*up to 2, behind the fork at 1, which are saved/,
+  })
+  t.match(await statusOf(master), { type: 'master', log: { lastTxn: 2 } }, 'nothing has changed')
+  const said = await ok('rejoin', ...to, ...listen, '--new-copy')
+  t.match(said, /1 transaction of alpha had not reached beta: 2 to 2/)
+  t.match(said, /It is empty, and needs a copy/)
+  await ok('start', '-d', master)
+  await ok('wait', '-d', slave, '--timeout', '60')
+  t.equal(await ok('digest', '-d', master), await ok('digest', '-d', slave))
+})

@@ -69,13 +69,14 @@ t.test('a crash anywhere behind the plan: the next call completes it', async t =
         master: 'beta',
         from: '127.0.0.1:2001',
         listen: '127.0.0.1:2002',
+        forkTxn: 12,
         place: await placeOf(disk, layout.log, fork),
         missing: await saveMissing(disk, layout, fork),
       }
       await writeFileAtomic(disk, layout.rejoin, Buffer.from(JSON.stringify(plan)))
 
       const platform = { ...nodePlatform, disk }
-      const options = { from: { host: 'x', port: 1 }, listen: null }
+      const options = { from: { host: 'x', port: 1 }, listen: null, newCopy: false }
       let count = 0
       disk.before = () => {
         if (++count === operation) disk.crash(() => keep)
