@@ -2,10 +2,9 @@
 // rejoined yet, and for slaves that were entered in hb.toml while an application has the master open.
 import { isHotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
-import { readAck } from '../ship/ack-file.ts'
-import { readDropped } from '../ship/dropped.ts'
 import { loadConfig } from './config.ts'
 import type { Layout } from './layout.ts'
+import { neededAfter } from '../ship/needed.ts'
 import { readPromotion } from './promotion.ts'
 
 type ReturnPlatform = Pick<Platform, 'disk'>
@@ -32,9 +31,7 @@ async function needed({ disk }: ReturnPlatform, layout: Layout, logBytes: number
   const config = await loadConfig(disk, layout)
   let least = Infinity
   for (const { name } of config.slaves) {
-    if ((await readDropped(disk, layout.slaves, name)) !== null) continue
-    const ack = await readAck(disk, layout.slaves, name)
-    least = Math.min(least, ack?.durableTxn ?? 0)
+    least = Math.min(least, await neededAfter(disk, layout.slaves, name))
   }
   if (logBytes > config.failover.keepBytes) return least
   const promotion = await readPromotion(disk, layout)

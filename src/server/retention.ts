@@ -3,9 +3,7 @@
 import type { LogWriter } from '../log/writer.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Disk } from '../platform/disk.ts'
-import { readAck } from '../ship/ack-file.ts'
-import { readDropped } from '../ship/dropped.ts'
-import { readSeedHold } from '../ship/seed-hold.ts'
+import { neededAfter } from '../ship/needed.ts'
 
 export interface RetentionPolicy {
   /** Sealed segments younger than this stay; milliseconds, 0 for no such wish. */
@@ -63,11 +61,7 @@ export class Retention {
     let needed = stampTxn
     const { disk } = this.#platform
     for (const slave of this.#slaves) {
-      const seeded = await readSeedHold(disk, this.#acksDirectory, slave)
-      const dropped = await readDropped(disk, this.#acksDirectory, slave)
-      if (seeded === null && dropped !== null) continue
-      const ack = seeded === null ? await readAck(disk, this.#acksDirectory, slave) : null
-      needed = Math.min(needed, seeded ?? ack?.durableTxn ?? 0)
+      needed = Math.min(needed, await neededAfter(disk, this.#acksDirectory, slave))
     }
     const bytes = this.#log.segments().reduce((sum, segment) => sum + segment.bytes, 0)
     needed = Math.min(needed, await this.#needed(bytes))

@@ -22,7 +22,7 @@ import {
   type Manifest,
 } from './manifest.ts'
 import { contentOf } from './save.ts'
-import { removeBelow } from './seed-taker.ts'
+import { removeBelow } from './seed-install.ts'
 
 const idName = 'image-id'
 const manifestBytesMax = 256 * 1024 * 1024

@@ -4,7 +4,7 @@
 //
 //   seed/state.json    which copy it is, and up to where it is durable
 //   seed/manifest.json, seed/database/, seed/log/
-//   seed/COMPLETE      it has been checked: the next start puts it in place
+//   seed/COMPLETE      it has been checked: the next start puts it in place (seed-install.ts)
 import path from 'node:path'
 import * as v from 'valibot'
 import { HotBackupError } from '../errors.ts'
@@ -12,17 +12,17 @@ import { MiB } from '../limits.ts'
 import { sameIdentity } from '../log/chain.ts'
 import type { LogWriter } from '../log/writer.ts'
 import { identityBytes } from '../log/segment.ts'
-import { isNotFound, readFile, writeFileAtomic } from '../platform/atomic-file.ts'
-import type { Disk, DiskFile } from '../platform/disk.ts'
-import { filesBelow, hashFile } from '../platform/file-copy.ts'
+import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
+import type { DiskFile } from '../platform/disk.ts'
+import { hashFile } from '../platform/file-copy.ts'
 import type { SeedPlace, SeedTaker } from '../slave/seed-session.ts'
 import type { Seed, SeedImage } from '../wire/messages/seed.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { checkDigests, fileFault, manifestName, parseManifest, type Manifest } from './manifest.ts'
 import { contentOf, type SavePlatform } from './save.ts'
+import { completeName, removeBelow } from './seed-install.ts'
 
 const stateName = 'state.json'
-const completeName = 'COMPLETE'
 /** The list of a copy's files is read in one piece. */
 const manifestBytesMax = 256 * MiB
 /** So much may have come and not be durable. */
@@ -317,42 +317,3 @@ export class DirectorySeedTaker implements SeedTaker {
 }
 
 const idle = { took: async () => {} }
-
-/**
- * Puts a checked copy in the place of log and database. The caller owns the server, and has nothing open. Interrupted
- * anywhere, the next call goes on. True when there was one. Throws ERR_DISK.
- */
-export async function installSeed(disk: Disk, layout: Layout): Promise<boolean> {
-  const seed = layoutOf(layout.seed)
-  const complete = path.join(seed.directory, completeName)
-  if (!(await disk.exists(complete))) return false
-  for (const [from, to] of [
-    [seed.database, layout.database],
-    [seed.log, layout.log],
-  ] as const) {
-    // Once moved it is not there any more.
-    if (!(await disk.exists(from))) continue
-    await removeBelow(disk, to)
-    await disk.rename(from, to)
-    await disk.syncDirectory(layout.directory)
-  }
-  for (const name of await filesBelow(disk, seed.directory)) {
-    if (name !== completeName) await disk.remove(path.join(seed.directory, name))
-  }
-  await disk.syncDirectory(seed.directory)
-  await disk.remove(complete)
-  await disk.syncDirectory(seed.directory)
-  return true
-}
-
-/** Empties a directory, which need not be there; what is empty inside stays. */
-export async function removeBelow(disk: Disk, directory: string): Promise<void> {
-  for (const name of await filesBelow(disk, directory)) {
-    await disk.remove(path.join(directory, name))
-  }
-  try {
-    await disk.syncDirectory(directory)
-  } catch (error) {
-    if (!isNotFound(error)) throw error
-  }
-}

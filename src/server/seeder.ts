@@ -12,7 +12,7 @@ import type { DiskFile } from '../platform/disk.ts'
 import type { Address } from '../platform/network.ts'
 import { backoffMs } from '../ship/backoff.ts'
 import { OwnLog } from '../ship/own-log.ts'
-import { removeSeedHold } from '../ship/seed-hold.ts'
+import { removeSeedHold, writeSeedHold } from '../ship/seed-hold.ts'
 import type { SeedStatus, ShipStatus } from '../ship/status.ts'
 import { readDurableMark } from '../log/durable.ts'
 import { seedDataBytesMax } from '../wire/messages/seed.ts'
@@ -71,6 +71,13 @@ export class Seeder {
     this.#config = config
     this.#say = say
     this.#seeded = seeded
+  }
+
+  /** Call it first: what an earlier process has held of the log for copies is held no more until they go on. */
+  async forget(): Promise<void> {
+    for (const { name } of this.#config.slaves) {
+      await removeSeedHold(this.#platform.disk, this.#layout.slaves, name)
+    }
   }
 
   status(slave: string): SeedStatus | null {
@@ -174,14 +181,22 @@ export class Seeder {
       const position = { durableTxn: durable.txn, ...history }
       call.send({ name: 'seed', ordered, serverName: name, serverId, ...position })
       const state = await call.state()
-      const staged =
-        (await readStaged(disk, this.#layout, job.slave.name)) ?? (await this.#stage(job))
+      const staged = (await this.#stagedBefore(job)) ?? (await this.#stage(job))
       const known = Buffer.from(state.imageId).equals(staged.id)
       await this.#send(job, call, staged, known ? state.offset : 0)
       return staged.totalBytes
     } finally {
       call.close()
     }
+  }
+
+  /** What was made before and can still be used: the log behind it is kept from now on, if it is there yet. */
+  async #stagedBefore({ slave }: Job): Promise<StagedImage | null> {
+    const { disk } = this.#platform
+    const staged = await readStaged(disk, this.#layout, slave.name)
+    if (staged === null) return null
+    await writeSeedHold(disk, this.#layout.slaves, slave.name, staged.manifest.lastTxn)
+    return readStaged(disk, this.#layout, slave.name)
   }
 
   async #stage(job: Job): Promise<StagedImage> {

@@ -84,6 +84,7 @@ export class ShipperServer {
       await checkNotRejoining(platform.disk, layout, config.name)
       await recoverLog(platform, layout, config, say)
       const seeder: Seeder = new Seeder(platform, layout, config, say, slave => shipper.add(slave))
+      await seeder.forget()
       const fence = new Fence(platform, layout, config, say, seeder)
       const shipper = await fence.shipper()
       const gatekeeper = await startGatekeeper(platform, layout, config, shipper, say)

@@ -23,7 +23,8 @@ import type { Log } from './messages-log.ts'
 import { promoteParts, checkPromotable, type PromoteReport } from './promote.ts'
 import { checkMasterConfig, unfinishedPromotion } from './promotion.ts'
 import { Retention } from './retention.ts'
-import { DirectorySeedTaker, installSeed } from './seed-taker.ts'
+import { installSeed } from './seed-install.ts'
+import { DirectorySeedTaker } from './seed-taker.ts'
 import { Seeder, withSeeds } from './seeder.ts'
 import { shipperOptions } from './shipper-server.ts'
 
@@ -199,7 +200,9 @@ export class SlaveServer {
         name: this.#config.name,
         auto: this.#config.slave.autoSeed,
         log: this.#log,
-        completed: () => this.#reseeded(),
+        completed: () => {
+          if (this.#promoting === null) this.#reseeded()
+        },
       }),
     })
     if (this.#config.ships) {
@@ -209,6 +212,7 @@ export class SlaveServer {
         this.#shipper?.add(slave),
       )
       this.#seeder = seeder
+      await seeder.forget()
       this.#shipper = await Shipper.start(this.#platform, {
         ...options,
         upstream: () => receiver.upstream,

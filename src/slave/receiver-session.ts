@@ -162,7 +162,8 @@ export class ReceiverSession {
     const who = this.#master?.serverName ?? null
     const fields = { master: who, address: this.#channel.remoteAddress, from, to: state }
     const name = who === null ? `link from ${this.#channel.remoteAddress}` : `link from "${who}"`
-    const level = state === 'streaming' || state === 'ended' ? 'info' : 'debug'
+    const told = state === 'streaming' || state === 'seeding' || state === 'ended'
+    const level = told ? 'info' : 'debug'
     this.#options.logger(state === 'rewinding' ? 'warn' : level, `${name}: ${why}`, fields)
   }
 

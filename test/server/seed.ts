@@ -1,6 +1,6 @@
 // The two ends of a seed without a network: the copy that a master makes, and what a slave makes of its pieces,
 // interrupted, damaged, refused, and put in place with a crash between any two steps.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { Database } from '../../src/database/database.ts'
@@ -8,6 +8,8 @@ import { digestDatabase } from '../../src/database/digest.ts'
 import { replayLog } from '../../src/database/replay.ts'
 import type { HotBackupError } from '../../src/errors.ts'
 import { readDurableMark } from '../../src/log/durable.ts'
+import { encodeSegmentHeader } from '../../src/log/segment.ts'
+import { segmentFiles } from '../../src/log/segments.ts'
 import type { LogWriter } from '../../src/log/writer.ts'
 import type { Disk } from '../../src/platform/disk.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
@@ -15,7 +17,8 @@ import { loadConfig } from '../../src/server/config.ts'
 import { layoutOf } from '../../src/server/layout.ts'
 import { Master } from '../../src/server/master.ts'
 import { readStaged, stageImage, type StagedImage } from '../../src/server/seed-image.ts'
-import { DirectorySeedTaker, installSeed } from '../../src/server/seed-taker.ts'
+import { installSeed } from '../../src/server/seed-install.ts'
+import { DirectorySeedTaker } from '../../src/server/seed-taker.ts'
 import { setup } from '../../src/server/setup.ts'
 import { readSeedHold } from '../../src/ship/seed-hold.ts'
 import type { Seed } from '../../src/wire/messages/seed.ts'
@@ -231,4 +234,63 @@ t.test('a slave takes no copy that would cost it something', t => {
     t.equal(taker.admit({ ...seed, ...over })?.code ?? null, code, `case ${index}`)
   }
   t.end()
+})
+
+t.test('what the slave holds beyond the copy stays, if it is sound', async t => {
+  const { root, master } = await makeMaster(t, 300)
+  const image = await staged(t, master)
+  const bytes = bytesOf(image)
+  const file = master.account('A').file('F')
+  for (let i = 0; i < 50; i++) await file.write(`later ${i}`, 'than the copy')
+  const digest = (await digestDatabase(master.source.database)).toString('hex')
+  const slave = layoutOf(path.join(root, 'beta'))
+  const take = async () => {
+    const taker = takerOf(root, {})
+    await give(taker, image, bytes, 0, bytes.length)
+    await taker.complete()
+    await taker.end()
+    t.ok(await installSeed(disk, slave))
+    return (await readDurableMark(disk, slave.log))?.txn
+  }
+  cpSync(path.join(master.directory, 'log'), slave.log, { recursive: true })
+  t.equal(await take(), master.lastTxn, 'the log goes as far as before')
+  t.equal(await digestOf(slave.directory), digest)
+
+  const mark = await readDurableMark(disk, slave.log)
+  const segment = path.join(slave.log, '0000000000000001.log')
+  const damaged = readFileSync(segment)
+  damaged[mark!.offset - 100] = damaged[mark!.offset - 100]! ^ 1
+  writeFileSync(segment, damaged)
+  t.equal(await take(), image.manifest.lastTxn, 'what is damaged goes')
+  await master.close()
+
+  // Promoted since the copy was made.
+  const [lineageId, databaseId] = [new Uint8Array(16).fill(1), new Uint8Array(16).fill(2)]
+  const taker = takerOf(root, {})
+  await give(taker, image, bytes, 0, bytes.length)
+  await taker.complete()
+  const header = { databaseId, lineageId, timeline: 2, firstTxn: 9999, chain: 0, created: 0 }
+  writeFileSync(path.join(slave.log, '0000000000009999.log'), encodeSegmentHeader(header))
+  t.notOk(await installSeed(disk, slave), 'a copy of an earlier timeline is thrown away')
+  t.ok(existsSync(path.join(slave.log, '0000000000009999.log')))
+  t.notOk(existsSync(path.join(slave.seed, 'COMPLETE')))
+})
+
+t.test('the log is kept from the end of the copy on, whatever the ack says', async t => {
+  const { master } = await makeMaster(t, 3000)
+  const layout = layoutOf(master.directory)
+  const firstTxn = async () => (await segmentFiles(disk, layout.log))[0]?.firstTxn ?? 0
+  const config = readFileSync(layout.config, 'utf8')
+  await master.checkpoint()
+  await master.close()
+  t.equal(await firstTxn(), 1, 'a slave that has never answered may need everything')
+  writeFileSync(layout.config, config.replace(/^# segment_size = .*$/m, 'segment_size = "64KiB"'))
+  const again = await Master.open(master.directory)
+  const file = again.account('A').file('F')
+  for (let i = 0; i < 5; i++) await file.write(`${i}`, 'x'.repeat(40_000))
+  const { manifest } = await staged(t, again)
+  for (let i = 0; i < 5; i++) await file.write(`${i}`, 'y'.repeat(40_000))
+  await again.close()
+  const first = await firstTxn()
+  t.ok(first > 1 && first <= manifest.lastTxn + 1, `from ${first} on, not ${manifest.lastTxn + 1}`)
 })
