@@ -159,5 +159,15 @@ t.test('a slave that hands nothing on keeps no more than its replay needs', asyn
   await write()
   const [ours, theirs] = await digests([a, b], master.lastTxn)
   t.equal(theirs, ours)
+
+  // What c has missed it gets from b, which is a slave itself, as a copy.
+  await ok('stop', '-d', b.directory)
+  edit(b.directory, /^log_slave_updates = false$/m, 'log_slave_updates = true')
+  await ok('start', '-d', b.directory)
+  await ok('start', '-d', c.directory)
+  await ok('seed', '-d', b.directory, '--slave', 'c')
+  await ok('apply', '-d', c.directory, 'on')
+  await write()
+  t.strictSame(new Set(await digests(servers, master.lastTxn)).size, 1, 'c holds the same')
   await master.close()
 })

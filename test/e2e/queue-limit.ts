@@ -34,7 +34,7 @@ t.test('updates are refused, and taken again when the slave is back', async t =>
   t.equal(slave, master)
 })
 
-t.test('a slave that is dropped needs a new copy, and says so', async t => {
+t.test('a slave that is dropped needs a new copy, says so, and gets it', async t => {
   const pair = await Pair.make(t)
   await limit(pair, 'drop')
   const events: MasterEvent[] = []
@@ -51,4 +51,8 @@ t.test('a slave that is dropped needs a new copy, and says so', async t => {
   let status = await statusOf(pair.master)
   while (status.slaves[0]?.state !== 'Stopped') status = await statusOf(pair.master)
   t.match(status.slaves, [{ name: 'beta', lastError: { code: 'ERR_LINK_SEED' } }])
+  await ok('seed', '-d', pair.master, '--slave', 'beta')
+  const { master: ours, slave: theirs } = await pair.digests()
+  t.equal(theirs, ours)
+  t.notMatch(await ok('status', '-d', pair.master), /dropped/, 'it counts again')
 })
