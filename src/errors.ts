@@ -47,6 +47,10 @@ const catalogue = {
     exit: exitCodes.notFound,
     hint: 'See "hb status" for the slaves of this server.',
   },
+  ERR_NO_LOST: {
+    exit: exitCodes.notFound,
+    hint: 'See "hb lost list" for what could not be applied.',
+  },
   ERR_EXISTS: { exit: exitCodes.failed, hint: 'Choose another name, or delete the old one first.' },
 
   // The server's state
@@ -145,6 +149,10 @@ const catalogue = {
     hint: 'A server started while its files were being read: run the command again.',
   },
   ERR_APPLY: { exit: exitCodes.failed, hint: 'The record does not fit the database.' },
+  ERR_LOST_CORRUPT: {
+    exit: exitCodes.corrupt,
+    hint: 'The file cannot be replayed: look at it, then discard it with "hb lost discard".',
+  },
 
   // Saves
   ERR_SAVE: {

@@ -26,6 +26,8 @@ interface RunningServer {
   readonly promoted?: Promise<HotBackupError | null>
   /** Resolves when a copy of the master's database has come: the server must be stopped and started anew. */
   readonly reseeded?: Promise<void>
+  /** Resolves when it must be stopped and started again. */
+  readonly reopen?: Promise<void>
 }
 
 /** Starts a server; `lost` is called when the process must end. */
@@ -81,11 +83,17 @@ async function serve(
   }
   let server = await begin(start)
   say('info', `${name} is ready`, { pid: process.pid })
-  const next = () => Promise.race([signals.came, promotionOf(server, ended), reseedingOf(server)])
+  const next = () =>
+    Promise.race([
+      signals.came,
+      promotionOf(server, ended),
+      reseedingOf(server),
+      reopeningOf(server),
+    ])
   let reason = await next()
-  while (reason === 'reseeded') {
+  while (reason === 'reseeded' || reason === 'reopen') {
     // What it holds is given up: that it could not be closed well does not matter.
-    await server.stop().catch((error: unknown) => say('warn', `before the copy: ${String(error)}`))
+    await server.stop().catch((error: unknown) => say('warn', `closing: ${String(error)}`))
     server = await begin(start)
     say('info', `${name} is ready again`, { pid: process.pid })
     reason = await next()
@@ -126,7 +134,12 @@ async function promotionOf(
   return 'promoted'
 }
 
-type Reason = 'SIGTERM' | 'SIGINT' | 'lost' | 'promoted'
+async function reopeningOf({ reopen }: RunningServer): Promise<'reopen'> {
+  await (reopen ?? new Promise<void>(() => {}))
+  return 'reopen'
+}
+
+type Reason = 'SIGTERM' | 'SIGINT' | 'lost' | 'promoted' | 'reopen'
 
 function watchSignals(): { came: Promise<Reason>; resolve: (reason: Reason) => void } {
   let resolve: (reason: Reason) => void = () => {}

@@ -4,6 +4,7 @@ import { version, type Context } from './command-line.ts'
 import { addDataCommands } from './data-commands.ts'
 import { addFailoverCommands } from './failover-commands.ts'
 import { addLogCommands } from './log-commands.ts'
+import { addLostCommands } from './lost-commands.ts'
 import { addSaveCommands } from './save-commands.ts'
 import { addServerCommands } from './server-commands.ts'
 import { addTransferCommands } from './transfer-commands.ts'
@@ -31,6 +32,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 wrong state of the 
   addTransferCommands(program, context)
   program.commandsGroup('The log:')
   addLogCommands(program, context)
+  addLostCommands(program, context)
   return program
 }
 

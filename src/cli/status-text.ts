@@ -23,7 +23,10 @@ export function statusLines(status: ServerStatus, now: number): string[] {
     rows.push(['Commit', commitText(status.commit)])
   }
   if (status.lostAndFound > 0) {
-    rows.push(['Lost+found', `${counted(status.lostAndFound, 'transaction')} could not be applied`])
+    rows.push([
+      'Lost+found',
+      `${counted(status.lostAndFound, 'transaction')} could not be applied; see "hb lost"`,
+    ])
   }
   if (status.databaseId !== null) {
     rows.push(['Database', `${status.databaseId}, timeline ${status.timeline}`])

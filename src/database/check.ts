@@ -12,6 +12,17 @@ export interface ApplyRules {
   readonly replica: boolean
 }
 
+/** A record that does not fit; nothing has been changed. */
+export class Misfit extends HotBackupError {
+  /** For want of an account or file, not because of what is here. */
+  readonly missing: boolean
+
+  constructor(message: string, missing: boolean) {
+    super('ERR_APPLY', message)
+    this.missing = missing
+  }
+}
+
 /** What the transaction has made of the names so far; only what differs from `base`. */
 class Draft {
   readonly base: Accounts
@@ -24,10 +35,18 @@ class Draft {
   /** Files more or less than in `base`. */
   readonly fileCounts = new Map<string, number>()
   readonly rules: ApplyRules
+  /** The fault that was found is that something is missing. */
+  missing = false
 
   constructor(base: Accounts, rules: ApplyRules) {
     this.base = base
     this.rules = rules
+  }
+
+  /** A fault for want of something. */
+  lacks(what: string): string {
+    this.missing = true
+    return what
   }
 
   hasAccount(account: string): boolean {
@@ -63,7 +82,7 @@ class Draft {
 }
 
 /**
- * Walks the cursor, which has been reset, over a whole transaction. Throws ERR_APPLY when a record does not fit,
+ * Walks the cursor, which has been reset, over a whole transaction. Throws Misfit when a record does not fit,
  * ERR_LOG_CORRUPT when there is no such record.
  */
 export function checkTransaction(
@@ -76,15 +95,15 @@ export function checkTransaction(
   let complete = false
   while (cursor.next()) {
     if (cursor.last !== (cursor.valueEnd === end)) {
-      throw new HotBackupError('ERR_APPLY', 'the records are not one whole transaction')
+      throw new Misfit('the records are not one whole transaction', false)
     }
     complete = cursor.last
     const fault = recordFault(cursor, draft)
     if (fault === null) continue
     const about = cursor.fileNumber === 0 ? '' : ` for file number ${cursor.fileNumber}`
-    throw new HotBackupError('ERR_APPLY', `${recordTypeNames[cursor.type]}${about}: ${fault}`)
+    throw new Misfit(`${recordTypeNames[cursor.type]}${about}: ${fault}`, draft.missing)
   }
-  if (!complete) throw new HotBackupError('ERR_APPLY', 'a transaction without records')
+  if (!complete) throw new Misfit('a transaction without records', false)
 }
 
 /** Why the record does not fit, null when it does; its effect is added to the draft. */
@@ -94,16 +113,16 @@ function recordFault(cursor: RecordCursor, draft: Draft): string | null {
     case RecordType.writeItem:
     case RecordType.deleteItem:
       if (cursor.idStart === cursor.idEnd) return 'the item-id is empty'
-      return draft.file(number) === null ? 'no such file' : null
+      return draft.file(number) === null ? draft.lacks('no such file') : null
     case RecordType.createFile:
       return createFileFault(cursor, draft)
     case RecordType.resizeFile:
       cursor.modulo()
-      return draft.file(number) === null ? 'no such file' : null
+      return draft.file(number) === null ? draft.lacks('no such file') : null
     case RecordType.clearFile:
-      return draft.file(number) === null ? 'no such file' : null
+      return draft.file(number) === null ? draft.lacks('no such file') : null
     case RecordType.deleteFile:
-      if (draft.file(number) === null) return 'no such file'
+      if (draft.file(number) === null) return draft.lacks('no such file')
       draft.removeFile(number)
       return null
     case RecordType.createAccount: {
@@ -116,7 +135,7 @@ function recordFault(cursor: RecordCursor, draft: Draft): string | null {
     }
     case RecordType.deleteAccount: {
       const account = cursor.idText()
-      if (!draft.hasAccount(account)) return `no account ${JSON.stringify(account)}`
+      if (!draft.hasAccount(account)) return draft.lacks(`no account ${JSON.stringify(account)}`)
       if (draft.fileCount(account) > 0) return `account ${account} still has files`
       draft.accounts.set(account, false)
       return null
@@ -129,7 +148,7 @@ function recordFault(cursor: RecordCursor, draft: Draft): string | null {
         // Nothing of a file that is not replicated can be missing.
         return draft.rules.autoCreate || (draft.rules.replica && !isReplicated(flags))
           ? createFileFault(cursor, draft)
-          : `no such file (${account} ${file})`
+          : draft.lacks(`no such file (${account} ${file})`)
       }
       if (found.account === account && found.file === file) return null
       return `that is ${found.account} ${found.file} here, and ${account} ${file} in the record`
@@ -147,7 +166,7 @@ function createFileFault(cursor: RecordCursor, draft: Draft): string | null {
   if (!draft.hasAccount(account)) {
     const accountFault = nameFault(account)
     if (accountFault !== null) return `the account name ${JSON.stringify(account)} ${accountFault}`
-    if (!draft.rules.autoCreate) return `no account ${JSON.stringify(account)}`
+    if (!draft.rules.autoCreate) return draft.lacks(`no account ${JSON.stringify(account)}`)
     draft.accounts.set(account, true)
   }
   if (draft.hasName(account, file)) return `file ${account} ${file} exists already`

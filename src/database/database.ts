@@ -108,6 +108,10 @@ export class Database {
   get appliedTxn(): number {
     return this.#appliedTxn
   }
+  /** It stopped in the middle of a transaction, half of which is in memory: only opening it again helps. */
+  get broken(): boolean {
+    return this.#applier.failure !== null
+  }
   /** Why the database takes no more transactions or checkpoints; null as long as it does. */
   get failure(): HotBackupError | null {
     return this.#failure

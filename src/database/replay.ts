@@ -5,6 +5,7 @@ import { KiB } from '../limits.ts'
 import { LogReader, type BlockRun } from '../log/reader.ts'
 import { TransactionCursor } from '../log/transactions.ts'
 import type { Disk } from '../platform/disk.ts'
+import { Misfit } from './check.ts'
 import type { Database } from './database.ts'
 
 /** One run is applied without a pause: 2,000 updates or so, a few milliseconds in which nobody else is served. */
@@ -16,13 +17,16 @@ const cursor = new TransactionCursor()
  * Applies the transactions of a run that the database does not hold yet, in order. Returns how many.
  * Synchronous: nobody sees the database between two records of one transaction.
  */
-export function applyRun(database: Database, run: BlockRun): number {
+export function applyRun(database: Database, run: BlockRun, options: ReplayOptions = {}): number {
+  const { left = nothingLeft, passMisfits = false } = options
   const applied = database.appliedTxn
   let count = 0
   cursor.reset(run)
   while (cursor.next()) {
     if (cursor.txn <= applied) continue
-    database.apply(run.bytes, cursor.start, cursor.end, cursor.txn)
+    if (left(cursor.txn, cursor.blockCrc)) database.passOver(cursor.txn)
+    else if (passMisfits) applyIfFit(database, run, cursor)
+    else database.apply(run.bytes, cursor.start, cursor.end, cursor.txn)
     count++
   }
   return count
@@ -31,13 +35,34 @@ export function applyRun(database: Database, run: BlockRun): number {
 /** What a caller may do between two runs of a long replay: show progress, start a checkpoint, wait for room. */
 export type BetweenRuns = (run: BlockRun) => Promise<void> | void
 
+function applyIfFit(database: Database, { bytes }: BlockRun, at: TransactionCursor): void {
+  try {
+    database.apply(bytes, at.start, at.end, at.txn)
+  } catch (error) {
+    if (!(error instanceof Misfit)) throw error
+    database.passOver(at.txn)
+  }
+}
+
+/** A slave could not apply the transaction of a block with this CRC: it is no part of the database. */
+export type LeftOut = (txn: number, chain: number) => boolean
+
+const nothingLeft: LeftOut = () => false
+
+export interface ReplayOptions {
+  readonly between?: BetweenRuns
+  readonly left?: LeftOut
+  /** Leave out what does not fit: a slave's, which would go to lost+found. */
+  readonly passMisfits?: boolean
+}
+
 /** Replays the log in `directory` from the database's stamp up to `limit`. Returns the number of transactions. */
 export async function replayLog(
   disk: Disk,
   directory: string,
   database: Database,
   limit: DurableMark,
-  between: BetweenRuns = () => {},
+  options: ReplayOptions = {},
 ): Promise<number> {
   let count = 0
   const reader = await openBehindStamp(disk, directory, database, { reuse: false })
@@ -48,9 +73,9 @@ export async function replayLog(
       const run = await coming
       if (run === null) return count
       coming = reader.next(limit)
-      count += applyRun(database, run)
+      count += applyRun(database, run, options)
       database.noteReplayed(run.end - run.start)
-      await between(run)
+      await options.between?.(run)
     }
   } finally {
     await coming.catch(() => {})

@@ -71,6 +71,8 @@ auto_create = ${settings.autoCreate}
 # Take a copy of the master's database, over the link, when this slave is new and the master's log no longer begins at
 # the beginning, or when this slave has been away for too long. Without it "hb seed" on the master orders a copy.
 # auto_seed = false
+# A transaction that cannot be applied though nothing is missing is tried so often before it goes to lost+found.
+# apply_tries = 3
 `
 }
 

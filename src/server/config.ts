@@ -54,6 +54,8 @@ export interface Config {
     readonly autoCreate: boolean
     /** A slave that is new or too far behind takes a copy from its master by itself. */
     readonly autoSeed: boolean
+    /** Attempts at a transaction that cannot be applied, before it goes to lost+found. */
+    readonly applyTries: number
   }
   readonly commit: CommitPolicy
   readonly queue: QueuePolicy
@@ -183,6 +185,7 @@ const schema = v.strictObject({
       log_slave_updates: v.optional(boolean, false),
       auto_create: v.optional(boolean, false),
       auto_seed: v.optional(boolean, false),
+      apply_tries: v.optional(wholeNumber(1, 1000), 3),
     }),
     {},
   ),
@@ -356,6 +359,7 @@ function resolve(settings: Settings, layout: Layout): Config {
       logSlaveUpdates: slave.log_slave_updates,
       autoCreate: slave.auto_create,
       autoSeed: slave.auto_seed,
+      applyTries: slave.apply_tries,
     },
     queue: { limitBytes: queue.limit, onLimit: queue.on_limit },
     commit: {

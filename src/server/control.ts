@@ -197,7 +197,7 @@ class Peer {
     } else {
       const operation = Object.hasOwn(operations, name) ? operations[name] : undefined
       if (operation === undefined || data === undefined) {
-        throw new HotBackupError('ERR_WIRE', `this process has no operation "${name}"`)
+        throw notHere(name)
       }
       yield* operation(data, new Arguments(header, body))
     }
@@ -228,6 +228,10 @@ class Peer {
 }
 
 const noBytes = new Uint8Array()
+
+function notHere(name: string): HotBackupError {
+  return new HotBackupError('ERR_WIRE', `this process has no operation "${name}"`)
+}
 
 function errorToJson(error: unknown): JsonObject {
   if (isHotBackupError(error)) {

@@ -59,6 +59,18 @@ export async function dumpFiles(
   await dump(disk, sources, options, sink, false)
 }
 
+/** The records of one transaction, which lie anywhere. Throws ERR_LOG_CORRUPT for what is no record. */
+export function transactionLines(
+  records: Buffer,
+  txn: number,
+  time: number,
+  json: boolean,
+): Buffer {
+  const printer = new RecordPrinter({ from: txn, to: txn, account: null, file: null, json })
+  printer.records(records, 0, records.length, txn, time)
+  return printer.take()
+}
+
 async function dump(
   disk: Disk,
   sources: readonly Source[],
@@ -141,16 +153,17 @@ class RecordPrinter {
     const block = this.#block
     for (let at = start; at < end; at += block.length) {
       block.reset(bytes, at)
-      this.#records(bytes, block)
+      this.records(bytes, block.bodyStart, block.bodyEnd, block.firstTxn, block.time)
     }
   }
 
-  #records(bytes: Buffer, block: BlockView): void {
+  /** Of whole transactions. */
+  records(bytes: Buffer, start: number, end: number, firstTxn: number, time: number): void {
     const record = this.#record
     const { from, to } = this.#options
-    this.#enterBlock(block.time)
-    let txn = block.firstTxn
-    record.reset(bytes, block.bodyStart, block.bodyEnd)
+    this.#enterBlock(time)
+    let txn = firstTxn
+    record.reset(bytes, start, end)
     while (record.next()) {
       const { names, wanted } = this.#fileOf(record)
       if (wanted && txn >= from && txn <= to) {

@@ -12,6 +12,7 @@ import type { Lock } from '../platform/locks.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { AckLevel } from '../ship/ack-file.ts'
+import { leftOut } from '../slave/lost-found.ts'
 import { Account, checkAccount, type UpdateOptions } from './account.ts'
 import { Commits, type CommitEvent, type CommitStatus } from './commits.ts'
 import { loadConfig, type Config } from './config.ts'
@@ -365,7 +366,10 @@ async function openParts(
     log = await openMasterLog(platform, layout, config, database.stamp.txn)
     if (log.identity === null) await beginHistory(platform, log)
     const mark = log.durableMark
-    if (mark !== null) await replayLog(platform.disk, layout.log, database, mark)
+    if (mark !== null) {
+      const left = await leftOut(platform.disk, layout.lostAndFound)
+      await replayLog(platform.disk, layout.log, database, mark, { left })
+    }
     const slaves = config.slaves.map(slave => slave.name)
     const checkpointer = new Checkpointer(
       database,

@@ -1,19 +1,19 @@
 // hb promote: a slave becomes a master, whether its server runs (then that does it, and goes on as the master's
 // shipper) or not. The steps that must survive a crash are in promotion.ts.
-import { Database } from '../database/database.ts'
 import { HotBackupError } from '../errors.ts'
-import { LogWriter } from '../log/writer.ts'
+import type { LogWriter } from '../log/writer.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
-import { Replayer } from '../slave/replayer.ts'
+import { countLost } from '../slave/lost-found.ts'
+import type { Replayer } from '../slave/replayer.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlClient } from './control-client.ts'
-import { databaseOptions } from './database-options.ts'
 import { checkNotRejoining } from './fence.ts'
 import type { JsonObject } from './frames.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { readApplyUpdates } from './apply-updates.ts'
 import { checkMasterConfig, promoteLog } from './promotion.ts'
+import { closeSlaveData, openSlaveData, startReplayer } from './slave-parts.ts'
 import { ask, collectStatus } from './status.ts'
 
 /** What became of it, or would. */
@@ -61,7 +61,7 @@ export async function promoteParts(
   await replayer.drain()
   const drained = replayer.appliedTxn - before
   const { timeline, lineage, fork } = await promoteLog(platform, layout, config, log)
-  const lostAndFound = (await platform.disk.list(layout.lostAndFound)).length
+  const lostAndFound = await countLost(platform.disk, layout.lostAndFound)
   const { name } = config
   const lastTxn = fork.txn
   return { name, timeline, lineage, lastTxn, drained, applyUpdates, ...now, lostAndFound }
@@ -151,15 +151,11 @@ async function promoteStopped(
   const lock = await platform.locks.acquire(layout.ownerLock, 'hb promote', () => {})
   try {
     await checkNotRejoining(platform.disk, layout, config.name)
-    const database = await Database.open(platform, layout.directory, databaseOptions(config))
-    const log = await LogWriter.open(platform, layout.log, {
-      ...config.log,
-      knownDurableTxn: database.stamp.txn,
-      ownPromises: false,
-    })
-    const events = { applied: () => {}, checkpointed: () => {}, failed: () => {} }
-    const off = new Replayer(platform, log, layout.log, database, false, events)
+    const data = await openSlaveData(platform, layout, config)
+    const { log } = data
     try {
+      const events = { applied: () => {}, checkpointed: () => {}, failed: () => {} }
+      const off = startReplayer(platform, layout, config, data, false, () => {}, events)
       const on = await readApplyUpdates(platform, layout, config)
       const replayer = {
         on,
@@ -174,8 +170,7 @@ async function promoteStopped(
       const nobody = { masterTxn: 0, connected: null, shipping: false }
       return await promoteParts(platform, layout, { config, log, replayer }, nobody)
     } finally {
-      await log.close()
-      await database.close()
+      await closeSlaveData(data)
     }
   } finally {
     await lock.release()

@@ -12,6 +12,7 @@ import { crc32 } from '../log/crc.ts'
 import { isNotFound, readFile } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { Platform } from '../platform/platform.ts'
+import { leftOut } from '../slave/lost-found.ts'
 import { readApplyUpdates } from './apply-updates.ts'
 import type { Config } from './config.ts'
 import type { DataSource } from './data-source.ts'
@@ -54,7 +55,9 @@ export class FileReader {
       const applies = config.type === 'master' || (await readApplyUpdates(platform, layout, config))
       const end = applies ? await logEnd(platform.disk, layout.log) : null
       if (end !== null && end.txn > database.stamp.txn) {
-        await replayLog(platform.disk, layout.log, database, end)
+        const left = await leftOut(platform.disk, layout.lostAndFound)
+        const passMisfits = config.type === 'slave'
+        await replayLog(platform.disk, layout.log, database, end, { left, passMisfits })
       }
       return new FileReader(platform, layout, database, before)
     } catch (error) {

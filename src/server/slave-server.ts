@@ -1,20 +1,19 @@
 // A slave's directory, opened by the one process that owns it: receiver, replayer, control socket, checkpoints,
 // removal of old segments, and, when it logs slave updates, a shipper to the next slaves. Promoted, it ends: the
 // process goes on as the master's shipper.
-import { Database } from '../database/database.ts'
+import type { Database } from '../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { LogWriter } from '../log/writer.ts'
+import type { LogWriter } from '../log/writer.ts'
 import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { ShipStatus } from '../ship/status.ts'
 import { Shipper } from '../ship/shipper.ts'
 import { Receiver, type ReceiverStatus } from '../slave/receiver.ts'
-import { Replayer } from '../slave/replayer.ts'
+import type { Replayer } from '../slave/replayer.ts'
 import { readApplyUpdates, writeApplyUpdates } from './apply-updates.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
-import { databaseOptions } from './database-options.ts'
 import { checkNotRejoining } from './fence.ts'
 import { readServerId, readUpstream, writeUpstream } from './identity.ts'
 import { readKey } from './key.ts'
@@ -27,6 +26,7 @@ import { installSeed } from './seed-install.ts'
 import { DirectorySeedTaker } from './seed-taker.ts'
 import { Seeder, withSeeds } from './seeder.ts'
 import { shipperOptions } from './shipper-server.ts'
+import { closeSlaveData, openSlaveData, startReplayer } from './slave-parts.ts'
 
 /** What the control socket answers to "status". */
 export interface SlaveStatus {
@@ -69,6 +69,14 @@ export class SlaveServer {
   /** Resolves when the slave has been promoted, or could not be, with the reason; then it must be stopped. */
   readonly promoted = new Promise<HotBackupError | null>(resolve => {
     this.#promoted = resolve
+  })
+  #reopen: () => void = () => {}
+  /**
+   * Resolves when the database holds half of a transaction that cannot be applied: the slave must be stopped and
+   * started again, then it goes on, and in the end past that transaction.
+   */
+  readonly reopen = new Promise<void>(resolve => {
+    this.#reopen = resolve
   })
   /** One "apply updates" after the other. */
   #switching: Promise<void> = Promise.resolve()
@@ -143,29 +151,27 @@ export class SlaveServer {
     if (await installSeed(platform.disk, layout)) {
       say('info', 'log and database are those of the copy that the master has given')
     }
-    const database = await Database.open(platform, layout.directory, databaseOptions(config))
-    const log = await LogWriter.open(platform, layout.log, {
-      ...config.log,
-      knownDurableTxn: database.stamp.txn,
-      ownPromises: false,
-    })
+    const data = await openSlaveData(platform, layout, config)
+    const { database, log } = data
     try {
       if ((await unfinishedPromotion(platform.disk, layout, config, log)) !== null) {
         const message = `the promotion of ${config.name} has begun and is not complete`
         throw new HotBackupError('ERR_PROMOTING', message, { path: layout.directory })
       }
     } catch (error) {
-      await log.close()
-      await database.close()
+      await closeSlaveData(data)
       throw error
     }
     const on = await readApplyUpdates(platform, layout, config)
     const replayer = (server: SlaveServer) =>
-      new Replayer(platform, log, layout.log, database, on, {
+      startReplayer(platform, layout, config, data, on, say, {
         applied: () => server.#receiver?.ackSoon(),
         checkpointed: () => server.#removeSegments(),
-        failed: error =>
-          say('error', `updates are not applied any more: ${error.message}`, { code: error.code }),
+        failed: (error, reopen) => {
+          const what = reopen ? 'the database is opened again' : 'updates are not applied any more'
+          say('error', `${what}: ${error.message}`, { code: error.code })
+          if (reopen) server.#reopen()
+        },
       })
     return new SlaveServer(platform, layout, config, say, { lock, database, log, replayer })
   }

@@ -13,6 +13,7 @@ import { readAck } from '../ship/ack-file.ts'
 import { readDropped } from '../ship/dropped.ts'
 import { measureQueue } from '../ship/queue.ts'
 import type { ShipStatus } from '../ship/status.ts'
+import { countLost } from '../slave/lost-found.ts'
 import { addressText } from './address.ts'
 import { readApplyUpdates } from './apply-updates.ts'
 import type { CommitStatus } from './commits.ts'
@@ -119,7 +120,7 @@ export async function collectStatus(
     commit: found.master?.commit ?? null,
     helpers: [],
     holds: [],
-    lostAndFound: (await platform.disk.list(layout.lostAndFound)).length,
+    lostAndFound: await countLost(platform.disk, layout.lostAndFound),
     timeline: log.timeline,
     databaseId: log.databaseId,
     messages: await latestMessages(platform, layout),

@@ -13,6 +13,7 @@ import type { DurableMark } from '../log/durable.ts'
 import type { LogReader } from '../log/reader.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Platform } from '../platform/platform.ts'
+import type { ApplyFailures } from './apply-failures.ts'
 import { noLimit, RunSteps, type StepLimit } from './run-steps.ts'
 
 export interface ReplayerEvents {
@@ -20,8 +21,11 @@ export interface ReplayerEvents {
   applied(): void
   /** A checkpoint has been made. */
   checkpointed(): void
-  /** The replayer stands still for good: its database cannot be trusted to go on. The log goes on. */
-  failed(error: HotBackupError): void
+  /**
+   * The replayer stands still for good: its database cannot be trusted to go on. The log goes on. `reopen`: half a
+   * transaction is in memory, and everything goes on when the database is opened again.
+   */
+  failed(error: HotBackupError, reopen: boolean): void
 }
 
 /** Where applying by hand ends: the last transaction or time that is still applied. Without either: what is there. */
@@ -46,12 +50,15 @@ export class Replayer {
   readonly #platform: Pick<Platform, 'disk' | 'clock'>
   readonly #events: ReplayerEvents
   readonly #checkpointer: Checkpointer
+  readonly #failures: ApplyFailures
   readonly #steps: RunSteps
   #on: boolean
   /** `applyUntil` is at work: nothing follows the log meanwhile. */
   #byHandNow = false
   #stopped = false
   #failure: HotBackupError | null = null
+  /** Opening the database again is what helps. */
+  #reopen = false
   #mark: DurableMark | null
   #bytes = 0
   /** Resolves the wait for more log, for resume, or for stop. */
@@ -66,6 +73,7 @@ export class Replayer {
     logDirectory: string,
     database: Database,
     on: boolean,
+    failures: ApplyFailures,
     events: ReplayerEvents,
   ) {
     this.#platform = platform
@@ -74,7 +82,8 @@ export class Replayer {
     this.#mark = log.durableMark
     this.#on = on
     this.#events = events
-    this.#steps = new RunSteps(database)
+    this.#failures = failures
+    this.#steps = new RunSteps(database, failures.lostAndFound)
     this.#checkpointer = new Checkpointer(
       database,
       this.#checkpointLog(),
@@ -273,11 +282,44 @@ export class Replayer {
   }
 
   async #step(limit: StepLimit): Promise<'held' | 'end'> {
-    const standing = this.#steps.step(limit)
+    const standing = await this.#applied(limit)
     this.#events.applied()
     this.#checkpointer.note()
     if (this.#database.overfull) await this.#checkpointer.room()
     return standing
+  }
+
+  async #applied(limit: StepLimit): Promise<'held' | 'end'> {
+    for (;;) {
+      try {
+        return this.#steps.step(limit)
+      } catch (error) {
+        await this.#settle(error)
+      }
+    }
+  }
+
+  /** Deals with a transaction that cannot be applied; throws when the replayer cannot go on. */
+  async #settle(error: unknown): Promise<void> {
+    const { failed } = this.#steps
+    if (failed === null) throw error
+    const decision = await this.#failures.decide(error, failed, this.#database.broken)
+    switch (decision.what) {
+      case 'again':
+        return
+      case 'lost':
+        this.#steps.passOver()
+        return
+      case 'reopen':
+        this.#reopen = true
+        throw error
+      case 'instead':
+        try {
+          this.#steps.applyInstead(decision.records)
+        } catch (second) {
+          await this.#settle(second)
+        }
+    }
   }
 
   /** A slave that is new has no segment to read yet. */
@@ -310,6 +352,6 @@ export class Replayer {
     this.#wake()
     // The database may stand in the middle of a run: no stamp would be true.
     void this.#checkpointer.stop()
-    this.#events.failed(this.#failure)
+    this.#events.failed(this.#failure, this.#reopen)
   }
 }

@@ -1,9 +1,12 @@
 // Applies the transactions of a run one after the other and can stand between any two of them: at a limit, or at one
-// that cannot be applied. So a run, even a block, may be applied in parts; a transaction never is.
+// that cannot be applied. So a run, even a block, may be applied in parts; a transaction never is. What lies in
+// lost+found is passed over.
 import type { Database } from '../database/database.ts'
 import type { LogPosition } from '../log/chain.ts'
 import type { BlockRun } from '../log/reader.ts'
 import { TransactionCursor } from '../log/transactions.ts'
+import type { FailedTransaction } from './apply-failures.ts'
+import type { LostAndFound } from './lost-found.ts'
 
 /** How far to apply: up to this transaction, and while the blocks were written at this time or before. */
 export interface StepLimit {
@@ -19,6 +22,7 @@ export type Standing = 'held' | 'end'
 
 export class RunSteps {
   readonly #database: Database
+  readonly #lost: LostAndFound
   readonly #cursor = new TransactionCursor()
   #run: BlockRun | null = null
   /** The cursor stands on a transaction that has not been applied. */
@@ -27,8 +31,9 @@ export class RunSteps {
   #time = 0
   #applied = 0
 
-  constructor(database: Database) {
+  constructor(database: Database, lost: LostAndFound) {
     this.#database = database
+    this.#lost = lost
     this.#position = database.stamp
   }
 
@@ -82,7 +87,8 @@ export class RunSteps {
         this.#waiting = true
         if (cursor.txn > before) {
           if (cursor.txn > limit.txn || cursor.blockTime > limit.time) return 'held'
-          database.apply(run.bytes, cursor.start, cursor.end, cursor.txn)
+          if (this.#lost.has(cursor.txn, cursor.blockCrc)) database.passOver(cursor.txn)
+          else database.apply(run.bytes, cursor.start, cursor.end, cursor.txn)
           this.#time = cursor.blockTime
           this.#applied++
         }
@@ -95,5 +101,35 @@ export class RunSteps {
     }
     this.#run = null
     return 'end'
+  }
+
+  /** The transaction at which `step` has thrown. */
+  get failed(): FailedTransaction | null {
+    const run = this.#run
+    if (run === null || !this.#waiting) return null
+    const { txn, blockCrc: chain, start, end, blockTime: time } = this.#cursor
+    return { txn, chain, bytes: run.bytes, start, end, time, segment: run.segment }
+  }
+
+  /** Applies these records in place of the transaction at which `step` has thrown. Throws as that does. */
+  applyInstead(records: Uint8Array): void {
+    const { txn } = this.#cursor
+    this.#database.apply(records, 0, records.length, txn)
+    this.#applied++
+    this.#moveOn()
+  }
+
+  /** Goes past the transaction at which `step` has thrown. */
+  passOver(): void {
+    this.#database.passOver(this.#cursor.txn)
+    this.#applied++
+    this.#moveOn()
+  }
+
+  #moveOn(): void {
+    const { txn, blockCrc: chain, blockTime } = this.#cursor
+    this.#waiting = false
+    this.#time = blockTime
+    this.#position = { txn, chain }
   }
 }

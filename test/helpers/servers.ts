@@ -53,6 +53,7 @@ export interface Status {
   readonly running: boolean
   readonly pid: number | null
   readonly state: string
+  readonly lostAndFound: number
   readonly log: { readonly firstTxn: number; readonly lastTxn: number; readonly durableTxn: number }
   readonly slaves: readonly {
     readonly name: string

@@ -43,7 +43,7 @@ t.test('the defaults', t => {
     type: 'master',
     log: { fsync: { kind: 'commit' }, segmentBytes: 16 * 2 ** 20, keepMs: 0, keepBytes: 0 },
     link: { listen: { host: '127.0.0.1', port: 2000 }, keyPath: null, windowBytes: 8 * 2 ** 20 },
-    slave: { applyUpdates: true, logSlaveUpdates: false, autoCreate: false },
+    slave: { applyUpdates: true, logSlaveUpdates: false, autoCreate: false, applyTries: 3 },
     slaves: [],
     ships: true,
   })
@@ -76,6 +76,7 @@ apply_updates = false
 log_slave_updates = true
 auto_create = true
 auto_seed = true
+apply_tries = 5
 [commit]
 level = "applied"
 slaves = 2
@@ -114,7 +115,13 @@ address = "192.0.2.7"
       heartbeatMs: 1000,
       timeoutMs: 90_000,
     },
-    slave: { applyUpdates: false, logSlaveUpdates: true, autoCreate: true, autoSeed: true },
+    slave: {
+      applyUpdates: false,
+      logSlaveUpdates: true,
+      autoCreate: true,
+      autoSeed: true,
+      applyTries: 5,
+    },
     queue: { limitBytes: 2 ** 30, onLimit: 'drop' },
     commit: { level: 'applied', slaves: 2, timeoutMs: 3000, onTimeout: 'continue' },
     replicate: { include: ['SALES/*'], exclude: ['*/TEMP?'] },

@@ -2,24 +2,12 @@
 // whatever it is told leads to the state that the log says.
 import fc from 'fast-check'
 import t from 'tap'
-import { Database } from '../../src/database/database.ts'
-import type { LogWriter } from '../../src/log/writer.ts'
-import { Replayer } from '../../src/slave/replayer.ts'
-import { hastyClock, holds } from '../helpers/database-history.ts'
-import { HandClock, logDirectory, openHistory } from '../helpers/log-samples.ts'
-import { MemoryDisk } from '../helpers/memory-disk.ts'
+import { holds } from '../helpers/database-history.ts'
+import { SlaveAtHand } from '../helpers/slave-at-hand.ts'
 
 const orders = { account: 'SALES', file: 'ORDERS', modulo: 7 }
 
-/** A slave's log and database without a link: the test writes the log itself. */
-class Slave {
-  readonly disk = new MemoryDisk()
-  readonly clock = new HandClock()
-  readonly said: string[] = []
-  log!: LogWriter
-  database!: Database
-  replayer!: Replayer
-
+class Slave extends SlaveAtHand {
   static async make(on: boolean): Promise<Slave> {
     const slave = new Slave()
     await slave.open(on)
@@ -29,17 +17,6 @@ class Slave {
     slave.log.commit()
     await slave.log.synced()
     return slave
-  }
-
-  async open(on: boolean): Promise<void> {
-    const { disk, clock } = this
-    this.database = await Database.open({ disk, clock: hastyClock }, '/server', { cacheBytes: 1 })
-    this.log = await openHistory({ disk, clock, knownDurableTxn: this.database.stamp.txn })
-    this.replayer = new Replayer({ disk, clock }, this.log, logDirectory, this.database, on, {
-      applied: () => {},
-      checkpointed: () => {},
-      failed: error => this.said.push(error.message),
-    })
   }
 
   /** One block of so many transactions, each of which writes two items that hold its number. */
@@ -65,17 +42,6 @@ class Slave {
       if (Number(item) !== txn) throw new Error(`after ${last} there is ${item} for ${txn}`)
     }
     return last
-  }
-
-  async crash(on: boolean): Promise<void> {
-    this.disk.crash()
-    await this.open(on)
-  }
-
-  async close(): Promise<void> {
-    await this.replayer.stop()
-    await this.log.close()
-    await this.database.close()
   }
 }
 

@@ -1,0 +1,70 @@
+// What a slave is made of besides its links: log, database, and the replayer between them. The slave's server opens
+// them, and so does a command on a slave that nobody runs.
+import { Database } from '../database/database.ts'
+import { LogWriter } from '../log/writer.ts'
+import type { Platform } from '../platform/platform.ts'
+import { ApplyFailures } from '../slave/apply-failures.ts'
+import { LostAndFound } from '../slave/lost-found.ts'
+import { Replayer, type ReplayerEvents } from '../slave/replayer.ts'
+import type { Config } from './config.ts'
+import { databaseOptions } from './database-options.ts'
+import type { Layout } from './layout.ts'
+import type { Log } from './messages-log.ts'
+
+export interface SlaveData {
+  readonly database: Database
+  readonly log: LogWriter
+  readonly lostAndFound: LostAndFound
+}
+
+/** The caller owns the server. Throws ERR_LOG_CORRUPT, ERR_DATABASE_CORRUPT, ERR_DISK, ERR_DISK_FULL. */
+export async function openSlaveData(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+): Promise<SlaveData> {
+  const lostAndFound = await LostAndFound.open(platform.disk, layout.lostAndFound)
+  const database = await Database.open(platform, layout.directory, databaseOptions(config))
+  try {
+    await lostAndFound.forgetGone(database.stamp.txn)
+    const log = await LogWriter.open(platform, layout.log, {
+      ...config.log,
+      knownDurableTxn: database.stamp.txn,
+      ownPromises: false,
+    })
+    return { database, log, lostAndFound }
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+}
+
+export async function closeSlaveData({ database, log }: SlaveData): Promise<void> {
+  await log.close()
+  await database.close()
+}
+
+/** `on`: it follows the log at once. */
+export function startReplayer(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  { database, log, lostAndFound }: SlaveData,
+  on: boolean,
+  say: Log,
+  events: ReplayerEvents,
+): Replayer {
+  const failures = new ApplyFailures(platform, lostAndFound, {
+    server: config.name,
+    logDirectory: layout.log,
+    tries: config.slave.applyTries,
+    autoCreate: config.slave.autoCreate,
+    acknowledged: () => log.durableTxn,
+    lost: (count, txn, reason) => {
+      const more = count === 1 ? '' : `, and ${count - 1} more before it,`
+      const message = `transaction ${txn}${more} could not be applied and lies in lost+found`
+      say('error', `${message}: ${reason}`, { txn, count, lostAndFound: true })
+    },
+  })
+  return new Replayer(platform, log, layout.log, database, on, failures, events)
+}
