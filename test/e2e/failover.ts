@@ -3,7 +3,14 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { freePort, hb, ok, Pair, statusOf, type Outcome } from '../helpers/servers.ts'
+import {
+  freePort,
+  hbHere as hb,
+  okHere as ok,
+  Pair,
+  statusOf,
+  type Outcome,
+} from '../helpers/servers.ts'
 
 t.test('the master is killed, the slave takes over', async t => {
   const pair = await Pair.make(t)
@@ -51,6 +58,7 @@ t.test('a stopped slave that does not apply is promoted with all that it holds',
   t.match(await hb('promote', '-d', slave), { code: 4, stderr: /ERR_UNSAFE.*never received/ })
   await pair.start()
   await ok('create-account', '-d', master, 'SALES')
+  await ok('wait', '-d', master)
   await ok('apply', '-d', slave, 'off')
   await ok('create-file', '-d', master, 'SALES', 'ORDERS')
   await ok('write', '-d', master, 'SALES', 'ORDERS', '1', 'pears')

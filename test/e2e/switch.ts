@@ -1,7 +1,7 @@
 // Master and slave change places, there and back, with an application that has the master open; and when they do not.
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { freePort, hb, ok, Pair, statusOf } from '../helpers/servers.ts'
+import { freePort, hbHere as hb, okHere as ok, Pair, statusOf } from '../helpers/servers.ts'
 
 t.test('there and back, with nothing lost', async t => {
   const pair = await Pair.make(t)
