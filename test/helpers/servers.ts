@@ -46,7 +46,7 @@ export async function ok(...args: readonly string[]): Promise<string> {
   return stdout
 }
 
-/** The same within this process, which saves the time to start one. Servers that it starts are processes all the same. */
+/** The same within this process, which saves the time to start one. Servers that it starts are processes still. */
 export async function hbHere(...args: readonly string[]): Promise<Outcome> {
   const texts = { stdout: '', stderr: '' }
   const into = (name: 'stdout' | 'stderr') =>
