@@ -1,4 +1,5 @@
 // The status of a server for people.
+import type { Backlog } from '../server/backlog.ts'
 import type { CommitStatus } from '../server/commits.ts'
 import type { QueueStatus } from '../server/queue-limit.ts'
 import type { ServerStatus, SlaveRow } from '../server/status.ts'
@@ -13,6 +14,9 @@ export function statusLines(status: ServerStatus, now: number): string[] {
     ['State', stateText(status)],
     ['Log', logText(status)],
     ['Applied', appliedText(status)],
+    ...(apply.backlog.transactions === 0
+      ? []
+      : [['Backlog', backlogText(apply.backlog)] as [string, string]]),
     ['Checkpoint', `transaction ${count(apply.checkpointTxn)}`],
   ]
   if (owner !== null && owner.pid !== status.pid) {
@@ -57,7 +61,16 @@ function logText({ log }: ServerStatus): string {
 
 function appliedText({ apply, type }: ServerStatus): string {
   const text = `transaction ${count(apply.appliedTxn)}`
-  return type === 'slave' ? `${text}; apply updates: ${apply.on ? 'on' : 'off'}` : text
+  if (type !== 'slave') return text
+  const { on, delaySeconds } = apply
+  const delay = on && delaySeconds > 0 ? `, ${durationText(delaySeconds * 1000)} later` : ''
+  return `${text}; apply updates: ${on ? 'on' : 'off'}${delay}`
+}
+
+function backlogText({ transactions, bytes, seconds, secondsToDiskFull }: Backlog): string {
+  const text = `${counted(transactions, 'transaction')}, ${sizeText(bytes)}, ${durationText(seconds * 1000)}`
+  if (secondsToDiskFull === null) return text
+  return `${text}; the disk lasts ${durationText(secondsToDiskFull * 1000)} at this rate`
 }
 
 function queueLine({ bytes, limitBytes, state, secondsToLimit }: QueueStatus): string {

@@ -71,6 +71,8 @@ auto_create = ${settings.autoCreate}
 # Take a copy of the master's database, over the link, when this slave is new and the master's log no longer begins at
 # the beginning, or when this slave has been away for too long. Without it "hb seed" on the master orders a copy.
 # auto_seed = false
+# Apply updates so much later than they were made, so that a fatal mistake can be kept out: "30m", "12h".
+# apply_delay = "0"
 # A transaction that cannot be applied though nothing is missing is tried so often before it goes to lost+found.
 # apply_tries = 3
 `

@@ -54,6 +54,8 @@ export interface Config {
     readonly autoCreate: boolean
     /** A slave that is new or too far behind takes a copy from its master by itself. */
     readonly autoSeed: boolean
+    /** A block is applied so much later than it was written. */
+    readonly applyDelayMs: number
     /** Attempts at a transaction that cannot be applied, before it goes to lost+found. */
     readonly applyTries: number
   }
@@ -185,6 +187,7 @@ const schema = v.strictObject({
       log_slave_updates: v.optional(boolean, false),
       auto_create: v.optional(boolean, false),
       auto_seed: v.optional(boolean, false),
+      apply_delay: v.optional(time(0, 10_000 * 24 * hour, 'of up to 10000 days'), '0'),
       apply_tries: v.optional(wholeNumber(1, 1000), 3),
     }),
     {},
@@ -359,6 +362,7 @@ function resolve(settings: Settings, layout: Layout): Config {
       logSlaveUpdates: slave.log_slave_updates,
       autoCreate: slave.auto_create,
       autoSeed: slave.auto_seed,
+      applyDelayMs: slave.apply_delay,
       applyTries: slave.apply_tries,
     },
     queue: { limitBytes: queue.limit, onLimit: queue.on_limit },

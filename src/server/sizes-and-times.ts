@@ -13,6 +13,7 @@ const sizeUnits: Readonly<Record<string, number>> = {
 const timeUnits: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1000,
+  m: 60_000,
   min: 60_000,
   h: 3_600_000,
   d: 86_400_000,

@@ -66,5 +66,6 @@ export function startReplayer(
       say('error', `${message}: ${reason}`, { txn, count, lostAndFound: true })
     },
   })
-  return new Replayer(platform, log, layout.log, database, on, failures, events)
+  const mode = { on, delayMs: config.slave.applyDelayMs }
+  return new Replayer(platform, log, layout.log, database, mode, failures, events)
 }

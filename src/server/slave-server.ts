@@ -35,6 +35,7 @@ export interface SlaveStatus {
   readonly slaves: readonly ShipStatus[]
   readonly apply: {
     readonly on: boolean
+    readonly delaySeconds: number
     readonly appliedTxn: number
     readonly checkpointTxn: number
   }
@@ -256,6 +257,7 @@ export class SlaveServer {
       slaves: withSeeds(this.#shipper?.status() ?? [], this.#seeder),
       apply: {
         on: this.#replayer.on,
+        delaySeconds: this.#replayer.delayMs / 1000,
         appliedTxn: this.#replayer.appliedTxn,
         checkpointTxn: this.#database.stamp.txn,
       },

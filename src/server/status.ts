@@ -4,7 +4,7 @@ import path from 'node:path'
 import { catalogBytesMax, decodeCatalog } from '../database/catalog.ts'
 import { catalogName } from '../database/checkpoint.ts'
 import { isHotBackupError } from '../errors.ts'
-import { readDurableMark } from '../log/durable.ts'
+import { readDurableMark, type DurableMark } from '../log/durable.ts'
 import { listSegments, readSegmentHeader, type SegmentInfo } from '../log/segments.ts'
 import { readFile } from '../platform/atomic-file.ts'
 import type { LockHolder } from '../platform/locks.ts'
@@ -16,6 +16,7 @@ import type { ShipStatus } from '../ship/status.ts'
 import { countLost } from '../slave/lost-found.ts'
 import { addressText } from './address.ts'
 import { readApplyUpdates } from './apply-updates.ts'
+import { measureBacklog, type Backlog } from './backlog.ts'
 import type { CommitStatus } from './commits.ts'
 import { loadConfig, type Config, type ServerType, type SlaveAddress } from './config.ts'
 import { ControlClient } from './control-client.ts'
@@ -44,8 +45,12 @@ export interface ServerStatus {
   readonly slaves: readonly SlaveRow[]
   readonly apply: {
     readonly on: boolean
+    /** Updates are applied so much later than they were made. */
+    readonly delaySeconds: number
     readonly appliedTxn: number
     readonly checkpointTxn: number
+    /** What is stored and not applied. */
+    readonly backlog: Backlog
   }
   /** The part of the log that some slave has not stored yet. */
   readonly queue: QueueStatus
@@ -115,7 +120,7 @@ export async function collectStatus(
       found.owner === null ? null : { pid: found.owner.identity.pid, purpose: found.owner.purpose },
     log: log.status,
     slaves,
-    apply: await applyStatus(platform, layout, config, found, log.status, checkpointTxn),
+    apply: await applyStatus(platform, layout, config, found, log, checkpointTxn),
     queue: found.master?.queue ?? (await queueStatus(platform, layout, config, log)),
     commit: found.master?.commit ?? null,
     helpers: [],
@@ -189,6 +194,7 @@ export async function ask(
 interface LogFound {
   readonly status: LogStatus
   readonly segments: readonly SegmentInfo[]
+  readonly mark: DurableMark | null
   readonly timeline: number | null
   readonly databaseId: string | null
 }
@@ -210,8 +216,8 @@ async function readLog(
     bytes: segments.reduce((sum, segment) => sum + segment.bytes, 0),
   }
   const last = segments.at(-1)
-  if (last === undefined) return { status, segments, timeline: null, databaseId: null }
-  return { status, segments, ...(await readHistory({ disk }, last)) }
+  if (last === undefined) return { status, segments, mark, timeline: null, databaseId: null }
+  return { status, segments, mark, ...(await readHistory({ disk }, last)) }
 }
 
 /** Without a master that could say more. */
@@ -253,16 +259,24 @@ async function applyStatus(
   layout: Layout,
   config: Config,
   found: Found,
-  log: LogStatus,
+  { status, segments, mark }: LogFound,
   checkpointTxn: number,
 ): Promise<ServerStatus['apply']> {
-  if (found.slave !== null) return found.slave.apply
-  if (config.type === 'slave') {
-    const on = await readApplyUpdates(platform, layout, config)
-    return { on, appliedTxn: checkpointTxn, checkpointTxn }
+  if (config.type === 'master') {
+    // It applies what it logs; nobody having it open, its readers replay the log.
+    const backlog = { transactions: 0, bytes: 0, seconds: 0, secondsToDiskFull: null }
+    return { on: true, delaySeconds: 0, appliedTxn: status.lastTxn, checkpointTxn, backlog }
   }
-  // A master applies what it logs; nobody having it open, its readers replay the log.
-  return { on: true, appliedTxn: log.lastTxn, checkpointTxn }
+  const apply = found.slave?.apply ?? {
+    on: await readApplyUpdates(platform, layout, config),
+    delaySeconds: config.slave.applyDelayMs / 1000,
+    appliedTxn: checkpointTxn,
+    checkpointTxn,
+  }
+  const backlog = await measureBacklog(platform, layout.log, segments, mark, apply.appliedTxn)
+  const gathers = !apply.on || apply.delaySeconds > 0
+  const secondsToDiskFull = gathers ? backlog.secondsToDiskFull : null
+  return { ...apply, backlog: { ...backlog, secondsToDiskFull } }
 }
 
 async function slaveRows(

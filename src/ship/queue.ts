@@ -33,7 +33,8 @@ export async function measureQueue(
   return { bytes: bytesAfter(segments, durableTxn, lastTxn), slave, durableTxn }
 }
 
-function bytesAfter(segments: readonly SegmentInfo[], txn: number, lastTxn: number): number {
+/** Bytes of the transactions behind `txn`, up to `lastTxn`, where the log ends. */
+export function bytesAfter(segments: readonly SegmentInfo[], txn: number, lastTxn: number): number {
   let sum = 0
   for (const segment of segments) {
     const end = segment.lastTxn ?? lastTxn

@@ -1,6 +1,6 @@
-// Applies the slave's own log to its database, in order, as far as it is durable. It is the only writer of
-// that database. Apply updates off: it stands still, at a checkpoint, and the log takes everything; it can then be
-// told to go on up to some transaction or time by hand.
+// Applies the slave's own log to its database, in order, as far as it is durable; with a delay, a block that much
+// later than it was written. It is the only writer of that database. Apply updates off: it stands still, at a
+// checkpoint, and the log takes everything; it can then be told to go on up to some transaction or time by hand.
 //
 // States: following → (pause) → paused → (resume) → following, and while paused → (applyUntil) → paused; failed and
 // stopped are final, and so is drained. One pass over the log runs at a time.
@@ -12,6 +12,7 @@ import { quickReplayBytes } from '../limits.ts'
 import type { DurableMark } from '../log/durable.ts'
 import type { LogReader } from '../log/reader.ts'
 import type { LogWriter } from '../log/writer.ts'
+import type { Timer } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { ApplyFailures } from './apply-failures.ts'
 import { noLimit, RunSteps, type StepLimit } from './run-steps.ts'
@@ -44,7 +45,19 @@ export interface ApplyProgress {
   readonly count: number
 }
 
+/** How the log is followed. */
+export interface ApplyMode {
+  /** Apply updates is on. */
+  readonly on: boolean
+  /** Milliseconds from the time of a block, by the master's clock, until it is applied, by this one's. */
+  readonly delayMs: number
+}
+
+/** A wall clock may be put right while somebody waits for a time: it is looked at this often. */
+const lookMs = 30_000
+
 export class Replayer {
+  readonly delayMs: number
   readonly #directory: string
   readonly #database: Database
   readonly #platform: Pick<Platform, 'disk' | 'clock'>
@@ -72,7 +85,7 @@ export class Replayer {
     log: LogWriter,
     logDirectory: string,
     database: Database,
-    on: boolean,
+    mode: ApplyMode,
     failures: ApplyFailures,
     events: ReplayerEvents,
   ) {
@@ -80,7 +93,8 @@ export class Replayer {
     this.#directory = logDirectory
     this.#database = database
     this.#mark = log.durableMark
-    this.#on = on
+    this.#on = mode.on
+    this.delayMs = mode.delayMs
     this.#events = events
     this.#failures = failures
     this.#steps = new RunSteps(database, failures.lostAndFound)
@@ -230,11 +244,30 @@ export class Replayer {
             continue
           }
           this.#steps.take(run)
-          await this.#step(noLimit)
-          this.#bytes += run.end - run.start
+          while ((await this.#step(this.#due)) === 'held' && !this.#standing) await this.#ripen()
+          if (!this.#steps.busy) this.#bytes += run.end - run.start
         }
       })
     })
+  }
+
+  /** What is old enough. */
+  get #due(): StepLimit {
+    if (this.delayMs === 0) return noLimit
+    return { txn: Infinity, time: this.#platform.clock.now() - this.delayMs }
+  }
+
+  /** Resolves when the block at which the replayer holds may be old enough, or when it is time to stand still. */
+  async #ripen(): Promise<void> {
+    if (this.#standing) return
+    const { clock } = this.#platform
+    const wait = this.#steps.heldTime + this.delayMs - clock.now()
+    let timer: Timer | null = null
+    await new Promise<void>(resolve => {
+      this.#wake = resolve
+      timer = clock.after(Math.min(Math.max(wait, 1), lookMs), resolve, true)
+    })
+    timer!.cancel()
   }
 
   async #byHand(limit: StepLimit, progress: () => void, signal?: AbortSignal): Promise<void> {

@@ -15,6 +15,7 @@ export const lostDirectory = '/server/lost+found'
 export interface SlaveSettings {
   readonly autoCreate?: boolean
   readonly tries?: number
+  readonly delayMs?: number
 }
 
 export class SlaveAtHand {
@@ -41,7 +42,7 @@ export class SlaveAtHand {
 
   async open(on: boolean, settings: SlaveSettings = this.#settings): Promise<void> {
     this.#settings = settings
-    const { autoCreate = false, tries = 3 } = settings
+    const { autoCreate = false, tries = 3, delayMs = 0 } = settings
     const { disk, clock } = this
     this.asksToReopen = new Promise(resolve => {
       this.#reopen = resolve
@@ -59,7 +60,8 @@ export class SlaveAtHand {
       lost: (count, txn, reason) => this.alarms.push(`${count} ${txn} ${reason}`),
     })
     const { log, database } = this
-    this.replayer = new Replayer({ disk, clock }, log, logDirectory, database, on, failures, {
+    const mode = { on, delayMs }
+    this.replayer = new Replayer({ disk, clock }, log, logDirectory, database, mode, failures, {
       applied: () => {},
       checkpointed: () => {},
       failed: (error, reopen) => {

@@ -76,6 +76,7 @@ apply_updates = false
 log_slave_updates = true
 auto_create = true
 auto_seed = true
+apply_delay = "30m"
 apply_tries = 5
 [commit]
 level = "applied"
@@ -120,6 +121,7 @@ address = "192.0.2.7"
       logSlaveUpdates: true,
       autoCreate: true,
       autoSeed: true,
+      applyDelayMs: 1_800_000,
       applyTries: 5,
     },
     queue: { limitBytes: 2 ** 30, onLimit: 'drop' },
@@ -207,6 +209,7 @@ t.test('sizes, times and addresses', t => {
   for (const wrong of ['', 'MiB', '1MB', '-1', '1 2', '0x10', `${2 ** 60}TiB`])
     t.equal(parseSize(wrong), null, wrong)
   t.equal(parseTime('2d'), 172_800_000)
+  t.equal(parseTime('30m'), parseTime('30min'))
   for (const wrong of ['', '5', 's', '5 years']) t.equal(parseTime(wrong), null, wrong)
   t.equal(parseShare('100%'), 1)
   for (const wrong of ['0%', '25', '25 %', '2.5%']) t.equal(parseShare(wrong), null, wrong)

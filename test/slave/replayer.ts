@@ -137,3 +137,52 @@ t.test(
     t.strictSame(slave.said, [])
   },
 )
+
+t.test('with a delay, a block is applied when it is old enough, and by hand before', async t => {
+  const step = fc.record({
+    blocks: fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 4 }),
+    ms: fc.integer({ min: 0, max: 2500 }),
+    act: fc.constantFrom('nothing', 'by hand', 'off and on', 'crash'),
+  })
+  const property = fc.asyncProperty(fc.array(step, { maxLength: 8 }), async steps => {
+    const slave = await Slave.make(true)
+    await slave.close()
+    await slave.open(true, { delayMs: 2000 })
+    const written: { readonly txn: number; readonly time: number }[] = []
+    written.push({ txn: slave.log.lastTxn, time: slave.clock.now() })
+    let least = 0
+    for (const { blocks, ms, act } of steps) {
+      for (const transactions of blocks) {
+        await slave.block(transactions)
+        written.push({ txn: slave.log.lastTxn, time: slave.clock.now() })
+        slave.clock.move(100)
+      }
+      slave.clock.move(ms)
+      if (act === 'off and on') {
+        await slave.replayer.pause()
+        await slave.replayer.resume()
+      }
+      if (act === 'crash') {
+        // What was applied by hand lies in a checkpoint; the replayer makes none when it stops.
+        await slave.replayer.stop()
+        await slave.crash(true)
+      }
+      if (act === 'by hand') {
+        least = Math.max(least, (written.at(-2) ?? written[0])?.txn ?? 0)
+        await slave.replayer.applyUntil({ txn: least })
+      }
+      const ripe = written.findLast(({ time }) => time + 2000 <= slave.clock.now())?.txn ?? 0
+      const expected = Math.max(least, ripe)
+      for (let turns = 0; turns < 200 && slave.replayer.appliedTxn < expected; turns++) {
+        await new Promise(setImmediate)
+      }
+      await new Promise(setImmediate)
+      const { appliedTxn } = slave.replayer
+      if (appliedTxn !== expected) throw new Error(`${appliedTxn} is applied, not ${expected}`)
+      least = expected
+    }
+    if (slave.said.length > 0) throw new Error(slave.said.join())
+    await slave.close()
+  })
+  await holds(t, 'any times', property, 200)
+})

@@ -1,0 +1,36 @@
+// When a transaction was written: the time of its block, found by going from block header to block header. Nothing
+// is checked, so this is for people, not for decisions.
+import { KiB } from '../limits.ts'
+import type { Disk } from '../platform/disk.ts'
+import { BlockView, blockHeaderBytes, blockMagic } from './block.ts'
+import { segmentHeaderBytes } from './segment.ts'
+
+const readBytes = 256 * KiB
+
+/** Wall-clock milliseconds; null when the segment at `path` does not hold the transaction. Throws ERR_DISK. */
+export async function timeOfTransaction(
+  disk: Disk,
+  path: string,
+  txn: number,
+): Promise<number | null> {
+  const file = await disk.open(path, 'read')
+  try {
+    const bytes = Buffer.allocUnsafe(readBytes)
+    const block = new BlockView()
+    let base = 0
+    let count = 0
+    for (let offset = segmentHeaderBytes; ;) {
+      if (offset + blockHeaderBytes > base + count) {
+        base = offset
+        count = await file.read(bytes, 0, readBytes, offset)
+        if (count < blockHeaderBytes) return null
+      }
+      block.reset(bytes, offset - base)
+      if (block.magic !== blockMagic || block.impossibleLength) return null
+      if (block.firstTxn <= txn && txn <= block.lastTxn) return block.time
+      offset += block.length
+    }
+  } finally {
+    await file.close()
+  }
+}
