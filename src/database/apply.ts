@@ -5,20 +5,15 @@ import { isReplicated, RecordCursor, RecordType } from '../log/record.ts'
 import { type Accounts } from './accounts.ts'
 import { type FrameCache } from './cache.ts'
 import { checkTransaction, type ApplyRules } from './check.ts'
-import { Generation } from './generation.ts'
 import { type Groups } from './group.ts'
 import { HashedFile } from './hashed-file.ts'
-
-/** What the database does with a generation that no file has any more. */
-export type DropGeneration = (generation: Generation) => void
+import { type LongWork } from './long-work.ts'
 
 export class Applier {
   readonly #accounts: Accounts
   readonly #cache: FrameCache
   readonly #groups: Groups
-  readonly #drop: DropGeneration
-  /** Changed frames of new generations may be spilled to disk. */
-  readonly #mayWrite: boolean
+  readonly #work: LongWork
   readonly #rules: ApplyRules
   readonly #cursor = new RecordCursor()
   /** Why a transaction was left half done: the frames in memory are of no use any more. */
@@ -28,15 +23,13 @@ export class Applier {
     accounts: Accounts,
     cache: FrameCache,
     groups: Groups,
-    drop: DropGeneration,
-    mayWrite: boolean,
+    work: LongWork,
     rules: ApplyRules,
   ) {
     this.#accounts = accounts
     this.#cache = cache
     this.#groups = groups
-    this.#drop = drop
-    this.#mayWrite = mayWrite
+    this.#work = work
     this.#rules = rules
   }
 
@@ -90,22 +83,17 @@ export class Applier {
       case RecordType.clearFile: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
         if (file.absent) return
-        this.#drop(file.switchTo(this.#generation(file.number, file.modulo), txn))
-        return
+        return this.#work.clear(file, file.modulo, txn)
       }
       case RecordType.resizeFile: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
         if (file.absent) return
-        const generation = this.#generation(file.number, cursor.modulo())
-        file.copyItemsTo(generation)
-        this.#drop(file.switchTo(generation, txn))
-        return
+        return this.#work.resize(file, cursor.modulo(), txn)
       }
       case RecordType.deleteFile: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
         this.#accounts.removeFile(file)
-        this.#drop(file.generation)
-        return
+        return this.#work.delete(file)
       }
       case RecordType.createAccount:
         return this.#accounts.add(cursor.idText())
@@ -130,7 +118,7 @@ export class Applier {
     const { account, file: name, modulo, flags } = cursor.attributes()
     const number = cursor.fileNumber
     const absent = this.#rules.replica && !isReplicated(flags)
-    const generation = this.#generation(number, absent ? 1 : modulo)
+    const generation = this.#work.generation(number, absent ? 1 : modulo)
     const identity = { number, account, name, flags, absent }
     if (!this.#accounts.has(account)) this.#accounts.add(account)
     this.#accounts.addFile(new HashedFile(identity, this.#cache, this.#groups, generation, txn))
@@ -144,14 +132,7 @@ export class Applier {
     file.flags = flags
     if (absent === file.absent) return
     file.absent = absent
-    this.#drop(file.switchTo(this.#generation(file.number, absent ? 1 : modulo), txn))
-  }
-
-  #generation(fileNumber: number, modulo: number): Generation {
-    const number = this.#accounts.nextGeneration++
-    const generation = Generation.empty(fileNumber, number, modulo, !this.#mayWrite)
-    this.#cache.register(generation)
-    return generation
+    this.#work.clear(file, absent ? 1 : modulo, txn)
   }
 
   #stopped(): HotBackupError {

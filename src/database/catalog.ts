@@ -28,7 +28,8 @@
 //   20  disk frames     u32  the data file has at least that many frames
 //   24  account         u32  index of the account, from 0
 //   28  name length     u8
-//   29  reserved        1 byte   0
+//   29  role            u8   0: a file's data; 1: likewise, of a file with a hold: HOLD follows the name; 2: what is
+//                            held; 3: ids that were deleted. An entry of role 1 is followed by one of 2 and one of 3
 //   30  flags           u8   bits 0 to 2: as in the log's FILE ATTRIBUTES; bit 7: absent here
 //   31  reserved        1 byte   0
 //   32  item count      u64
@@ -36,20 +37,38 @@
 //   48  last txn        u64
 //   56  name            bytes
 //
+// HOLD (see hold.ts)
+//    0  modulo          u32  that was ordered
+//    4  target          u32  generation that a helper builds, or has built
+//    8  flags           u32  bit 0: the target is the file's data, and the hold is being drained into it
+//   12  reserved        u32  0
+//   16  drained to      u64  hash, up to 2^32
+//   24  item count      u64  that readers see
+//   32  item bytes      u64  likewise
+//   40  updates         u64
+//
 // A catalog is valid if and only if its length is that of the file and its CRC matches.
 import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import { type LogPosition } from '../log/chain.ts'
 import { crc32 } from '../log/crc.ts'
 import { type GenerationState } from './generation.ts'
+import { type HoldState } from './hold.ts'
 
 const catalogMagic = 0x54434248
 export const databaseVersion = 1
 const headerBytes = 64
 const fileHeaderBytes = 56
 const absentFlag = 0x80
+const holdBytes = 48
+const holdRole = 1
+const drainingFlag = 1
 /** No length above this is believed: several million files. */
 export const catalogBytesMax = 1024 * MiB
+
+/** What an entry is the data of. A file with a hold has all three, in this order. */
+export const catalogRoles = ['file', 'held', 'gone'] as const
+export type CatalogRole = (typeof catalogRoles)[number]
 
 export interface CatalogFile extends GenerationState {
   /** Index in `accounts`. */
@@ -59,6 +78,9 @@ export interface CatalogFile extends GenerationState {
   readonly flags: number
   /** A slave's, of a file that is not replicated. */
   readonly absent: boolean
+  readonly role: CatalogRole
+  /** Null in the entries of a hold's own data. */
+  readonly hold: HoldState | null
   /** Only a checkpoint knows it, once it has seen all frames that it will write. */
   diskFrames: number
 }
@@ -75,6 +97,7 @@ export function encodeCatalog(catalog: Catalog): Buffer {
   const names = [...catalog.accounts, ...catalog.files.map(file => file.name)]
   let length = headerBytes + catalog.accounts.length + catalog.files.length * fileHeaderBytes
   for (const name of names) length += Buffer.byteLength(name)
+  for (const { hold } of catalog.files) if (hold !== null) length += holdBytes
   const bytes = Buffer.alloc(length)
   bytes.writeUInt32LE(catalogMagic, 0)
   bytes.writeUInt16LE(databaseVersion, 8)
@@ -106,10 +129,39 @@ export function encodeCatalog(catalog: Catalog): Buffer {
     const nameLength = bytes.write(file.name, at + fileHeaderBytes)
     bytes.writeUInt8(nameLength, at + 28)
     bytes.writeUInt8(file.flags | (file.absent ? absentFlag : 0), at + 30)
+    const { hold, role } = file
+    bytes.writeUInt8(hold !== null ? holdRole : roleCodes[role], at + 29)
     at += fileHeaderBytes + nameLength
+    if (hold === null) continue
+    encodeHold(hold, bytes, at)
+    at += holdBytes
   }
   bytes.writeUInt32LE(crc32(bytes, 8, length), 4)
   return bytes
+}
+
+const roleCodes: Readonly<Record<CatalogRole, number>> = { file: 0, held: 2, gone: 3 }
+
+function encodeHold(hold: HoldState, bytes: Buffer, at: number): void {
+  bytes.writeUInt32LE(hold.modulo, at)
+  bytes.writeUInt32LE(hold.target, at + 4)
+  bytes.writeUInt32LE(hold.draining ? drainingFlag : 0, at + 8)
+  bytes.writeBigUInt64LE(BigInt(hold.drainedTo), at + 16)
+  bytes.writeBigUInt64LE(BigInt(hold.itemCount), at + 24)
+  bytes.writeBigUInt64LE(BigInt(hold.itemBytes), at + 32)
+  bytes.writeBigUInt64LE(BigInt(hold.updates), at + 40)
+}
+
+function decodeHold(bytes: Buffer, at: number): HoldState {
+  return {
+    modulo: bytes.readUInt32LE(at),
+    target: bytes.readUInt32LE(at + 4),
+    draining: bytes.readUInt32LE(at + 8) === drainingFlag,
+    drainedTo: Number(bytes.readBigUInt64LE(at + 16)),
+    itemCount: Number(bytes.readBigUInt64LE(at + 24)),
+    itemBytes: Number(bytes.readBigUInt64LE(at + 32)),
+    updates: Number(bytes.readBigUInt64LE(at + 40)),
+  }
 }
 
 /** Throws ERR_DATABASE_CORRUPT, or ERR_LOG_VERSION for a format that this program does not know. */
@@ -145,6 +197,12 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
     const start = take(fileHeaderBytes)
     const account = bytes.readUInt32LE(start + 24)
     if (account >= accounts.length) throw fail('a file of an unknown account', start)
+    const roleCode = bytes.readUInt8(start + 29)
+    const hasHold = roleCode === holdRole
+    const role = hasHold ? 'file' : catalogRoles.find(name => roleCodes[name] === roleCode)
+    const due = files.length === 0 ? undefined : dueAfter(files.at(-1)!)
+    if (role !== (due ?? 'file')) throw fail(`an entry of role ${roleCode}`, start)
+    const name = text(bytes.readUInt8(start + 28))
     files.push({
       fileNumber: bytes.readUInt32LE(start),
       number: bytes.readUInt32LE(start + 4),
@@ -158,9 +216,13 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
       lastTxn: Number(bytes.readBigUInt64LE(start + 48)),
       flags: bytes.readUInt8(start + 30) & ~absentFlag,
       absent: (bytes.readUInt8(start + 30) & absentFlag) !== 0,
-      name: text(bytes.readUInt8(start + 28)),
+      name,
+      role,
+      hold: hasHold ? decodeHold(bytes, take(holdBytes)) : null,
     })
   }
+  const missing = files.length === 0 ? undefined : dueAfter(files.at(-1)!)
+  if (missing !== undefined) throw fail('a hold without its data', at)
   if (at !== bytes.length) throw fail('more bytes than entries', at)
   return {
     stamp: { txn: Number(bytes.readBigUInt64LE(16)), chain: bytes.readUInt32LE(24) },
@@ -169,4 +231,10 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
     accounts,
     files,
   }
+}
+
+/** What must follow an entry; undefined when a file must. */
+function dueAfter({ role, hold }: CatalogFile): CatalogRole | undefined {
+  if (role === 'held') return 'gone'
+  return role === 'file' && hold !== null ? 'held' : undefined
 }

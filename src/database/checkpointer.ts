@@ -86,7 +86,7 @@ export class Checkpointer {
     this.#database.hurry()
     await this.#running
     while (this.#held !== null) await this.#held
-    if (this.#database.appliedTxn === this.#database.stamp.txn) return
+    if (this.#database.unchanged) return
     await (this.#running ?? this.#run(false))
   }
 
@@ -107,8 +107,7 @@ export class Checkpointer {
     try {
       this.#database.hurry()
       await this.#running
-      const behind = this.#database.appliedTxn !== this.#database.stamp.txn
-      if (behind && !this.#stopped) await this.#run(false)
+      if (!this.#database.unchanged && !this.#stopped) await this.#run(false)
       return release
     } catch (error) {
       release()
@@ -137,7 +136,7 @@ export class Checkpointer {
 
   async #checkpoint(paced: boolean): Promise<void> {
     const { position, durable } = this.#log.cut()
-    if (position.txn === this.#database.stamp.txn) return
+    if (this.#database.unchanged) return
     this.#bytesAtCut = this.#log.bytes()
     await this.#database.checkpoint(position, durable, { paced })
     this.#made()

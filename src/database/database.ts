@@ -9,13 +9,15 @@ import { type Disk } from '../platform/disk.ts'
 import { Accounts } from './accounts.ts'
 import { Applier } from './apply.ts'
 import { FrameCache } from './cache.ts'
-import { type Catalog } from './catalog.ts'
+import { catalogRoles, type Catalog } from './catalog.ts'
 import { Checkpoint, type CheckpointParts } from './checkpoint.ts'
 import { DataFiles } from './data-files.ts'
 import { FrameChanges } from './frame-changes.ts'
-import { Generation } from './generation.ts'
+import { Generation, stateOf } from './generation.ts'
 import { Groups } from './group.ts'
 import { HashedFile } from './hashed-file.ts'
+import { holdStateOf } from './hold.ts'
+import { LongWork, type LongWorkPolicy } from './long-work.ts'
 import { preload, preloadPays } from './preload.ts'
 import { recover } from './recover.ts'
 
@@ -35,10 +37,14 @@ export interface DatabaseOptions {
   readonly autoCreate?: boolean
   /** A slave's: files that are not replicated are left out. */
   readonly replica?: boolean
+  /** Which work on files is done by helpers, see `work`; null or nothing: all of it is done at once. */
+  readonly longWork?: LongWorkPolicy | null
 }
 
 export class Database {
   readonly cacheBytes: number
+  /** What helpers do, and the holds meanwhile. */
+  readonly work: LongWork
   readonly #parts: CheckpointParts
   readonly #readOnly: boolean
   readonly #cache: FrameCache
@@ -69,9 +75,14 @@ export class Database {
     this.#readOnly = options.readOnly ?? false
     this.cacheBytes = options.cacheBytes
     this.#groups = new Groups(parts.cache)
-    const drop = (generation: Generation) => this.#drop(generation)
-    const mayWrite = !this.#readOnly
-    this.#applier = new Applier(this.#accounts, parts.cache, this.#groups, drop, mayWrite, {
+    const { disk, cache, dataFiles } = parts
+    const work = {
+      ...{ disk, cache, dataFiles, groups: this.#groups, accounts: this.#accounts },
+      mayWrite: !this.#readOnly,
+      drop: (generation: Generation) => this.#drop(generation),
+    }
+    this.work = new LongWork(work, this.#readOnly ? null : (options.longWork ?? null))
+    this.#applier = new Applier(this.#accounts, parts.cache, this.#groups, this.work, {
       autoCreate: options.autoCreate ?? false,
       replica: options.replica ?? false,
     })
@@ -166,7 +177,7 @@ export class Database {
    */
   async preload(transactions: number): Promise<void> {
     if (this.#checkpoint !== null || this.#closed) return
-    const generations = [...this.#accounts.allFiles()].map(file => file.generation)
+    const generations = [...this.#accounts.allFiles()].flatMap(generationsOf)
     if (!preloadPays(this.#cache, generations, transactions)) return
     const count = this.#checkpointCount
     const unchanged = () => this.#checkpointCount === count && !this.#closed
@@ -196,11 +207,16 @@ export class Database {
     this.#replayedBytes += bytes
   }
 
-  /** True when a checkpoint pays. `logBytes`: log written since the last one, or replayed. */
+  /** A checkpoint would change nothing. */
+  get unchanged(): boolean {
+    return this.#appliedTxn === this.#stamp.txn && !this.work.moved
+  }
+
+  /** True when a checkpoint pays, or somebody waits for one. `logBytes`: log written since the last one, or replayed. */
   checkpointDue(logBytes: number): boolean {
     if (this.#checkpoint !== null) return false
     const { dirtyBytes, limitBytes } = this.#cache
-    if (dirtyBytes >= limitBytes * dueCachePart) return true
+    if (dirtyBytes >= limitBytes * dueCachePart || this.work.checkpointDue) return true
     return logBytes >= Math.max(dueLogBytesMin, dirtyBytes * dueLogPart)
   }
 
@@ -257,17 +273,20 @@ export class Database {
     const generations: Generation[] = []
     const files = []
     for (const file of this.#accounts.allFiles()) {
-      const { generation, name, lastTxn, flags, absent } = file
-      const { fileNumber, number, modulo, itemCount, itemBytes } = generation
-      const { frameCount, freeHead, diskFrames } = generation
+      const { name, lastTxn, flags, absent } = file
       const account = indexes.get(file.account)!
-      const counts = { itemCount, itemBytes, frameCount, freeHead, diskFrames }
-      files.push({ fileNumber, number, modulo, ...counts, account, name, lastTxn, flags, absent })
-      generations.push(generation)
+      for (const [index, generation] of generationsOf(file).entries()) {
+        const role = catalogRoles[index]!
+        const hold = role === 'file' && file.hold !== null ? holdStateOf(file.hold) : null
+        const kept = { role, account, name, lastTxn, flags, absent, hold }
+        files.push({ ...stateOf(generation), ...kept })
+        generations.push(generation)
+      }
     }
     const { nextFileNumber, nextGeneration } = this.#accounts
     const catalog = { stamp, nextFileNumber, nextGeneration, accounts, files }
-    return new Checkpoint(this.#parts, ++this.#checkpointCount, catalog, generations, paced)
+    this.work.captured(++this.#checkpointCount)
+    return new Checkpoint(this.#parts, this.#checkpointCount, catalog, generations, paced)
   }
 
   async #run(checkpoint: Checkpoint, durable: Promise<void>): Promise<void> {
@@ -276,9 +295,11 @@ export class Database {
     try {
       await checkpoint.run(durable)
       this.#stamp = checkpoint.catalog.stamp
+      this.work.completed(checkpoint.number)
       await this.#removeDataFiles(unnamed)
     } catch (error) {
       this.#dropped = [...unnamed, ...this.#dropped]
+      this.work.givenUp(checkpoint.number)
       if (!checkpoint.recoverable(error)) this.#fail(error)
       throw error
     } finally {
@@ -298,6 +319,7 @@ export class Database {
   async #removeDataFiles(generations: readonly Generation[]): Promise<void> {
     for (const generation of generations) {
       if (generation.diskFrames === 0 && !generation.spilled) continue
+      if (this.work.takeRemoval(generation)) continue
       await this.#parts.disk.remove(this.#dataFiles.pathOf(generation))
     }
   }
@@ -306,17 +328,24 @@ export class Database {
     this.#accounts.nextFileNumber = catalog.nextFileNumber
     this.#accounts.nextGeneration = catalog.nextGeneration
     for (const account of catalog.accounts) this.#accounts.add(account)
-    for (const entry of catalog.files) {
+    const generations = catalog.files.map(entry => {
       const generation = new Generation(entry, true)
       generation.overlay = overlays.get(this.#dataFiles.pathOf(generation)) ?? null
       this.#cache.register(generation)
+      return generation
+    })
+    catalog.files.forEach((entry, index) => {
+      if (entry.role !== 'file') return
       const account = catalog.accounts[entry.account]!
       const { fileNumber: number, name, flags, absent } = entry
       const identity = { number, account, name, flags, absent }
-      this.#accounts.addFile(
-        new HashedFile(identity, this.#cache, this.#groups, generation, entry.lastTxn),
-      )
-    }
+      const parts = [this.#cache, this.#groups, generations[index]!] as const
+      const file = new HashedFile(identity, ...parts, entry.lastTxn)
+      this.#accounts.addFile(file)
+      if (entry.hold === null) return
+      const [held, gone] = [generations[index + 1]!, generations[index + 2]!]
+      this.work.load(file, { held, gone }, entry.hold)
+    })
   }
 
   #checkUsable(): void {
@@ -333,6 +362,11 @@ export class Database {
         ? error
         : new HotBackupError('ERR_STOPPED', `the database failed: ${String(error)}`, {}, error)
   }
+}
+
+/** In the order in which the catalog has them. */
+function generationsOf({ generation, hold }: HashedFile): Generation[] {
+  return hold === null ? [generation] : [generation, hold.held, hold.gone]
 }
 
 function closed(): HotBackupError {

@@ -1,6 +1,7 @@
 // A generation is one life of a file's data: clearing or resizing a file starts the next, in a data file of
 // its own, and leaves the old one as it is until no durable catalog names it any more.
 import { type DiskFile } from '../platform/disk.ts'
+import { type RemoveJob } from './long-work.ts'
 
 /** What the catalog keeps of a generation. */
 export interface GenerationState {
@@ -17,6 +18,13 @@ export interface GenerationState {
   readonly freeHead: number
   /** Frames from here on have never been written to the data file. */
   readonly diskFrames: number
+}
+
+/** The state alone, as it is now. */
+export function stateOf(generation: GenerationState): GenerationState {
+  const { fileNumber, number, modulo, itemCount, itemBytes } = generation
+  const { frameCount, freeHead, diskFrames } = generation
+  return { fileNumber, number, modulo, itemCount, itemBytes, frameCount, freeHead, diskFrames }
 }
 
 let lastKey = 0
@@ -42,6 +50,8 @@ export class Generation implements GenerationState {
   checkpointIndex = 0
   /** Belongs to no file any more. */
   dropped = false
+  /** Dropped: how to remove its data file, when it is large. */
+  removal: RemoveJob | null = null
   /** The data file, while it is open (see DataFiles). */
   handle: DiskFile | null = null
   handleWrites = false

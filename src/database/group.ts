@@ -80,6 +80,12 @@ export class Groups {
     return this.#find(generation, hashId(bytes, start, end), bytes, start, end - start, 0)
   }
 
+  /** Bytes of the value; -1 when there is no such item. */
+  lengthOf(generation: Generation, bytes: Uint8Array, start: number, end: number): number {
+    if (!this.#find(generation, hashId(bytes, start, end), bytes, start, end - start, 0)) return -1
+    return itemLengthOf(this.#slab, entryAt(this.#slab, this.#base, this.#index))
+  }
+
   /** A copy of the value; null when there is no such item. */
   read(generation: Generation, bytes: Uint8Array, start: number, end: number): Buffer | null {
     if (!this.#find(generation, hashId(bytes, start, end), bytes, start, end - start, 0))

@@ -7,6 +7,7 @@ import { Slab } from './frame.ts'
 import { type Generation } from './generation.ts'
 import { type EntryVisitor, type Groups } from './group.ts'
 import { groupOf, groupStart, hashEnd, hashId } from './hash.ts'
+import { type Hold } from './hold.ts'
 
 const noBytes = Buffer.alloc(0)
 /** Ids that come as text become bytes here; a UTF-16 unit takes at most three. */
@@ -26,6 +27,8 @@ export class HashedFile {
   readonly name: string
   readonly #cache: FrameCache
   readonly #groups: Groups
+  /** Updates go there while a helper builds the next generation. */
+  hold: Hold | null = null
   #generation: Generation
   #lastTxn: number
   /** See fileFlags in log/record.ts. */
@@ -52,17 +55,17 @@ export class HashedFile {
   }
 
   get modulo(): number {
-    return this.#generation.modulo
+    return this.hold?.modulo ?? this.#generation.modulo
   }
   get attributes(): FileAttributes {
     return { account: this.account, file: this.name, modulo: this.modulo, flags: this.flags }
   }
   get itemCount(): number {
-    return this.#generation.itemCount
+    return this.hold?.itemCount ?? this.#generation.itemCount
   }
   /** Bytes of all item-ids and items. */
   get bytes(): number {
-    return this.#generation.itemBytes
+    return this.hold?.itemBytes ?? this.#generation.itemBytes
   }
   /** The last transaction that changed the file; 0 when none has since it was created. */
   get lastTxn(): number {
@@ -80,13 +83,17 @@ export class HashedFile {
   read(id: Bytes): Buffer | null {
     const length = idLength(id)
     if (length === 0 || this.deleted) return null
-    return this.#groups.read(this.#generation, typeof id === 'string' ? idText : id, 0, length)
+    const bytes = typeof id === 'string' ? idText : id
+    if (this.hold !== null) return this.hold.read(this.#generation, bytes, 0, length)
+    return this.#groups.read(this.#generation, bytes, 0, length)
   }
 
   has(id: Bytes): boolean {
     const length = idLength(id)
     if (length === 0 || this.deleted) return false
-    return this.#groups.has(this.#generation, typeof id === 'string' ? idText : id, 0, length)
+    const bytes = typeof id === 'string' ? idText : id
+    if (this.hold !== null) return this.hold.has(this.#generation, bytes, 0, length)
+    return this.#groups.has(this.#generation, bytes, 0, length)
   }
 
   /**
@@ -119,6 +126,7 @@ export class HashedFile {
   ): number | null {
     if (this.deleted) return null
     const generation = this.#generation
+    if (this.hold !== null) return this.hold.scan(generation, cursor, itemsMax, visit, withValues)
     const scratch = new Slab(1)
     let hash = cursor
     for (let left = itemsMax; hash < hashEnd && left > 0;) {
@@ -143,20 +151,26 @@ export class HashedFile {
     valueEnd: number,
     txn: number,
   ): void {
-    this.#groups.write(this.#generation, bytes, idStart, idEnd, valueEnd)
+    if (this.hold !== null) this.hold.write(this.#generation, bytes, idStart, idEnd, valueEnd)
+    else this.#groups.write(this.#generation, bytes, idStart, idEnd, valueEnd)
     this.#lastTxn = txn
   }
 
   deleteItem(bytes: Uint8Array, idStart: number, idEnd: number, txn: number): void {
-    this.#groups.remove(this.#generation, bytes, idStart, idEnd)
+    if (this.hold !== null) this.hold.remove(this.#generation, bytes, idStart, idEnd)
+    else this.#groups.remove(this.#generation, bytes, idStart, idEnd)
+    this.#lastTxn = txn
+  }
+
+  /** Something other than a single item has changed. */
+  noteUpdate(txn: number): void {
     this.#lastTxn = txn
   }
 
   /** Goes on with another generation; returns the one it had. */
-  switchTo(generation: Generation, txn: number): Generation {
+  switchTo(generation: Generation): Generation {
     const old = this.#generation
     this.#generation = generation
-    this.#lastTxn = txn
     return old
   }
 

@@ -29,10 +29,12 @@ export async function leaveOutLocal(
   const catalog = decodeCatalog(bytes, file)
   const left = catalog.files.filter(({ flags, absent }) => !isReplicated(flags) && !absent)
   if (left.length === 0) return
-  const files = catalog.files.map(entry => {
-    if (!left.includes(entry)) return entry
+  const files = catalog.files.flatMap(entry => {
+    if (!left.includes(entry)) return [entry]
+    // What was held for such a file goes, too.
+    if (entry.role !== 'file') return []
     const counts = { itemCount: 0, itemBytes: 0, freeHead: 0, diskFrames: 0 }
-    return { ...entry, ...counts, modulo: 1, frameCount: 1, absent: true }
+    return [{ ...entry, ...counts, modulo: 1, frameCount: 1, absent: true, hold: null }]
   })
   await writeFileAtomic(disk, file, encodeCatalog({ ...catalog, files }))
   for (const { name, file: entry } of catalogDataFiles(catalog)) {

@@ -1,0 +1,146 @@
+// Builds a generation of a file out of another one, in a data file elsewhere: what a helper does for a resize. The
+// source lies still, and is read from its first group to its last; groups are ranges of the hash, so the target is
+// filled in order, too, and memory is bounded by the cache.
+import { join } from 'node:path'
+import { MiB } from '../limits.ts'
+import { turn, type Clock } from '../platform/clock.ts'
+import { type Disk } from '../platform/disk.ts'
+import { FrameCache } from './cache.ts'
+import { DataFiles, dataFileName, sealFrame } from './data-files.ts'
+import { frameBytes, Slab } from './frame.ts'
+import { type FrameStore } from './frame-store.ts'
+import { Generation, stateOf, type GenerationState } from './generation.ts'
+import { Groups } from './group.ts'
+
+export interface BuildOrder {
+  /** The directory with the source's data file, and its state. */
+  readonly sourceDirectory: string
+  readonly source: GenerationState
+  /** An empty directory for the target's data file. */
+  readonly targetDirectory: string
+  readonly number: number
+  readonly modulo: number
+  /** Bound of the memory for frames. */
+  readonly cacheBytes: number
+}
+
+export interface Built {
+  /** The data file, complete and synced. */
+  readonly path: string
+  readonly state: GenerationState
+}
+
+/** Frames of one write at the end. */
+const pieceFrames = (1 * MiB) / frameBytes
+/** Items between two turns of the event loop. */
+const sliceItems = 2000
+
+/**
+ * `report` hears from 0 to 1 how far it is; what it throws ends the work. Throws ERR_DATABASE_CORRUPT when the
+ * source is damaged, ERR_DISK, ERR_DISK_FULL.
+ */
+export async function buildGeneration(
+  platform: { readonly disk: Disk; readonly clock: Clock },
+  order: BuildOrder,
+  report: (progress: number) => void,
+): Promise<Built> {
+  const { disk, clock } = platform
+  const store = new BuildStore(disk, order)
+  const cache = new FrameCache(order.cacheBytes, store)
+  const groups = new Groups(cache)
+  const source = new Generation(order.source, true)
+  const { fileNumber, modulo: sourceModulo } = order.source
+  const target = Generation.empty(fileNumber, order.number, order.modulo, false)
+  store.target = target
+  for (const generation of [source, target]) cache.register(generation)
+  const scratch = new Slab(1)
+  try {
+    let left = sliceItems
+    for (let group = 0; group < sourceModulo; group++) {
+      if (!cache.isBlank(source, group)) {
+        left -= groups.visit(
+          source,
+          group,
+          scratch,
+          (bytes, idStart, idEnd, value, valueStart, valueEnd) => {
+            const length = valueEnd - valueStart
+            groups.append(target, bytes, idStart, idEnd, value, valueStart, length)
+          },
+          true,
+        )
+      }
+      left--
+      if (left > 0) continue
+      left = sliceItems
+      report(group / sourceModulo)
+      await turn(clock)
+    }
+    store.closeAll()
+    const path = join(order.targetDirectory, dataFileName(fileNumber, order.number))
+    await writeRest(disk, cache, target, path)
+    report(1)
+    return { path, state: stateOf(target) }
+  } finally {
+    store.closeAll()
+  }
+}
+
+/** The frames that were never spilled, in order; then all of it is made durable. */
+async function writeRest(
+  disk: Disk,
+  cache: FrameCache,
+  target: Generation,
+  path: string,
+): Promise<void> {
+  const slots = cache.capture().sort((a, b) => cache.frameOf(a) - cache.frameOf(b))
+  const file = await disk.open(path, (await disk.exists(path)) ? 'write' : 'create')
+  try {
+    const piece = Buffer.allocUnsafeSlow(pieceFrames * frameBytes)
+    for (let at = 0; at < slots.length;) {
+      const first = cache.frameOf(slots[at]!)
+      let count = 0
+      while (count < pieceFrames && at < slots.length) {
+        const slot = slots[at]!
+        if (cache.frameOf(slot) !== first + count) break
+        const base = cache.base(slot)
+        piece.set(cache.slab(slot).u8.subarray(base, base + frameBytes), count * frameBytes)
+        sealFrame(piece, count * frameBytes)
+        count++
+        at++
+      }
+      await file.write(piece, 0, count * frameBytes, first * frameBytes)
+    }
+    // Groups without items at the end were never written: they are zeros, as the others.
+    await file.truncate(target.frameCount * frameBytes)
+    target.diskFrames = target.frameCount
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** Reads both data files, writes only the target's. */
+class BuildStore implements FrameStore {
+  readonly #source: DataFiles
+  readonly #target: DataFiles
+  target: Generation | null = null
+
+  constructor(disk: Disk, order: BuildOrder) {
+    this.#source = new DataFiles(disk, order.sourceDirectory)
+    this.#target = new DataFiles(disk, order.targetDirectory)
+  }
+
+  readFrame(generation: Generation, frame: number, slab: Slab, base: number): void {
+    const files = generation === this.target ? this.#target : this.#source
+    files.readFrame(generation, frame, slab, base)
+  }
+
+  spillFrame(generation: Generation, frame: number, slab: Slab, base: number): void {
+    this.#target.spillFrame(generation, frame, slab, base)
+  }
+
+  closeAll(): void {
+    this.#source.closeAll()
+    this.#target.closeAll()
+  }
+}
