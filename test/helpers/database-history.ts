@@ -235,6 +235,9 @@ export async function holds<T>(
   property: fc.IAsyncProperty<T> | fc.IProperty<T>,
   numRuns: number,
 ): Promise<void> {
-  const result = await fc.check(property as fc.IAsyncProperty<T>, { numRuns })
+  const result = await fc.check(property as fc.IAsyncProperty<T>, {
+    numRuns,
+    includeErrorInReport: true,
+  })
   t.equal(result.failed ? fc.defaultReportMessage(result) : null, null, name)
 }
