@@ -137,7 +137,10 @@ hb switch -d north --to south --listen 127.0.0.1:2002 --timeout 60`,
     })
 }
 
-function switchLines({ name, master, forkTxn, listen, pid }: RejoinOutcome): string[] {
+function switchLines(outcome: RejoinOutcome): string[] {
+  const { name, master, forkTxn, missing, listen, pid } = outcome
+  // It was no switch: that server had been promoted before, without these.
+  if (missing !== null) return rejoinLines(outcome)
   return [
     `${master} is the master now, with everything up to transaction ${count(forkTxn)}.`,
     `${name} is its slave; it listens at ${listen}.`,

@@ -1,6 +1,6 @@
 // hb promote: a slave becomes a master, whether its server runs (then that does it, and goes on as the master's
 // shipper) or not. The steps that must survive a crash are in promotion.ts.
-import { HotBackupError } from '../errors.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import type { LogWriter } from '../log/writer.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -119,9 +119,26 @@ export async function describePromotion(
  */
 export async function promoteServer(platform: Platform, directory: string): Promise<PromoteReport> {
   const layout = layoutOf(directory)
-  const config = await loadSlave(platform, layout)
-  const client = await ControlClient.connect(platform, layout.ownerSocket)
-  if (client === null) return promoteStopped(platform, layout, config)
+  for (let attempt = 1; ; attempt++) {
+    // Once another command has promoted it, this says so.
+    const config = await loadSlave(platform, layout)
+    try {
+      const client = await ControlClient.connect(platform, layout.ownerSocket)
+      if (client === null) return await promoteStopped(platform, layout, config)
+      return await promoteRunning(platform, layout, client)
+    } catch (error) {
+      // Its server has just ended, or ends: as the one that another command has promoted, it may be.
+      if (!isHotBackupError(error, 'ERR_CLOSED') || attempt === attemptsMax) throw error
+    }
+    await sleep(platform.clock, attemptMs)
+  }
+}
+
+async function promoteRunning(
+  platform: Platform,
+  layout: Layout,
+  client: ControlClient,
+): Promise<PromoteReport> {
   let report: JsonObject | null = null
   try {
     for await (const { header } of client.request('promote', {})) report = header
@@ -177,6 +194,8 @@ async function promoteStopped(
   }
 }
 
+const attemptsMax = 100
+const attemptMs = 50
 const pollMs = 10
 const ownerWaitMs = 60_000
 

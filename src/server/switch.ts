@@ -54,7 +54,10 @@ export async function switchServers(
 ): Promise<RejoinOutcome> {
   const layout = layoutOf(directory)
   const config = await loadConfig(platform.disk, layout)
-  const slave = await checkSwitch(platform, layout, config, options.to)
+  const slave = theSlave(config, options.to)
+  if (await handedOver(platform, layout, slave))
+    return becomeSlave(platform, layout, slave, options)
+  await checkSwitch(platform, layout, config, slave)
   await bar(platform, layout, slave)
   try {
     await untilInStep(platform, layout, slave, options.timeoutMs)
@@ -65,25 +68,46 @@ export async function switchServers(
     throw error
   }
   await untilMaster(platform, layout, config, slave)
+  return becomeSlave(platform, layout, slave, options)
+}
+
+async function becomeSlave(
+  platform: Platform,
+  layout: Layout,
+  { address }: SlaveAddress,
+  { listen }: SwitchOptions,
+): Promise<RejoinOutcome> {
   await closeOwner(platform, layout)
-  const { listen } = options
-  return rejoinServer(platform, directory, { from: slave.address, listen, newCopy: false })
+  return rejoinServer(platform, layout.directory, { from: address, listen, newCopy: false })
+}
+
+function theSlave({ name, type, slaves }: Config, to: string): SlaveAddress {
+  if (type !== 'master') {
+    throw new HotBackupError('ERR_WRONG_TYPE', `${name} is a slave: run it on the master`)
+  }
+  const slave = slaves.find(other => other.name === to)
+  if (slave !== undefined) return slave
+  throw new HotBackupError('ERR_NO_SLAVE', `${name} has no slave ${to}`, { slave: to })
+}
+
+/** The command was interrupted behind 4: that server is the master already. */
+async function handedOver(
+  { disk }: Platform,
+  layout: Layout,
+  { address }: SlaveAddress,
+): Promise<boolean> {
+  if (await disk.exists(layout.rejoin)) return true
+  const fenced = await readFenced(disk, layout)
+  if (fenced === null || fenced.switching === true) return false
+  return fenced.address === addressText(address)
 }
 
 async function checkSwitch(
   platform: Platform,
   layout: Layout,
-  config: Config,
-  to: string,
-): Promise<SlaveAddress> {
-  const { name, type, slaves } = config
-  if (type !== 'master') {
-    throw new HotBackupError('ERR_WRONG_TYPE', `${name} is a slave: run it on the master`)
-  }
-  const slave = slaves.find(other => other.name === to)
-  if (slave === undefined) {
-    throw new HotBackupError('ERR_NO_SLAVE', `${name} has no slave ${to}`, { slave: to })
-  }
+  { name }: Config,
+  { name: to }: SlaveAddress,
+): Promise<void> {
   const fenced = await readFenced(platform.disk, layout)
   if (fenced !== null && fenced.switching !== true) throw fencedError(name, fenced)
   const status = (await ask(platform, layout.shipperSocket)) as ShipperStatus | null
@@ -93,7 +117,6 @@ async function checkSwitch(
     const why = row?.lastError?.message ?? 'no connection'
     throw unsafe(`${to} takes no updates from ${name}: ${why}`)
   }
-  return slave
 }
 
 function unsafe(message: string, cause?: unknown): HotBackupError {

@@ -13,6 +13,7 @@ import {
   hbHere as hb,
   okHere as ok,
   Pair,
+  running,
   startHelper,
   statusOf,
 } from '../helpers/servers.ts'
@@ -54,11 +55,14 @@ async function writeAndKill(
 
 const cli = new URL('../../src/cli/hb.js', import.meta.url).pathname
 
-/** Gives a command, kills it after a moment, by chance, and gives it again until it succeeds. */
-async function insist(...args: string[]): Promise<void> {
+/** Gives a command, kills it, or the server that does it, after a moment, by chance, and gives it again. */
+async function insist(server: number | null, ...args: string[]): Promise<void> {
   if (random(2) === 0) {
     const child = spawn(process.execPath, [cli, ...args], { stdio: 'ignore' })
-    const timer = setTimeout(() => child.kill('SIGKILL'), 120 + random(250))
+    const timer = setTimeout(
+      () => (server === null ? child.kill('SIGKILL') : process.kill(server, 'SIGKILL')),
+      120 + random(250),
+    )
     await once(child, 'exit')
     clearTimeout(timer)
   }
@@ -86,15 +90,16 @@ t.test(`${rounds} rounds`, { timeout: 60_000 * rounds }, async t => {
   for (let round = 0; round < rounds; round++) {
     const acknowledged = await writeAndKill(master.directory, `R${round}`, 500 + random(4000))
     if (random(2) === 0) {
-      const { pid } = await statusOf(slave.directory)
-      if (pid !== null) process.kill(pid, 'SIGKILL')
+      const { pid: victim } = await statusOf(slave.directory)
+      if (victim !== null) process.kill(victim, 'SIGKILL')
     }
-    await insist('promote', '-d', slave.directory)
-    if (!(await statusOf(slave.directory)).running) await ok('start', '-d', slave.directory)
+    const { pid } = await statusOf(slave.directory)
+    await insist(random(2) === 0 ? pid : null, 'promote', '-d', slave.directory)
+    await running(slave.directory)
     const from = `127.0.0.1:${slave.port}`
     const listen = `127.0.0.1:${master.port}`
-    await insist('rejoin', '-d', master.directory, '--from', from, '--listen', listen)
-    if (!(await statusOf(master.directory)).running) await ok('start', '-d', master.directory)
+    await insist(null, 'rejoin', '-d', master.directory, '--from', from, '--listen', listen)
+    await running(master.directory)
     ;[master, slave] = [slave, master]
 
     await ok('wait', '-d', master.directory, '--timeout', '60')

@@ -1,7 +1,16 @@
 // Master and slave change places, there and back, with an application that has the master open; and when they do not.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { freePort, hbHere as hb, okHere as ok, Pair, statusOf } from '../helpers/servers.ts'
+import {
+  freePort,
+  hbHere as hb,
+  okHere as ok,
+  Pair,
+  running,
+  statusOf,
+} from '../helpers/servers.ts'
 
 t.test('there and back, with nothing lost', async t => {
   const pair = await Pair.make(t)
@@ -22,6 +31,7 @@ t.test('there and back, with nothing lost', async t => {
       await new Promise(setImmediate)
     }
   })()
+  await ok('wait', '-d', master, '--timeout', '60')
   const listen = `127.0.0.1:${await freePort()}`
   const said = await ok('switch', '-d', master, '--to', 'beta', '--listen', listen)
   t.match(said, /^beta is the master now/)
@@ -67,4 +77,46 @@ t.test('what is not safe is refused, and the master goes on', async t => {
   await ok('write', '-d', master, 'SALES', 'ORDERS', '1', 'it takes updates')
   t.match(await statusOf(slave), { type: 'slave' })
   t.match(await hb('switch', '-d', slave, '--to', 'x'), { code: 4, stderr: /ERR_WRONG_TYPE/ })
+})
+
+const rounds = process.env['HB_LONG'] === undefined ? 2 : 40
+const cli = new URL('../../src/cli/hb.js', import.meta.url).pathname
+
+t.test('killed at any moment, the command is given again and completes it', async t => {
+  const pair = await Pair.make(t)
+  await pair.start()
+  const listen = `127.0.0.1:${await freePort()}`
+  let [master, slave] = [
+    { directory: pair.master, name: 'alpha' },
+    { directory: pair.slave, name: 'beta' },
+  ]
+  await ok('create-account', '-d', master.directory, 'SALES')
+  for (let round = 0; round < rounds; round++) {
+    await ok('create-account', '-d', master.directory, `ROUND.${round}`)
+    await ok('wait', '-d', master.directory, '--timeout', '60')
+    const args = ['switch', '-d', master.directory, '--to', slave.name]
+    if (master.name === 'alpha') args.push('--listen', listen)
+    const child = spawn(process.execPath, [cli, ...args], { stdio: 'ignore' })
+    // Starting takes a part of it.
+    const timer = setTimeout(() => child.kill('SIGKILL'), 150 + Math.floor(Math.random() * 500))
+    await once(child, 'exit')
+    clearTimeout(timer)
+    for (let tries = 1; (await statusOf(master.directory)).type === 'master'; tries++) {
+      await running(master.directory)
+      const { code, stderr } = await hb(...args)
+      // The shipper may not have heard of the promotion yet.
+      if (code !== 0 && (tries > 100 || !/ERR_UNSAFE/.test(stderr))) throw new Error(stderr)
+    }
+    for (const { directory } of [slave, master]) await running(directory)
+    ;[master, slave] = [slave, master]
+    await ok('wait', '-d', master.directory, '--timeout', '60')
+    const accounts = await ok('list', '-d', master.directory, '--json')
+    if (!accounts.includes(`ROUND.${round}`)) t.fail(`round ${round} is lost`)
+    const digests = [
+      await ok('digest', '-d', master.directory),
+      await ok('digest', '-d', slave.directory),
+    ]
+    if (digests[0] !== digests[1]) t.fail(`round ${round} differs`)
+  }
+  t.pass(`${rounds} rounds`)
 })

@@ -68,6 +68,14 @@ export async function okHere(...args: readonly string[]): Promise<string> {
   return stdout
 }
 
+/** Sees to it that the server runs; it may be starting, or turning into another kind, by itself. */
+export async function running(directory: string): Promise<void> {
+  while (!(await statusOf(directory)).running) {
+    const { code, stderr } = await hbHere('start', '-d', directory)
+    if (code !== 0 && !/ERR_RUNNING/.test(stderr)) throw new Error(stderr)
+  }
+}
+
 export async function statusOf(directory: string): Promise<Status> {
   return JSON.parse(await okHere('status', '-d', directory, '--json')) as Status
 }
