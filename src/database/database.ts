@@ -77,7 +77,11 @@ export class Database {
     this.#groups = new Groups(parts.cache)
     const { disk, cache, dataFiles } = parts
     const work = {
-      ...{ disk, cache, dataFiles, groups: this.#groups, accounts: this.#accounts },
+      disk,
+      cache,
+      dataFiles,
+      groups: this.#groups,
+      accounts: this.#accounts,
       mayWrite: !this.#readOnly,
       drop: (generation: Generation) => this.#drop(generation),
     }
