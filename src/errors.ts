@@ -64,6 +64,10 @@ const catalogue = {
   },
   ERR_RUNNING: { exit: exitCodes.wrongState, hint: 'Stop the other process first ("hb stop").' },
   ERR_NOT_RUNNING: { exit: exitCodes.wrongState, hint: 'Start the server with "hb start".' },
+  ERR_REOPENING: {
+    exit: exitCodes.wrongState,
+    hint: 'Run the command again in a moment.',
+  },
   ERR_CLOSED: { exit: exitCodes.wrongState, hint: 'Open the master again.' },
   ERR_UNCONFIRMED: {
     exit: exitCodes.wrongState,

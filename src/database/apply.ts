@@ -15,6 +15,8 @@ export class Applier {
   readonly #groups: Groups
   readonly #work: LongWork
   readonly #rules: ApplyRules
+  /** The same, with auto-create. */
+  readonly #creating: ApplyRules
   readonly #cursor = new RecordCursor()
   /** Why a transaction was left half done: the frames in memory are of no use any more. */
   failure: unknown = null
@@ -31,16 +33,17 @@ export class Applier {
     this.#groups = groups
     this.#work = work
     this.#rules = rules
+    this.#creating = { ...rules, autoCreate: true }
   }
 
   /** See Database.apply. */
-  apply(bytes: Uint8Array, start: number, end: number, txn: number): void {
+  apply(bytes: Uint8Array, start: number, end: number, txn: number, rules = this.#rules): void {
     if (this.failure !== null) throw this.#stopped()
     const cursor = this.#cursor
     cursor.reset(bytes, start, end)
     if (start === end || !cursor.next() || !this.#isSingleItem(cursor, end)) {
       cursor.reset(bytes, start, end)
-      checkTransaction(cursor, end, this.#accounts, this.#rules)
+      checkTransaction(cursor, end, this.#accounts, rules)
       cursor.reset(bytes, start, end)
       cursor.next()
     }
@@ -51,6 +54,11 @@ export class Applier {
       this.failure = error
       throw error
     }
+  }
+
+  /** See Database.applyAside. */
+  applyCreating(bytes: Uint8Array, txn: number): void {
+    this.apply(bytes, 0, bytes.length, txn, this.#creating)
   }
 
   /** True for the usual transaction, which needs no further check. */

@@ -62,6 +62,8 @@ export class Database {
   #dropped: Generation[] = []
   #failure: HotBackupError | null = null
   #closed = false
+  /** Something was applied aside since the last checkpoint. */
+  #aside = false
 
   private constructor(
     parts: CheckpointParts,
@@ -143,6 +145,17 @@ export class Database {
     this.#appliedTxn = txn
   }
 
+  /**
+   * Applies a whole transaction out of its turn, by order of an operator; it creates what it needs. What is applied
+   * up to stays as it is, so it is the caller who sees to a checkpoint before the transaction is forgotten. Throws as
+   * `apply` does.
+   */
+  applyAside(bytes: Uint8Array): void {
+    if (this.#closed) throw closed()
+    this.#applier.applyCreating(bytes, this.#appliedTxn)
+    this.#aside = true
+  }
+
   /** The transaction was dealt with elsewhere (it went to lost+found): nothing of it is here. */
   passOver(txn: number): void {
     if (txn > this.#appliedTxn) this.#appliedTxn = txn
@@ -213,10 +226,10 @@ export class Database {
 
   /** A checkpoint would change nothing. */
   get unchanged(): boolean {
-    return this.#appliedTxn === this.#stamp.txn && !this.work.moved
+    return this.#appliedTxn === this.#stamp.txn && !this.work.moved && !this.#aside
   }
 
-  /** True when a checkpoint pays, or somebody waits for one. `logBytes`: log written since the last one, or replayed. */
+  /** True when a checkpoint pays, or somebody waits for one. `logBytes`: log written or replayed since the last. */
   checkpointDue(logBytes: number): boolean {
     if (this.#checkpoint !== null) return false
     const { dirtyBytes, limitBytes } = this.#cache
@@ -272,6 +285,7 @@ export class Database {
 
   #capture(stamp: LogPosition, paced: boolean): Checkpoint {
     this.#replayedBytes = 0
+    this.#aside = false
     const accounts = this.#accounts.names()
     const indexes = new Map(accounts.map((account, index) => [account, index]))
     const generations: Generation[] = []
@@ -304,6 +318,7 @@ export class Database {
     } catch (error) {
       this.#dropped = [...unnamed, ...this.#dropped]
       this.work.givenUp(checkpoint.number)
+      this.#aside = true // The next one must be made, whatever this one would have held.
       if (!checkpoint.recoverable(error)) this.#fail(error)
       throw error
     } finally {

@@ -25,6 +25,8 @@ export interface ControlServices {
   fence?(): Promise<void>
   /** On a master that is fenced: it is closed soon, since it becomes a slave. */
   handOver?(): void
+  /** On a slave: applies by hand, see hb-replay(1). */
+  replay?(request: JsonObject): AsyncGenerator<Message>
   /** On a slave: makes a master of it, and says how. */
   promote?(): Promise<object>
   /** Lets others copy the directory while the server works. */
@@ -180,6 +182,9 @@ class Peer {
     } else if (name === 'hand-over') {
       services.handOver?.()
       yield { header: {} }
+    } else if (name === 'replay') {
+      if (services.replay === undefined) throw notHere(name)
+      yield* services.replay(header)
     } else if (name === 'promote') {
       if (services.promote === undefined) {
         throw new HotBackupError('ERR_WRONG_TYPE', 'only a slave is promoted')

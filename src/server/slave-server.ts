@@ -18,9 +18,17 @@ import { checkNotRejoining } from './fence.ts'
 import { readServerId, readUpstream, writeUpstream } from './identity.ts'
 import { readKey } from './key.ts'
 import { layoutOf, type Layout } from './layout.ts'
+import {
+  replayByHand,
+  type ReplayParts,
+  type ReplayProgress,
+  type ReplayReport,
+  type ReplayRequest,
+} from './manual-replay.ts'
 import type { Log } from './messages-log.ts'
 import { promoteParts, checkPromotable, type PromoteReport } from './promote.ts'
 import { checkMasterConfig, unfinishedPromotion } from './promotion.ts'
+import { replayMessages, replayRequest } from './replay-command.ts'
 import { Retention } from './retention.ts'
 import { installSeed } from './seed-install.ts'
 import { DirectorySeedTaker } from './seed-taker.ts'
@@ -79,6 +87,11 @@ export class SlaveServer {
   readonly reopen = new Promise<void>(resolve => {
     this.#reopen = resolve
   })
+  /** What is done by hand: one after the other. */
+  #replaying: Promise<void> = Promise.resolve()
+  readonly #replayEnds = new AbortController()
+  /** Segments are brought by hand: no master may append to the log. */
+  #bringing = false
   /** One "apply updates" after the other. */
   #switching: Promise<void> = Promise.resolve()
 
@@ -200,6 +213,10 @@ export class SlaveServer {
           })
         },
       },
+      refusal: () => {
+        const text = 'segments are being brought by hand'
+        return this.#bringing ? new HotBackupError('ERR_LINK_REFUSED', text) : null
+      },
       logger: this.#say,
       upstream: await readUpstream(this.#platform.disk, this.#layout),
       upstreamChanged: upstream => this.#keepUpstream(upstream),
@@ -230,6 +247,10 @@ export class SlaveServer {
       status: () => Promise.resolve(this.status()),
       data: this.#source,
       applyUpdates: on => this.applyUpdates(on),
+      replay: request => {
+        const wanted = replayRequest(request)
+        return replayMessages((progress, signal) => this.#replay(wanted, progress, signal))
+      },
       promote: () => this.promote(),
       ...(this.#seeder === null ? {} : { seed: name => this.#seeder!.order(name) }),
       copying: {
@@ -307,6 +328,43 @@ export class SlaveServer {
     return this.#promoting
   }
 
+  /** One after the other; a promotion and a stop end it. */
+  #replay(
+    request: ReplayRequest,
+    progress: (progress: ReplayProgress) => void,
+    signal: AbortSignal,
+  ): Promise<ReplayReport> {
+    const parts: ReplayParts = {
+      platform: this.#platform,
+      layout: this.#layout,
+      config: this.#config,
+      database: this.#database,
+      log: this.#log,
+      replayer: this.#replayer,
+      on: this.#replayer.on,
+      keepMasterOut: () => this.#keepMasterOut(),
+    }
+    const ends = AbortSignal.any([signal, this.#replayEnds.signal])
+    const replayed = this.#replaying.then(() => replayByHand(parts, request, progress, ends))
+    this.#replaying = replayed.then(
+      () => {},
+      () => {},
+    )
+    return replayed
+  }
+
+  #keepMasterOut(): () => void {
+    const master = this.#receiver?.status().master ?? null
+    if (master !== null) {
+      const message = `${master.name} is connected, and sends what there is: nobody else may bring segments meanwhile`
+      throw new HotBackupError('ERR_UNSAFE', message)
+    }
+    this.#bringing = true
+    return () => {
+      this.#bringing = false
+    }
+  }
+
   #handOverRefusal(): HotBackupError | null {
     try {
       checkPromotable(this.#config, this.#log.identity !== null, this.#replayer.failure)
@@ -324,6 +382,8 @@ export class SlaveServer {
       connected: receiver.master?.name ?? null,
       shipping: true,
     }
+    this.#replayEnds.abort()
+    await this.#replaying
     await this.#switching
     await this.#receiver?.stop()
     await this.#keeping
@@ -348,7 +408,9 @@ export class SlaveServer {
   }
 
   async #stop(): Promise<void> {
+    this.#replayEnds.abort()
     await this.#control?.close()
+    await this.#replaying
     await this.#receiver?.stop()
     await this.#keeping
     await this.#seeder?.stop()

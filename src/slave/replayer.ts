@@ -178,6 +178,31 @@ export class Replayer {
   }
 
   /**
+   * Applies a transaction out of its turn, creating what it needs; it lies in a checkpoint when this resolves. Rejects
+   * with ERR_APPLY, and nothing has changed, or with the failure of the replayer.
+   */
+  applyAside(records: Uint8Array): Promise<void> {
+    return this.#order(async () => {
+      if (this.#stopped) throw new HotBackupError('ERR_STOPPED', 'the replayer has been stopped')
+      if (this.#failure !== null) throw this.#failure
+      try {
+        this.#database.applyAside(records)
+      } catch (error) {
+        if (!this.#database.broken) throw error
+        this.#reopen = true
+        this.#fail(error)
+        throw error
+      }
+      await this.#checkpointer.now()
+    })
+  }
+
+  /** The replayer stands still until the database is opened again. */
+  get mustReopen(): boolean {
+    return this.#reopen
+  }
+
+  /**
    * Applies everything that is durable now, whatever apply updates says, and stands still for good, without a
    * checkpoint unless it must be: the slave is being promoted. Rejects with the failure of the replayer.
    */

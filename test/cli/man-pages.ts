@@ -5,6 +5,7 @@ import type { Command } from 'commander'
 import t from 'tap'
 import { Context, directoryOption, processStreams } from '../../src/cli/command-line.ts'
 import { hbProgram } from '../../src/cli/program.ts'
+import { replayProgram } from '../../src/cli/replay-program.ts'
 import { exitCodes } from '../../src/errors.ts'
 import { initialConfigText } from '../../src/server/config-text.ts'
 import { layoutOf } from '../../src/server/layout.ts'
@@ -55,6 +56,20 @@ t.test(
   },
 )
 
+t.test('hb-replay(1) has its options and examples', async t => {
+  const replay = replayProgram(new Context(processStreams()))
+  for (const { long } of replay.options) {
+    t.ok(
+      page('hb-replay.1').includes(`Fl ${long?.slice(1)} Ar`) ||
+        /dir|dry|json|version/.test(String(long)),
+      String(long),
+    )
+  }
+  let help = ''
+  replay.configureOutput({ writeOut: text => (help += text) }).outputHelp()
+  t.match(help, /Examples:\n +hb-replay /)
+})
+
 t.test('nothing is described that there is not', async t => {
   const described = [...page('hb.1').matchAll(/\.Nm hb Cm ([\w-]+)(?: Cm (\w+))?/g)]
   const known = program.commands.map(command => command.name())
@@ -103,7 +118,9 @@ t.test('exit codes, files and keys', async t => {
   }
 })
 
-const pages = ['hb.1', 'hb-shipper.8', 'hb-slave.8', 'hb.toml.5'].map(name => `man/${name}`)
+const pages = ['hb.1', 'hb-replay.1', 'hb-shipper.8', 'hb-slave.8', 'hb.toml.5'].map(
+  name => `man/${name}`,
+)
 
 t.test(
   'mandoc has no warnings',

@@ -5,9 +5,11 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { Readable, Writable } from 'node:stream'
+import type { Command } from 'commander'
 import type { Test } from 'tap'
 import { Context, execute } from '../../src/cli/command-line.ts'
 import { hbProgram } from '../../src/cli/program.ts'
+import { replayProgram } from '../../src/cli/replay-program.ts'
 
 const module = (name: string) => new URL(`../../src/cli/${name}.js`, import.meta.url).pathname
 
@@ -47,7 +49,19 @@ export async function ok(...args: readonly string[]): Promise<string> {
 }
 
 /** The same within this process, which saves the time to start one. Servers that it starts are processes still. */
-export async function hbHere(...args: readonly string[]): Promise<Outcome> {
+export function hbHere(...args: readonly string[]): Promise<Outcome> {
+  return runHere(hbProgram, args)
+}
+
+/** hb-replay, within this process. */
+export function replayHere(...args: readonly string[]): Promise<Outcome> {
+  return runHere(replayProgram, args)
+}
+
+async function runHere(
+  program: (context: Context) => Command,
+  args: readonly string[],
+): Promise<Outcome> {
   const texts = { stdout: '', stderr: '' }
   const into = (name: 'stdout' | 'stderr') =>
     new Writable({
@@ -58,7 +72,7 @@ export async function hbHere(...args: readonly string[]): Promise<Outcome> {
     })
   const streams = { stdin: Readable.from([]), stdout: into('stdout'), stderr: into('stderr') }
   const context = new Context(streams)
-  const code = await execute(hbProgram(context), context, args)
+  const code = await execute(program(context), context, args)
   return { code, ...texts }
 }
 
@@ -99,6 +113,7 @@ export interface Status {
     readonly on: boolean
     readonly appliedTxn: number
     readonly checkpointTxn: number
+    readonly backlog: { readonly transactions: number; readonly bytes: number }
   }
 }
 

@@ -1,0 +1,171 @@
+// The options, the progress and the report of hb-replay(1).
+import path from 'node:path'
+import { Command, InvalidArgumentError } from 'commander'
+import type { ReplayProgress, ReplayReport, ReplayRequest } from '../server/manual-replay.ts'
+import { replayServer } from '../server/replay-command.ts'
+import { durationText } from '../server/sizes-and-times.ts'
+import {
+  collect,
+  directoryOption,
+  version,
+  wholeNumber,
+  withExamples,
+  type Context,
+  type ServerOptions,
+} from './command-line.ts'
+import { count, counted } from './output.ts'
+import type { Progress } from './progress.ts'
+
+interface ReplayArguments extends ServerOptions {
+  readonly untilTxn?: number
+  readonly untilTime?: number
+  readonly segments?: readonly string[]
+  readonly lostFound?: readonly string[]
+  readonly dryRun?: boolean
+  readonly json?: boolean
+}
+
+export function replayProgram(context: Context): Command {
+  return withExamples(
+    new Command('hb-replay'),
+    `hb-replay -d /srv/south
+hb-replay -d /srv/south --until-txn 4710 --dry-run
+hb-replay -d /srv/south --until-time 2026-11-24T13:59:00Z
+hb-replay -d /srv/south --segments /media/stick/log
+hb-replay -d /srv/south --lost-found 4711`,
+  )
+    .description(
+      'Apply by hand what a slave has not applied: its backlog, segments that are brought, and what lies in lost+found.',
+    )
+    .version(version)
+    .addOption(directoryOption())
+    .option('--until-txn <txn>', 'the last transaction to apply', wholeNumber(0))
+    .option('--until-time <time>', 'apply nothing that was written later', time)
+    .option('--segments <path>', "segments of the master's log; as often as there are", collect)
+    .option(
+      '--lost-found <id>',
+      'apply this entry of lost+found, or "all"; as often as there are',
+      collect,
+    )
+    .option('--dry-run', 'say what would be done, and change nothing')
+    .option('--json', 'as JSON')
+    .action(async (options: ReplayArguments) => {
+      const { untilTxn = null, untilTime = null, segments = [], lostFound = [] } = options
+      const { dryRun = false, json = false } = options
+      const request = {
+        untilTxn,
+        untilTime,
+        segments: segments.map(name => path.resolve(name)),
+        lost: lostFound,
+        dryRun,
+      }
+      const report = await replay(context, options.dir, request)
+      if (json) return context.out.json(report)
+      for (const line of reportLines(report)) await context.out.line(line)
+    })
+}
+
+async function replay(
+  context: Context,
+  directory: string,
+  request: ReplayRequest,
+): Promise<ReplayReport> {
+  const shown = context.progress()
+  const stop = new AbortController()
+  const update = (progress: ReplayProgress) => show(shown, progress)
+  const work = replayServer(context.platform, directory, request, update, stop.signal)
+  try {
+    return await context.untilSignal(work)
+  } catch (error) {
+    stop.abort()
+    await work.catch(() => {})
+    throw error
+  } finally {
+    shown.end()
+  }
+}
+
+const stepWords = {
+  checking: 'checked',
+  storing: 'stored',
+  applying: 'applied',
+  replaying: 'replayed from lost+found',
+} as const
+
+function show(shown: Progress, { step, done, total }: ReplayProgress): void {
+  shown.update(seconds => {
+    const rate = done / Math.max(seconds, 0.001)
+    const of = total === 0 ? counted(done, 'transaction') : `${count(done)} of ${count(total)}`
+    const left =
+      total <= done || rate === 0 ? '' : `, ${durationText(((total - done) / rate) * 1000)} left`
+    return `${stepWords[step]} ${of}, ${count(Math.round(rate))} a second${left}`
+  })
+}
+
+function time(text: string): number {
+  const form = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?$/
+  const value = form.test(text) ? Date.parse(text) : NaN
+  if (!Number.isNaN(value)) return value
+  throw new InvalidArgumentError('A time such as 2026-11-24T13:59:00Z is needed.')
+}
+
+function reportLines(report: ReplayReport): string[] {
+  const { dryRun, segments, backlog, lost } = report
+  const lines = dryRun ? ['Nothing has been changed.'] : []
+  if (segments !== null) lines.push(...segmentLines(segments, dryRun))
+  if (backlog !== null) lines.push(...backlogLines(report, backlog))
+  for (const { id, later } of lost) {
+    lines.push(`${dryRun ? 'would replay' : 'replayed'} ${id} of lost+found`)
+    for (const { account, file, txn } of later) {
+      lines.push(
+        `  ${account} ${file} has later updates, up to transaction ${count(txn)}: what they wrote ${dryRun ? 'would be' : 'may have been'} written over`,
+      )
+    }
+  }
+  return lines
+}
+
+function segmentLines(segments: NonNullable<ReplayReport['segments']>, dryRun: boolean): string[] {
+  const { taken, firstTxn, lastTxn, known, unproven, torn } = segments
+  const lines: string[] = []
+  if (taken === 0) lines.push('The segments hold nothing new.')
+  else {
+    const range = `${count(firstTxn)} to ${count(lastTxn)}`
+    const what = `${counted(taken, 'transaction')} of the segments, ${range}`
+    lines.push(`${dryRun ? 'Would store' : 'Stored'} ${what}.`)
+  }
+  if (known > 0) lines.push(`${counted(known, 'transaction')} in them were stored already.`)
+  if (unproven > 0) {
+    lines.push(
+      `Transactions behind them, up to ${count(unproven)}, may not be durable on the master, and are left out; bring its log/durable, too.`,
+    )
+  }
+  if (torn !== null) lines.push(`The last segment ends early: ${torn}.`)
+  return lines
+}
+
+function backlogLines(
+  { dryRun, applyUpdates, delaySeconds }: ReplayReport,
+  { fromTxn, appliedTxn, lost, remaining }: NonNullable<ReplayReport['backlog']>,
+): string[] {
+  const lines: string[] = []
+  const what = counted(appliedTxn - fromTxn, 'transaction')
+  lines.push(
+    appliedTxn === fromTxn
+      ? `Nothing ${dryRun ? 'would be' : 'was'} applied: the slave stands at transaction ${count(fromTxn)}.`
+      : `${dryRun ? 'Would apply' : 'Applied'} ${what}, ${count(fromTxn + 1)} to ${count(appliedTxn)}.`,
+  )
+  if (lost > 0) {
+    lines.push(`${counted(lost, 'transaction')} of them went to lost+found; see "hb lost list".`)
+  }
+  if (remaining > 0) {
+    const rest = counted(remaining, 'transaction')
+    const when = !applyUpdates
+      ? 'apply updates is off'
+      : delaySeconds > 0
+        ? `they follow when they are ${durationText(delaySeconds * 1000)} old`
+        : 'they follow by themselves'
+    lines.push(`${rest} ${remaining === 1 ? 'is' : 'are'} stored behind that; ${when}.`)
+  }
+  return lines
+}
