@@ -37,6 +37,7 @@ export function statusLines(status: ServerStatus, now: number): string[] {
   }
   lines.push(...table(rows))
   if (status.slaves.length > 0) lines.push('', ...slaveLines(status, log.durableTxn))
+  lines.push(...workLines(status))
   if (status.messages.length > 0) lines.push('', 'Latest messages, newest first:')
   for (const message of status.messages) lines.push(`  ${message}`)
   lines.push('', new Date(now).toISOString())
@@ -89,6 +90,30 @@ function commitText({ level, state, since }: CommitStatus): string {
       ? 'ALONE: updates go on without the slaves'
       : 'updates WAIT: the slaves do not answer'
   return `${level}; ${what}, since ${new Date(since).toISOString()}`
+}
+
+/** What helpers do, and what is held meanwhile. */
+function workLines({ helpers, holds }: ServerStatus): string[] {
+  const lines: string[] = []
+  if (helpers.length > 0) {
+    const rows = helpers.map(({ account, file, operation, pid, progress, failures }) => [
+      `${account} ${file}`,
+      operation,
+      pid === null ? (failures > 0 ? `waits after ${counted(failures, 'failure')}` : 'waits') : pid,
+      `${Math.floor(progress * 100)} %`,
+    ])
+    lines.push('', ...table([['Helper for', 'Operation', 'Process', 'Done'], ...rows]))
+  }
+  if (holds.length > 0) {
+    const rows = holds.map(({ account, file, txns, bytes, state }) => [
+      `${account} ${file}`,
+      state,
+      txns,
+      sizeText(bytes),
+    ])
+    lines.push('', ...table([['Hold file of', 'State', 'Updates', 'Size'], ...rows]))
+  }
+  return lines
 }
 
 function slaveLines({ slaves }: ServerStatus, durableTxn: number): string[] {

@@ -130,6 +130,8 @@ export class Checkpointer {
       })
       .finally(() => {
         this.#running = null
+        // Long work may have begun behind its capture, and waits for the next one.
+        if (this.#database.work.checkpointDue) this.note()
       })
     return this.#running
   }

@@ -13,6 +13,7 @@ export class Drainer {
   readonly #clock: Clock
   readonly #failed: (error: unknown) => void
   #on = true
+  #woken = false
   #running: Promise<void> | null = null
 
   /** `failed` hears of an error that a drain has met; it stands still for good then. */
@@ -28,8 +29,17 @@ export class Drainer {
     this.#failed = failed
   }
 
-  /** Call it when there may be something to drain. */
+  /** Call it when there may be something to drain: in the middle of a transaction, too. */
   wake(): void {
+    if (this.#woken) return
+    this.#woken = true
+    this.#clock.nextTurn(() => {
+      this.#woken = false
+      this.#begin()
+    })
+  }
+
+  #begin(): void {
     if (!this.#on || this.#running !== null) return
     // A base may wait for a checkpoint though no update comes any more.
     this.#checkpointer.note()

@@ -83,7 +83,7 @@ export class LongWork {
   /** Files that have a hold. */
   readonly #files = new Set<HashedFile>()
   readonly #removals = new Map<string, RemoveJob>()
-  #changed: () => void = () => {}
+  readonly #listeners: (() => void)[] = []
   /** Data has moved without a transaction since the last capture, or since the one that failed. */
   #moved = false
 
@@ -95,7 +95,11 @@ export class LongWork {
 
   /** `changed` is called when there may be other jobs, or something to drain. */
   onChange(changed: () => void): void {
-    this.#changed = changed
+    this.#listeners.push(changed)
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener()
   }
 
   holds(): HoldSummary[] {

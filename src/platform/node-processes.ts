@@ -2,12 +2,18 @@
 // a dead one whose pid was given away again counts as alive.
 import { spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readlinkSync } from 'node:fs'
-import { hostname } from 'node:os'
+import { hostname, setPriority } from 'node:os'
+import type { Readable } from 'node:stream'
 import { HotBackupError } from '../errors.ts'
+import { KiB } from '../limits.ts'
 import { type ChildProcess, type ProcessIdentity, type Processes } from './processes.ts'
 
 /** The first pid namespace of every Linux kernel (PROC_PID_INIT_INO): the machine itself, not a container. */
 const machinePidNamespace = 'pid:[4026531836]'
+
+/** As `nice` would. */
+const lowPriority = 10
+const lineBytesMax = 64 * KiB
 
 export const nodeProcesses: Processes = {
   self,
@@ -28,20 +34,26 @@ export const nodeProcesses: Processes = {
    * A child that is not detached has a pipe as its standard input, which ends when this process does.
    * Throws ERR_PROCESS when the system cannot start it.
    */
-  start(modulePath, args, { detached, environment }) {
+  start(modulePath, args, { detached, output: heard, environment }) {
     const output = detached === undefined ? 'inherit' : openSync(detached.outputPath, 'a', 0o600)
     try {
       const child = spawn(process.execPath, [modulePath, ...args], {
         detached: detached !== undefined,
-        stdio: [detached === undefined ? 'pipe' : 'ignore', output, output],
+        stdio: [
+          detached === undefined ? 'pipe' : 'ignore',
+          heard === undefined ? output : 'pipe',
+          output,
+        ],
         env: { ...process.env, ...environment },
       })
       const exited: ChildProcess['exited'] = new Promise(resolve => {
-        child.once('exit', (code, signal) => resolve({ code, signal }))
+        // Not 'exit': what the child has said before is heard first.
+        child.once('close', (code, signal) => resolve({ code, signal }))
         child.once('error', () => resolve({ code: null, signal: null }))
       })
       // The pipe is there to end, not to be written: a child that closes it early is no error.
       child.stdin?.on('error', () => {})
+      if (heard !== undefined && child.stdout !== null) hearLines(child.stdout, heard)
       if (child.pid === undefined) {
         throw new HotBackupError('ERR_PROCESS', `cannot start a process for ${modulePath}`, {
           path: modulePath,
@@ -54,7 +66,26 @@ export const nodeProcesses: Processes = {
     }
   },
 
+  yieldToOthers() {
+    setPriority(lowPriority)
+  },
+
+  onParentGone(callback) {
+    process.stdin.once('end', callback).once('error', callback).resume()
+  },
+
   signal: (pid, signal) => signalled(pid, signal),
+}
+
+function hearLines(stream: Readable, heard: (line: string) => void): void {
+  let rest = ''
+  stream.setEncoding('utf8')
+  stream.on('data', (text: string) => {
+    const lines = (rest + text).split('\n')
+    rest = (lines.pop() ?? '').slice(0, lineBytesMax)
+    for (const line of lines) heard(line.slice(0, lineBytesMax))
+  })
+  stream.on('error', () => {})
 }
 
 let identity: ProcessIdentity | null = null

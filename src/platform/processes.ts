@@ -19,6 +19,8 @@ export interface ChildProcess {
 export interface StartOptions {
   /** The child goes on when this process ends; its output goes to the file at `outputPath`. */
   readonly detached?: { readonly outputPath: string }
+  /** Hears each line of the child's standard output; lines longer than 64 KiB are cut. Not with `detached`. */
+  readonly output?: (line: string) => void
   readonly environment?: Readonly<Record<string, string>>
 }
 
@@ -28,6 +30,10 @@ export interface Processes {
   mayBeAlive(identity: ProcessIdentity): boolean
   /** Starts Node with a module of this package. */
   start(modulePath: string, args: readonly string[], options: StartOptions): ChildProcess
+  /** Others go first: for work that nobody waits for. */
+  yieldToOthers(): void
+  /** Calls back when the process that has started this one, with a pipe as its input, is gone. */
+  onParentGone(callback: () => void): void
   /** Sends a signal to a process that is not a child. False when there is none. */
   signal(pid: number, signal: 'SIGTERM' | 'SIGKILL'): boolean
 }

@@ -25,6 +25,7 @@ export function initialConfigText(settings: InitialSettings): string {
     commonText,
     commitText,
     queueText,
+    helpersText,
     failoverText,
     replicateText,
     slavesHead(type) + (slaves.length === 0 ? slavesExample : tables),
@@ -86,6 +87,15 @@ const commitText = `[commit]
 # When they do not answer for this long: "wait" for them, or "continue" without them, and say so.
 # timeout = "10s"
 # on_timeout = "wait"
+`
+
+const helpersText = `[helpers]
+# Files whose data take at least this much of the disk are resized and removed by helpers, processes of their own,
+# while updates go on; smaller ones at once.
+# size = "32MiB"
+# A helper that is silent for this long is started again; so many failures in a row are an alarm.
+# patience = "30s"
+# tries = 5
 `
 
 const queueText = `[queue]

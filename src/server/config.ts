@@ -59,6 +59,14 @@ export interface Config {
     /** Attempts at a transaction that cannot be applied, before it goes to lost+found. */
     readonly applyTries: number
   }
+  readonly helpers: {
+    /** Files whose data take at least so many bytes are work for helpers. */
+    readonly bytes: number
+    /** A helper that is silent for so long is started again. */
+    readonly patienceMs: number
+    /** So many failures in a row are an alarm. */
+    readonly tries: number
+  }
   readonly commit: CommitPolicy
   readonly queue: QueuePolicy
   readonly failover: {
@@ -189,6 +197,14 @@ const schema = v.strictObject({
       auto_seed: v.optional(boolean, false),
       apply_delay: v.optional(time(0, 10_000 * 24 * hour, 'of up to 10000 days'), '0'),
       apply_tries: v.optional(wholeNumber(1, 1000), 3),
+    }),
+    {},
+  ),
+  helpers: v.optional(
+    v.strictObject({
+      size: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'in bytes'), 32 * MiB),
+      patience: v.optional(time(1000, hour, 'from 1 s to 1 h'), '30s'),
+      tries: v.optional(wholeNumber(1, 1000), 5),
     }),
     {},
   ),
@@ -326,7 +342,7 @@ function checkCommit({ type, commit, slaves }: Settings, refuse: Refuse): void {
 }
 
 function resolve(settings: Settings, layout: Layout): Config {
-  const { log, link, slave, commit, queue, failover, slaves } = settings
+  const { log, link, slave, commit, queue, helpers, failover, slaves } = settings
   const { cache_size: cache } = settings.database
   const cacheBytes =
     'bytes' in cache
@@ -365,6 +381,7 @@ function resolve(settings: Settings, layout: Layout): Config {
       applyDelayMs: slave.apply_delay,
       applyTries: slave.apply_tries,
     },
+    helpers: { bytes: helpers.size, patienceMs: helpers.patience, tries: helpers.tries },
     queue: { limitBytes: queue.limit, onLimit: queue.on_limit },
     commit: {
       level: commit.level,

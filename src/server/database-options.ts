@@ -2,7 +2,12 @@
 import type { DatabaseOptions } from '../database/database.ts'
 import type { Config } from './config.ts'
 
-export function databaseOptions({ type, database, slave }: Config): DatabaseOptions {
+/** `helped`: by a server that has helpers for long work; everybody else does all of it at once. */
+export function databaseOptions(
+  { type, database, slave, helpers }: Config,
+  helped: boolean,
+): DatabaseOptions {
   const replica = type === 'slave'
-  return { ...database, replica, autoCreate: replica && slave.autoCreate }
+  const longWork = helped ? { bytes: helpers.bytes } : null
+  return { ...database, replica, autoCreate: replica && slave.autoCreate, longWork }
 }

@@ -8,6 +8,7 @@
 //   database/          accounts, files and items
 //   slaves/NAME.ack    how far each slave is
 //   lost+found/        transactions that could not be applied
+//   helpers/           what helpers are building
 //   messages.log       what the server in the background has to say
 //   promotion          how this server became a master, while it is one (promotion.ts)
 //   fenced             another server is the master now (fence.ts)
@@ -31,6 +32,7 @@ export interface Layout {
   readonly slaves: string
   readonly lostAndFound: string
   readonly seed: string
+  readonly helpers: string
   readonly messages: string
   readonly applySwitch: string
   readonly promotion: string
@@ -61,6 +63,7 @@ export function layoutOf(directory: string): Layout {
     slaves: at('slaves'),
     lostAndFound: at('lost+found'),
     seed: at('seed'),
+    helpers: at('helpers'),
     messages: at('messages.log'),
     applySwitch: at('apply-updates'),
     promotion: at('promotion'),

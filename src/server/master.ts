@@ -1,46 +1,54 @@
 // A master's directory, opened by the one process that owns it: lock, recovery, control socket, checkpoints,
 // removal of old segments, and a clean end. What can be done with the data is in account.ts and updates.ts.
 import path from 'node:path'
-import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
-import { Database } from '../database/database.ts'
-import { replayLog } from '../database/replay.ts'
+import type { Checkpointer } from '../database/checkpointer.ts'
+import type { Database } from '../database/database.ts'
+import { Drainer } from '../database/drainer.ts'
+import type { HoldSummary } from '../database/long-work.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { quickReplayBytes } from '../limits.ts'
 import type { LogWriter } from '../log/writer.ts'
-import { sleep } from '../platform/clock.ts'
+import type { Helpers, HelperStatus } from '../helpers/helpers.ts'
 import type { Lock } from '../platform/locks.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { AckLevel } from '../ship/ack-file.ts'
-import { leftOut } from '../slave/lost-found.ts'
 import { Account, checkAccount, type UpdateOptions } from './account.ts'
-import { Commits, type CommitEvent, type CommitStatus } from './commits.ts'
+import type { Commits, CommitStatus } from './commits.ts'
 import { loadConfig, type Config } from './config.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
-import { databaseOptions } from './database-options.ts'
-import { checkNotRejoining } from './fence.ts'
-import { FilePatterns } from './file-patterns.ts'
 import { layoutOf, type Layout } from './layout.ts'
-import { openMasterLog, recoveryPurpose } from './master-log.ts'
+import {
+  openParts,
+  takeOwnership,
+  type MasterEvent,
+  type Parts,
+  type PartsEvents,
+} from './master-parts.ts'
+import type { Log } from './messages-log.ts'
+
 import { NamedWrites } from './named-writes.ts'
 import { neededForReturn } from './old-master.ts'
-import { QueueLimit, type QueueEvent, type QueueStatus } from './queue-limit.ts'
-import { Replication } from './replication.ts'
+import type { QueueLimit, QueueStatus } from './queue-limit.ts'
+import type { Replication } from './replication.ts'
 import { ReachedSlaves } from './reached-slaves.ts'
 import { Retention } from './retention.ts'
+import { startHelpers } from './server-helpers.ts'
 import type { Transaction } from './transaction.ts'
-import { Updates } from './updates.ts'
+import type { Updates } from './updates.ts'
 import { WriteGate } from './write-gate.ts'
+
+export type { HelperEvent, MasterEvent } from './master-parts.ts'
 
 export interface MasterOptions {
   /** The outside world: disk, network, clock and so on. Node's by default. */
   readonly platform?: Platform
   /** Hears of what an operator wants to know at once, such as that the slaves do not answer. */
   readonly onEvent?: (event: MasterEvent) => void
+  /** Long work on files is done beside the updates, by helper processes (default), or at once. */
+  readonly helpers?: boolean
 }
-
-export type MasterEvent = CommitEvent | QueueEvent
 
 export interface MasterStatus {
   readonly lastTxn: number
@@ -51,30 +59,12 @@ export interface MasterStatus {
   readonly failure: string | null
   readonly commit: CommitStatus
   readonly queue: QueueStatus
+  readonly helpers: readonly HelperStatus[]
+  readonly holds: readonly HoldSummary[]
 }
 
-const ownershipPollMs = 25
 /** At its end a master waits so long for its slaves; a checkpoint waits longer, if they are there. */
 const ackWaitMs = 100
-const freshAckWaitMs = 1000
-
-interface PartsEvents {
-  failed(this: void, error: HotBackupError): void
-  checkpointed(this: void): void
-  happened(this: void, event: MasterEvent): void
-}
-
-/** Everything that an open master holds, in the order in which it was opened. */
-interface Parts {
-  readonly lock: Lock
-  readonly database: Database
-  readonly log: LogWriter
-  readonly checkpointer: Checkpointer
-  readonly commits: Commits
-  readonly queue: QueueLimit
-  readonly updates: Updates
-  readonly replication: Replication
-}
 
 /**
  * The database of a master. One process has it open at a time; others reach it through that process, by the
@@ -94,6 +84,8 @@ export class Master {
   readonly #retention: Retention
   readonly #gate: WriteGate
   readonly #reached: ReachedSlaves
+  readonly #drainer: Drainer
+  #helpers: Helpers | null = null
   #control: ControlServer | null = null
   #closing: Promise<void> | null = null
 
@@ -120,6 +112,9 @@ export class Master {
       logBytes => neededForReturn(platform, layout, logBytes),
     )
     this.#reached = new ReachedSlaves(platform, layout.slaves, slaves)
+    this.#drainer = new Drainer(parts.database, parts.checkpointer, platform.clock, error =>
+      this.#log.fail(asHotBackupError(error)),
+    )
   }
 
   /**
@@ -151,20 +146,36 @@ export class Master {
       },
     }
     const lock = await takeOwnership(platform, layout, events.failed)
+    const helped = options.helpers ?? true
     try {
-      const parts = await openParts(platform, layout, config, lock, events)
+      const parts = await openParts(platform, layout, config, lock, events, helped)
       master = new Master(layout, config, platform, parts)
     } catch (error) {
       await lock.release()
       throw error
     }
     try {
+      if (helped) await master.#help(platform, layout, config, events)
       await master.#serve(platform, layout)
       return master
     } catch (error) {
       await master.close()
       throw error
     }
+  }
+
+  async #help(
+    platform: Platform,
+    layout: Layout,
+    config: Config,
+    events: PartsEvents,
+  ): Promise<void> {
+    const say: Log = (level, message) => {
+      if (level === 'error') events.happened({ type: 'helper-failed', message })
+    }
+    this.#helpers = await startHelpers(platform, layout, config, this.#database, say)
+    this.#database.work.onChange(() => this.#drainer.wake())
+    this.#drainer.wake()
   }
 
   async #serve(platform: Platform, layout: Layout): Promise<void> {
@@ -268,6 +279,8 @@ export class Master {
       failure: (this.#log.failed ?? this.#gate.refusal)?.message ?? null,
       commit: this.#commits.status,
       queue: this.#queue.status,
+      helpers: this.#helpers?.status() ?? [],
+      holds: this.#database.work.holds(),
     }
   }
 
@@ -317,6 +330,8 @@ export class Master {
     await this.#commits.close()
     await filling
     await this.#control?.close()
+    await this.#helpers?.stop()
+    await this.#drainer.pause()
     try {
       if (this.#log.failed === null) {
         await this.#log.synced()
@@ -332,96 +347,7 @@ export class Master {
   }
 }
 
-/** A shipper that starts owns the directory for a moment, to bring the log in order: that is waited for. */
-async function takeOwnership(
-  platform: Platform,
-  layout: Layout,
-  lost: (error: HotBackupError) => void,
-): Promise<Lock> {
-  const { locks, clock } = platform
-  for (;;) {
-    try {
-      return await locks.acquire(layout.ownerLock, 'master', lost)
-    } catch (error) {
-      if (!isHotBackupError(error, 'ERR_RUNNING')) throw error
-      const holder = await locks.holder(layout.ownerLock)
-      if (holder !== null && holder.purpose !== recoveryPurpose) throw error
-      await sleep(clock, ownershipPollMs)
-    }
-  }
-}
-
-/** Recovery on a master: the log is brought in order, and what the database lacks of it is replayed. */
-async function openParts(
-  platform: Platform,
-  layout: Layout,
-  config: Config,
-  lock: Lock,
-  events: PartsEvents,
-): Promise<Parts> {
-  await checkNotRejoining(platform.disk, layout, config.name)
-  const database = await Database.open(platform, layout.directory, databaseOptions(config))
-  let log: LogWriter | null = null
-  try {
-    log = await openMasterLog(platform, layout, config, database.stamp.txn)
-    if (log.identity === null) await beginHistory(platform, log)
-    const mark = log.durableMark
-    if (mark !== null) {
-      const left = await leftOut(platform.disk, layout.lostAndFound)
-      await replayLog(platform.disk, layout.log, database, mark, { left })
-    }
-    const slaves = config.slaves.map(slave => slave.name)
-    const checkpointer = new Checkpointer(
-      database,
-      checkpointLog(log, database, new ReachedSlaves(platform, layout.slaves, slaves)),
-      platform.clock,
-      events.checkpointed,
-      events.failed,
-    )
-    const commits = new Commits(
-      platform,
-      layout.slaves,
-      slaves,
-      config.commit,
-      log,
-      events.happened,
-    )
-    const queue = await QueueLimit.start({
-      platform,
-      acksDirectory: layout.slaves,
-      slaves,
-      policy: config.queue,
-      log,
-      happened: events.happened,
-    })
-    const patterns = new FilePatterns(config.replicate)
-    const updates = new Updates(log, database, checkpointer, commits, queue, patterns)
-    const replication = new Replication(database, updates, platform.clock)
-    return { lock, database, log, checkpointer, commits, queue, updates, replication }
-  } catch (error) {
-    await log?.close()
-    await database.close()
-    throw error
-  }
-}
-
-async function beginHistory({ random }: Platform, log: LogWriter): Promise<void> {
-  const [databaseId, lineageId] = [random.bytes(16), random.bytes(16)]
-  await log.beginHistory({ databaseId, lineageId, timeline: 1 })
-}
-
-function checkpointLog(log: LogWriter, database: Database, reached: ReachedSlaves): CheckpointLog {
-  const durable = async (txn: number) => {
-    await log.durable()
-    await reached.waitForFresh(txn, freshAckWaitMs, () => !database.overfull)
-  }
-  return {
-    cut: () => {
-      const position = log.cut()
-      const promise = durable(position.txn)
-      promise.catch(() => {}) // A checkpoint that is not needed after all does not ask.
-      return { position, durable: promise }
-    },
-    bytes: () => log.bytesWritten,
-  }
+function asHotBackupError(error: unknown): HotBackupError {
+  if (isHotBackupError(error)) return error
+  return new HotBackupError('ERR_STOPPED', `draining a hold failed: ${String(error)}`, {}, error)
 }

@@ -82,6 +82,24 @@ export function checkPromotable(
   }
 }
 
+/** The same as a value. */
+export function promotionRefusal(
+  ...what: Parameters<typeof checkPromotable>
+): HotBackupError | null {
+  try {
+    checkPromotable(...what)
+    return null
+  } catch (error) {
+    if (isHotBackupError(error)) return error
+    throw error
+  }
+}
+
+export function promotionError(error: unknown): HotBackupError {
+  if (isHotBackupError(error)) return error
+  return new HotBackupError('ERR_STOPPED', `promotion failed: ${String(error)}`, {}, error)
+}
+
 /** What "hb promote" would do. Changes nothing. Throws ERR_WRONG_TYPE, ERR_UNSAFE. */
 export async function describePromotion(
   platform: Platform,
@@ -168,7 +186,7 @@ async function promoteStopped(
   const lock = await platform.locks.acquire(layout.ownerLock, 'hb promote', () => {})
   try {
     await checkNotRejoining(platform.disk, layout, config.name)
-    const data = await openSlaveData(platform, layout, config)
+    const data = await openSlaveData(platform, layout, config, false)
     const { log } = data
     try {
       const events = { applied: () => {}, checkpointed: () => {}, failed: () => {} }

@@ -49,7 +49,7 @@ export class FileReader {
     let database: Database | null = null
     try {
       database = await Database.open(platform, layout.directory, {
-        ...databaseOptions(config),
+        ...databaseOptions(config, false),
         readOnly: true,
       })
       const applies = config.type === 'master' || (await readApplyUpdates(platform, layout, config))

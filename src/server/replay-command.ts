@@ -91,7 +91,7 @@ async function replayStopped(
   const lock = await platform.locks.acquire(layout.ownerLock, 'hb-replay', () => {})
   try {
     await checkNotRejoining(platform.disk, layout, config.name)
-    const data = await openSlaveData(platform, layout, config)
+    const data = await openSlaveData(platform, layout, config, false)
     const { log, database } = data
     try {
       if ((await unfinishedPromotion(platform.disk, layout, config, log)) !== null) {

@@ -117,7 +117,11 @@ class Session {
         throw new HotBackupError('ERR_READ_ONLY', message, { path: this.#layout.directory })
       }
       try {
-        const master = await Master.open(this.#layout.directory, { platform: this.#platform })
+        const master = await Master.open(this.#layout.directory, {
+          platform: this.#platform,
+          // This opening is over before a helper would be.
+          helpers: false,
+        })
         const carry = (operation: Operation, args: Arguments) => operation(master.source, args)
         const finish = () => master.filled()
         return { ...localAccess({ carry, close: () => master.close() }, false), finish }

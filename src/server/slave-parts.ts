@@ -17,14 +17,16 @@ export interface SlaveData {
   readonly lostAndFound: LostAndFound
 }
 
-/** The caller owns the server. Throws ERR_LOG_CORRUPT, ERR_DATABASE_CORRUPT, ERR_DISK, ERR_DISK_FULL. */
+/** The caller owns the server, and has helpers or not. Throws ERR_LOG_CORRUPT, ERR_DATABASE_CORRUPT, ERR_DISK. */
 export async function openSlaveData(
   platform: Platform,
   layout: Layout,
   config: Config,
+  helped: boolean,
 ): Promise<SlaveData> {
   const lostAndFound = await LostAndFound.open(platform.disk, layout.lostAndFound)
-  const database = await Database.open(platform, layout.directory, databaseOptions(config))
+  const options = databaseOptions(config, helped)
+  const database = await Database.open(platform, layout.directory, options)
   try {
     await lostAndFound.forgetGone(database.stamp.txn)
     const log = await LogWriter.open(platform, layout.log, {

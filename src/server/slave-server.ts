@@ -2,7 +2,9 @@
 // removal of old segments, and, when it logs slave updates, a shipper to the next slaves. Promoted, it ends: the
 // process goes on as the master's shipper.
 import type { Database } from '../database/database.ts'
-import { HotBackupError, isHotBackupError } from '../errors.ts'
+import type { HoldSummary } from '../database/long-work.ts'
+import { HotBackupError } from '../errors.ts'
+import type { Helpers, HelperStatus } from '../helpers/helpers.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -26,13 +28,20 @@ import {
   type ReplayRequest,
 } from './manual-replay.ts'
 import type { Log } from './messages-log.ts'
-import { promoteParts, checkPromotable, type PromoteReport } from './promote.ts'
+import {
+  checkPromotable,
+  promoteParts,
+  promotionError,
+  promotionRefusal,
+  type PromoteReport,
+} from './promote.ts'
 import { checkMasterConfig, unfinishedPromotion } from './promotion.ts'
 import { replayMessages, replayRequest } from './replay-command.ts'
 import { Retention } from './retention.ts'
 import { installSeed } from './seed-install.ts'
 import { DirectorySeedTaker } from './seed-taker.ts'
 import { Seeder, withSeeds } from './seeder.ts'
+import { startHelpers } from './server-helpers.ts'
 import { shipperOptions } from './shipper-server.ts'
 import { closeSlaveData, openSlaveData, startReplayer } from './slave-parts.ts'
 
@@ -47,6 +56,8 @@ export interface SlaveStatus {
     readonly appliedTxn: number
     readonly checkpointTxn: number
   }
+  readonly helpers: readonly HelperStatus[]
+  readonly holds: readonly HoldSummary[]
   /** Why the slave applies or stores no more; null while it does. */
   readonly failure: string | null
 }
@@ -61,6 +72,7 @@ export class SlaveServer {
   readonly #log: LogWriter
   readonly #retention: Retention
   readonly #replayer: Replayer
+  #helpers: Helpers | null = null
   #receiver: Receiver | null = null
   #shipper: Shipper | null = null
   #seeder: Seeder | null = null
@@ -146,6 +158,8 @@ export class SlaveServer {
       throw error
     }
     try {
+      server.#helpers = await startHelpers(platform, layout, config, server.#database, say)
+      if (!server.#replayer.on) await server.#helpers.pause()
       await server.#listen()
       return server
     } catch (error) {
@@ -165,7 +179,7 @@ export class SlaveServer {
     if (await installSeed(platform.disk, layout)) {
       say('info', 'log and database are those of the copy that the master has given')
     }
-    const data = await openSlaveData(platform, layout, config)
+    const data = await openSlaveData(platform, layout, config, true)
     const { database, log } = data
     try {
       if ((await unfinishedPromotion(platform.disk, layout, config, log)) !== null) {
@@ -205,7 +219,8 @@ export class SlaveServer {
       heartbeatMs: link.heartbeatMs,
       timeoutMs: link.timeoutMs,
       handOver: {
-        refusal: () => this.#handOverRefusal(),
+        refusal: () =>
+          promotionRefusal(this.#config, this.#log.identity !== null, this.#replayer.failure),
         begin: () => {
           this.#say('info', 'the master hands over', { lastTxn: this.#log.lastTxn })
           this.promote().catch((error: unknown) => {
@@ -282,6 +297,8 @@ export class SlaveServer {
         appliedTxn: this.#replayer.appliedTxn,
         checkpointTxn: this.#database.stamp.txn,
       },
+      helpers: this.#helpers?.status() ?? [],
+      holds: this.#database.work.holds(),
       failure: (this.#log.failed ?? this.#replayer.failure)?.message ?? null,
     }
   }
@@ -297,8 +314,11 @@ export class SlaveServer {
   }
 
   async #apply(on: boolean): Promise<void> {
+    // While nothing is applied helpers may work, but the database stands still.
+    if (!on) await this.#helpers?.pause()
     if (on) await this.#replayer.resume()
     else await this.#replayer.pause()
+    if (on) this.#helpers?.resume()
     await writeApplyUpdates(this.#platform, this.#layout, on)
     this.#say('info', `apply updates: ${on ? 'on' : 'off'}`, {
       appliedTxn: this.#replayer.appliedTxn,
@@ -318,9 +338,7 @@ export class SlaveServer {
         return report
       },
       (error: unknown) => {
-        const known = isHotBackupError(error)
-          ? error
-          : new HotBackupError('ERR_STOPPED', `promotion failed: ${String(error)}`, {}, error)
+        const known = promotionError(error)
         this.#promoted(known)
         throw known
       },
@@ -365,16 +383,6 @@ export class SlaveServer {
     }
   }
 
-  #handOverRefusal(): HotBackupError | null {
-    try {
-      checkPromotable(this.#config, this.#log.identity !== null, this.#replayer.failure)
-      return null
-    } catch (error) {
-      if (isHotBackupError(error)) return error
-      throw error
-    }
-  }
-
   async #promote(): Promise<PromoteReport> {
     const { receiver } = this.status()
     const master = {
@@ -385,6 +393,7 @@ export class SlaveServer {
     this.#replayEnds.abort()
     await this.#replaying
     await this.#switching
+    await this.#helpers?.stop()
     await this.#receiver?.stop()
     await this.#keeping
     await this.#seeder?.stop()
@@ -411,6 +420,7 @@ export class SlaveServer {
     this.#replayEnds.abort()
     await this.#control?.close()
     await this.#replaying
+    await this.#helpers?.stop()
     await this.#receiver?.stop()
     await this.#keeping
     await this.#seeder?.stop()

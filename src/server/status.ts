@@ -3,7 +3,9 @@
 import path from 'node:path'
 import { catalogBytesMax, decodeCatalog } from '../database/catalog.ts'
 import { catalogName } from '../database/checkpoint.ts'
+import type { HoldSummary } from '../database/long-work.ts'
 import { isHotBackupError } from '../errors.ts'
+import type { HelperStatus } from '../helpers/helpers.ts'
 import { readDurableMark, type DurableMark } from '../log/durable.ts'
 import { listSegments, readSegmentHeader, type SegmentInfo } from '../log/segments.ts'
 import { readFile } from '../platform/atomic-file.ts'
@@ -56,13 +58,26 @@ export interface ServerStatus {
   readonly queue: QueueStatus
   /** When an update is done; null when no master answers. */
   readonly commit: CommitStatus | null
-  readonly helpers: readonly []
-  readonly holds: readonly []
+  readonly helpers: readonly HelperStatus[]
+  readonly holds: readonly HoldRow[]
   readonly lostAndFound: number
   readonly timeline: number | null
   readonly databaseId: string | null
   /** The latest messages, newest first. */
   readonly messages: readonly string[]
+}
+
+export interface HoldRow {
+  readonly account: string
+  readonly file: string
+  /** Updates that were held so far. */
+  readonly txns: number
+  readonly bytes: number
+  readonly state: HoldSummary['state']
+}
+
+function holdRow({ account, file, updates, bytes, state }: HoldSummary): HoldRow {
+  return { account, file, txns: updates, bytes, state }
 }
 
 export interface LogStatus {
@@ -123,8 +138,8 @@ export async function collectStatus(
     apply: await applyStatus(platform, layout, config, found, log, checkpointTxn),
     queue: found.master?.queue ?? (await queueStatus(platform, layout, config, log)),
     commit: found.master?.commit ?? null,
-    helpers: [],
-    holds: [],
+    helpers: (found.master ?? found.slave)?.helpers ?? [],
+    holds: ((found.master ?? found.slave)?.holds ?? []).map(holdRow),
     lostAndFound: await countLost(platform.disk, layout.lostAndFound),
     timeline: log.timeline,
     databaseId: log.databaseId,

@@ -5,6 +5,7 @@
 // States: following → (pause) → paused → (resume) → following, and while paused → (applyUntil) → paused; failed and
 // stopped are final, and so is drained. One pass over the log runs at a time.
 import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
+import { Drainer } from '../database/drainer.ts'
 import type { Database } from '../database/database.ts'
 import { openBehindStamp } from '../database/replay.ts'
 import { HotBackupError } from '../errors.ts'
@@ -63,6 +64,7 @@ export class Replayer {
   readonly #platform: Pick<Platform, 'disk' | 'clock'>
   readonly #events: ReplayerEvents
   readonly #checkpointer: Checkpointer
+  readonly #drainer: Drainer
   readonly #failures: ApplyFailures
   readonly #steps: RunSteps
   #on: boolean
@@ -105,6 +107,12 @@ export class Replayer {
       () => events.checkpointed(),
       error => this.#fail(error),
     )
+    this.#drainer = new Drainer(database, this.#checkpointer, platform.clock, error =>
+      this.#fail(error),
+    )
+    if (!this.#on) void this.#drainer.pause()
+    database.work.onChange(() => this.#drainer.wake())
+    this.#drainer.wake()
     log.onDurable(durable => {
       this.#mark = durable
       this.#wake()
@@ -130,6 +138,7 @@ export class Replayer {
   pause(): Promise<void> {
     return this.#order(async () => {
       this.#on = false
+      await this.#drainer.pause()
       await this.#stand()
     })
   }
@@ -139,6 +148,7 @@ export class Replayer {
     return this.#order(async () => {
       if (this.#on) return
       this.#on = true
+      this.#drainer.resume()
       this.#loop = this.#follow()
     })
   }
@@ -210,6 +220,7 @@ export class Replayer {
     return this.#order(async () => {
       this.#byHandNow = true
       this.#wake()
+      await this.#drainer.pause()
       await this.#loop
       const all = { txn: Infinity, time: Infinity }
       this.#loop = this.#guarded(() => this.#byHand(all, () => {}))
@@ -235,6 +246,7 @@ export class Replayer {
   async stop(): Promise<void> {
     this.#stopped = true
     this.#wake()
+    await this.#drainer.pause()
     await this.#orders
     await this.#loop
     const long = this.#checkpointer.logBytes > quickReplayBytes

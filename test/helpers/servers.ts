@@ -109,6 +109,8 @@ export interface Status {
     readonly appliedTxn: number
     readonly lagTxns: number
   }[]
+  readonly helpers: readonly { readonly pid: number | null; readonly operation: string }[]
+  readonly holds: readonly { readonly account: string; readonly file: string }[]
   readonly apply: {
     readonly on: boolean
     readonly appliedTxn: number

@@ -86,6 +86,10 @@ on_timeout = "continue"
 [queue]
 limit = "1GiB"
 on_limit = "drop"
+[helpers]
+size = "1MiB"
+patience = "2s"
+tries = 2
 [failover]
 lease = "10s"
 keep_size = "1GiB"
@@ -124,6 +128,7 @@ address = "192.0.2.7"
       applyDelayMs: 1_800_000,
       applyTries: 5,
     },
+    helpers: { bytes: 2 ** 20, patienceMs: 2000, tries: 2 },
     queue: { limitBytes: 2 ** 30, onLimit: 'drop' },
     commit: { level: 'applied', slaves: 2, timeoutMs: 3000, onTimeout: 'continue' },
     replicate: { include: ['SALES/*'], exclude: ['*/TEMP?'] },

@@ -1,0 +1,147 @@
+// What an open master is made of, opened in its order: ownership, database, log, recovery, and those who work on them.
+import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
+import { Database } from '../database/database.ts'
+import { replayLog } from '../database/replay.ts'
+import { isHotBackupError, type HotBackupError } from '../errors.ts'
+import type { LogWriter } from '../log/writer.ts'
+import { sleep } from '../platform/clock.ts'
+import type { Lock } from '../platform/locks.ts'
+import type { Platform } from '../platform/platform.ts'
+import { leftOut } from '../slave/lost-found.ts'
+import { Commits, type CommitEvent } from './commits.ts'
+import type { Config } from './config.ts'
+import { databaseOptions } from './database-options.ts'
+import { checkNotRejoining } from './fence.ts'
+import { FilePatterns } from './file-patterns.ts'
+import type { Layout } from './layout.ts'
+import { openMasterLog, recoveryPurpose } from './master-log.ts'
+import { QueueLimit, type QueueEvent } from './queue-limit.ts'
+import { Replication } from './replication.ts'
+import { ReachedSlaves } from './reached-slaves.ts'
+import { Updates } from './updates.ts'
+
+const ownershipPollMs = 25
+/** A checkpoint waits so long for slaves that are there. */
+const freshAckWaitMs = 1000
+
+export type MasterEvent = CommitEvent | QueueEvent | HelperEvent
+
+/** A helper has failed so often that somebody must look; it is tried again all the same. */
+export interface HelperEvent {
+  readonly type: 'helper-failed'
+  readonly message: string
+}
+
+export interface PartsEvents {
+  failed(this: void, error: HotBackupError): void
+  checkpointed(this: void): void
+  happened(this: void, event: MasterEvent): void
+}
+
+/** Everything that an open master holds, in the order in which it was opened. */
+export interface Parts {
+  readonly lock: Lock
+  readonly database: Database
+  readonly log: LogWriter
+  readonly checkpointer: Checkpointer
+  readonly commits: Commits
+  readonly queue: QueueLimit
+  readonly updates: Updates
+  readonly replication: Replication
+}
+
+/** A shipper that starts owns the directory for a moment, to bring the log in order: that is waited for. */
+export async function takeOwnership(
+  platform: Platform,
+  layout: Layout,
+  lost: (error: HotBackupError) => void,
+): Promise<Lock> {
+  const { locks, clock } = platform
+  for (;;) {
+    try {
+      return await locks.acquire(layout.ownerLock, 'master', lost)
+    } catch (error) {
+      if (!isHotBackupError(error, 'ERR_RUNNING')) throw error
+      const holder = await locks.holder(layout.ownerLock)
+      if (holder !== null && holder.purpose !== recoveryPurpose) throw error
+      await sleep(clock, ownershipPollMs)
+    }
+  }
+}
+
+/** Recovery on a master: the log is brought in order, and what the database lacks of it is replayed. */
+export async function openParts(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  lock: Lock,
+  events: PartsEvents,
+  helped: boolean,
+): Promise<Parts> {
+  await checkNotRejoining(platform.disk, layout, config.name)
+  const options = databaseOptions(config, helped)
+  const database = await Database.open(platform, layout.directory, options)
+  let log: LogWriter | null = null
+  try {
+    log = await openMasterLog(platform, layout, config, database.stamp.txn)
+    if (log.identity === null) await beginHistory(platform, log)
+    const mark = log.durableMark
+    if (mark !== null) {
+      const left = await leftOut(platform.disk, layout.lostAndFound)
+      await replayLog(platform.disk, layout.log, database, mark, { left })
+    }
+    const slaves = config.slaves.map(slave => slave.name)
+    const checkpointer = new Checkpointer(
+      database,
+      checkpointLog(log, database, new ReachedSlaves(platform, layout.slaves, slaves)),
+      platform.clock,
+      events.checkpointed,
+      events.failed,
+    )
+    const commits = new Commits(
+      platform,
+      layout.slaves,
+      slaves,
+      config.commit,
+      log,
+      events.happened,
+    )
+    const queue = await QueueLimit.start({
+      platform,
+      acksDirectory: layout.slaves,
+      slaves,
+      policy: config.queue,
+      log,
+      happened: events.happened,
+    })
+    const patterns = new FilePatterns(config.replicate)
+    const updates = new Updates(log, database, checkpointer, commits, queue, patterns)
+    const replication = new Replication(database, updates, platform.clock)
+    return { lock, database, log, checkpointer, commits, queue, updates, replication }
+  } catch (error) {
+    await log?.close()
+    await database.close()
+    throw error
+  }
+}
+
+async function beginHistory({ random }: Platform, log: LogWriter): Promise<void> {
+  const [databaseId, lineageId] = [random.bytes(16), random.bytes(16)]
+  await log.beginHistory({ databaseId, lineageId, timeline: 1 })
+}
+
+function checkpointLog(log: LogWriter, database: Database, reached: ReachedSlaves): CheckpointLog {
+  const durable = async (txn: number) => {
+    await log.durable()
+    await reached.waitForFresh(txn, freshAckWaitMs, () => !database.overfull)
+  }
+  return {
+    cut: () => {
+      const position = log.cut()
+      const promise = durable(position.txn)
+      promise.catch(() => {}) // A checkpoint that is not needed after all does not ask.
+      return { position, durable: promise }
+    },
+    bytes: () => log.bytesWritten,
+  }
+}
