@@ -143,7 +143,10 @@ export class Helpers {
     for (const [id, job] of jobs)
       if (!this.#attempts.has(id)) this.#attempts.set(id, newAttempt(job))
     for (const attempt of this.#attempts.values()) {
-      if (attempt.result !== null && !this.#paused) await this.#takeIn(attempt, attempt.result)
+      const { job, result } = attempt
+      // A file that is gone was the database's no more.
+      if (result === null || (this.#paused && job.kind === 'build')) continue
+      await this.#takeIn(attempt, result)
     }
     let running = [...this.#attempts.values()].filter(({ child }) => child !== null).length
     for (const attempt of this.#attempts.values()) {

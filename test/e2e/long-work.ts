@@ -92,11 +92,14 @@ t.test('while nothing is applied the database stands still', async t => {
   await file.resize(499)
   await ok('wait', '-d', pair.master, '--timeout', '60')
   await ok('apply', '-d', pair.slave, 'off')
-  const signature = () => readdirSync(path.join(pair.slave, 'database')).sort().join()
-  const before = signature()
+  const files = () => readdirSync(path.join(pair.slave, 'database'))
+  const catalog = () => readFile(path.join(pair.slave, 'database', 'catalog'))
+  const [filesBefore, catalogBefore] = [files(), await catalog()]
   await file.write('more', 'x')
   await ok('wait', '-d', pair.master, '--level', 'durable', '--timeout', '60')
-  t.equal(signature(), before)
+  const added = files().filter(name => !filesBefore.includes(name))
+  t.same(added, [], 'nothing is taken in; what nobody needs any more may go')
+  t.ok((await catalog()).equals(catalogBefore))
   await ok('apply', '-d', pair.slave, 'on')
   await settled(pair.slave)
   const { master: ours, slave: theirs } = await pair.digests()
@@ -125,11 +128,13 @@ t.test(`helper and slave are killed at any instant (HB_SEED=${seed})`, async t =
       try {
         process.kill(victim, 'SIGKILL')
         killed++
+        if (victim !== pid) continue
+        while ((await statusOf(pair.slave)).running);
+        await ok('start', '-d', pair.slave)
       } catch {
         // It was done in time.
       }
     }
-    if (!(await statusOf(pair.slave)).running) await ok('start', '-d', pair.slave)
     if (choose(3) === 0) continue
     await settled(pair.slave)
     const { master: ours, slave: theirs } = await pair.digests()
@@ -139,7 +144,9 @@ t.test(`helper and slave are killed at any instant (HB_SEED=${seed})`, async t =
   const { master: ours, slave: theirs } = await pair.digests()
   t.equal(theirs, ours, `after ${killed} kills`)
   t.same(readdirSync(path.join(pair.slave, 'helpers')), [])
-  await ok('stop', '-d', pair.slave)
+  // Its checkpoint names the last generation alone.
+  await ok('apply', '-d', pair.slave, 'off')
+  await settled(pair.slave)
   const left = readdirSync(path.join(pair.slave, 'database'))
-  t.ok(left.length <= 3 && existsSync(path.join(pair.slave, 'database', 'catalog')), left.join())
+  t.ok(left.length <= 2 && existsSync(path.join(pair.slave, 'database', 'catalog')), left.join())
 })
