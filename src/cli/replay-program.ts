@@ -20,6 +20,8 @@ interface ReplayArguments extends ServerOptions {
   readonly untilTxn?: number
   readonly untilTime?: number
   readonly segments?: readonly string[]
+  readonly account?: string
+  readonly file?: string
   readonly lostFound?: readonly string[]
   readonly dryRun?: boolean
   readonly json?: boolean
@@ -32,6 +34,7 @@ export function replayProgram(context: Context): Command {
 hb-replay -d /srv/south --until-txn 4710 --dry-run
 hb-replay -d /srv/south --until-time 2026-11-24T13:59:00Z
 hb-replay -d /srv/south --segments /media/stick/log
+hb-replay -d /srv/south --account sales --file orders
 hb-replay -d /srv/south --lost-found 4711`,
   )
     .description(
@@ -42,6 +45,8 @@ hb-replay -d /srv/south --lost-found 4711`,
     .option('--until-txn <txn>', 'the last transaction to apply', wholeNumber(0))
     .option('--until-time <time>', 'apply nothing that was written later', time)
     .option('--segments <path>', "segments of the master's log; as often as there are", collect)
+    .option('--account <account>', 'only transactions about this account')
+    .option('--file <file>', 'only transactions about files of this name')
     .option(
       '--lost-found <id>',
       'apply this entry of lost+found, or "all"; as often as there are',
@@ -56,6 +61,8 @@ hb-replay -d /srv/south --lost-found 4711`,
         untilTxn,
         untilTime,
         segments: segments.map(name => path.resolve(name)),
+        account: options.account ?? null,
+        file: options.file ?? null,
         lost: lostFound,
         dryRun,
       }
@@ -110,10 +117,11 @@ function time(text: string): number {
 }
 
 function reportLines(report: ReplayReport): string[] {
-  const { dryRun, segments, backlog, lost } = report
+  const { dryRun, segments, backlog, selected, lost } = report
   const lines = dryRun ? ['Nothing has been changed.'] : []
   if (segments !== null) lines.push(...segmentLines(segments, dryRun))
   if (backlog !== null) lines.push(...backlogLines(report, backlog))
+  if (selected !== null) lines.push(...selectedLines(selected, dryRun))
   for (const { id, later } of lost) {
     lines.push(`${dryRun ? 'would replay' : 'replayed'} ${id} of lost+found`)
     for (const { account, file, txn } of later) {
@@ -141,6 +149,22 @@ function segmentLines(segments: NonNullable<ReplayReport['segments']>, dryRun: b
     )
   }
   if (torn !== null) lines.push(`The last segment ends early: ${torn}.`)
+  return lines
+}
+
+function selectedLines(
+  { account, file, selected, applied, others }: NonNullable<ReplayReport['selected']>,
+  dryRun: boolean,
+): string[] {
+  const about = [account, file].filter(name => name !== null).join(' ')
+  const lines = dryRun
+    ? [`Would apply ${counted(selected, 'transaction')} about ${about}.`]
+    : [`Applied ${counted(applied, 'transaction')} about ${about}, ahead of the others.`]
+  if (others > 0) {
+    lines.push(
+      `${counted(others, 'transaction')} about others ${others === 1 ? 'is' : 'are'} still to be applied.`,
+    )
+  }
   return lines
 }
 

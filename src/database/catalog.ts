@@ -14,8 +14,9 @@
 //   32  files           u32
 //   36  next file       u32  no file number from here on has been used
 //   40  next generation u32  likewise
-//   44  reserved        20 bytes  0
-//   64  ACCOUNT …, then FILE …
+//   44  selections      u32
+//   48  reserved        16 bytes  0
+//   64  ACCOUNT …, then FILE …, then SELECTION …
 //
 // ACCOUNT     u8 name length, name
 //
@@ -47,11 +48,18 @@
 //   32  item bytes      u64  likewise
 //   40  updates         u64
 //
+// SELECTION, of what was applied ahead of its turn (see ahead.ts)
+//    0  until           u64  transaction
+//    8  files           u32
+//   12  accounts        u32
+//   16  file number     u32, as many as there are; then ACCOUNT …
+//
 // A catalog is valid if and only if its length is that of the file and its CRC matches.
 import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import { type LogPosition } from '../log/chain.ts'
 import { crc32 } from '../log/crc.ts'
+import { type Selection } from './ahead.ts'
 import { type GenerationState } from './generation.ts'
 import { type HoldState } from './hold.ts'
 
@@ -61,6 +69,7 @@ const headerBytes = 64
 const fileHeaderBytes = 56
 const absentFlag = 0x80
 const holdBytes = 48
+const selectionHeaderBytes = 16
 const holdRole = 1
 const drainingFlag = 1
 /** No length above this is believed: several million files. */
@@ -91,6 +100,7 @@ export interface Catalog {
   readonly nextGeneration: number
   readonly accounts: readonly string[]
   readonly files: readonly CatalogFile[]
+  readonly ahead: readonly Selection[]
 }
 
 export function encodeCatalog(catalog: Catalog): Buffer {
@@ -98,6 +108,8 @@ export function encodeCatalog(catalog: Catalog): Buffer {
   let length = headerBytes + catalog.accounts.length + catalog.files.length * fileHeaderBytes
   for (const name of names) length += Buffer.byteLength(name)
   for (const { hold } of catalog.files) if (hold !== null) length += holdBytes
+  const selections = catalog.ahead.map(encodeSelection)
+  for (const selection of selections) length += selection.length
   const bytes = Buffer.alloc(length)
   bytes.writeUInt32LE(catalogMagic, 0)
   bytes.writeUInt16LE(databaseVersion, 8)
@@ -109,6 +121,7 @@ export function encodeCatalog(catalog: Catalog): Buffer {
   bytes.writeUInt32LE(catalog.files.length, 32)
   bytes.writeUInt32LE(catalog.nextFileNumber, 36)
   bytes.writeUInt32LE(catalog.nextGeneration, 40)
+  bytes.writeUInt32LE(catalog.ahead.length, 44)
   let at = headerBytes
   for (const account of catalog.accounts) {
     const nameLength = bytes.write(account, at + 1)
@@ -136,8 +149,20 @@ export function encodeCatalog(catalog: Catalog): Buffer {
     encodeHold(hold, bytes, at)
     at += holdBytes
   }
+  for (const selection of selections) at += selection.copy(bytes, at)
   bytes.writeUInt32LE(crc32(bytes, 8, length), 4)
   return bytes
+}
+
+function encodeSelection({ until, files, accounts }: Selection): Buffer {
+  const head = Buffer.alloc(selectionHeaderBytes + 4 * files.size)
+  head.writeBigUInt64LE(BigInt(until), 0)
+  head.writeUInt32LE(files.size, 8)
+  head.writeUInt32LE(accounts.size, 12)
+  let at = selectionHeaderBytes
+  for (const number of files) at = head.writeUInt32LE(number, at)
+  const names = [...accounts].map(account => Buffer.from(account))
+  return Buffer.concat([head, ...names.flatMap(name => [Buffer.from([name.length]), name])])
 }
 
 const roleCodes: Readonly<Record<CatalogRole, number>> = { file: 0, held: 2, gone: 3 }
@@ -223,6 +248,19 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
   }
   const missing = files.length === 0 ? undefined : dueAfter(files.at(-1)!)
   if (missing !== undefined) throw fail('a hold without its data', at)
+  const ahead: Selection[] = []
+  for (let left = bytes.readUInt32LE(44); left > 0; left--) {
+    const start = take(selectionHeaderBytes)
+    const numbers = new Set<number>()
+    const names = new Set<string>()
+    for (let more = bytes.readUInt32LE(start + 8); more > 0; more--) {
+      numbers.add(bytes.readUInt32LE(take(4)))
+    }
+    for (let more = bytes.readUInt32LE(start + 12); more > 0; more--) {
+      names.add(text(bytes.readUInt8(take(1))))
+    }
+    ahead.push({ until: Number(bytes.readBigUInt64LE(start)), files: numbers, accounts: names })
+  }
   if (at !== bytes.length) throw fail('more bytes than entries', at)
   return {
     stamp: { txn: Number(bytes.readBigUInt64LE(16)), chain: bytes.readUInt32LE(24) },
@@ -230,6 +268,7 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
     nextGeneration: bytes.readUInt32LE(40),
     accounts,
     files,
+    ahead,
   }
 }
 

@@ -7,6 +7,7 @@ import { type LogPosition } from '../log/chain.ts'
 import { type Clock } from '../platform/clock.ts'
 import { type Disk } from '../platform/disk.ts'
 import { Accounts } from './accounts.ts'
+import { Ahead, type Selection } from './ahead.ts'
 import { Applier } from './apply.ts'
 import { FrameCache } from './cache.ts'
 import { catalogRoles, type Catalog } from './catalog.ts'
@@ -62,8 +63,10 @@ export class Database {
   #dropped: Generation[] = []
   #failure: HotBackupError | null = null
   #closed = false
-  /** Something was applied aside since the last checkpoint. */
+  /** Something was applied out of its turn since the last checkpoint. */
   #aside = false
+  /** What was applied ahead of its turn. */
+  readonly ahead: Ahead
 
   private constructor(
     parts: CheckpointParts,
@@ -94,6 +97,7 @@ export class Database {
     })
     this.#stamp = catalog.stamp
     this.#appliedTxn = catalog.stamp.txn
+    this.ahead = new Ahead(catalog.ahead)
     this.#load(catalog, overlays)
   }
 
@@ -141,7 +145,8 @@ export class Database {
    */
   apply(bytes: Uint8Array, start: number, end: number, txn: number): void {
     if (this.#closed) throw closed()
-    this.#applier.apply(bytes, start, end, txn)
+    const done = txn <= this.ahead.until && this.ahead.covers(bytes, start, end, txn)
+    if (!done) this.#applier.apply(bytes, start, end, txn)
     this.#appliedTxn = txn
   }
 
@@ -153,6 +158,14 @@ export class Database {
   applyAside(bytes: Uint8Array): void {
     if (this.#closed) throw closed()
     this.#applier.applyCreating(bytes, this.#appliedTxn)
+    this.#aside = true
+  }
+
+  /** Applies a whole transaction of a selection before its turn comes; `apply` passes over it then. Throws likewise. */
+  applyAhead(bytes: Uint8Array, txn: number, selection: Omit<Selection, 'until'>): void {
+    if (this.#closed) throw closed()
+    this.#applier.apply(bytes, 0, bytes.length, txn)
+    this.ahead.reached(selection, txn)
     this.#aside = true
   }
 
@@ -302,7 +315,8 @@ export class Database {
       }
     }
     const { nextFileNumber, nextGeneration } = this.#accounts
-    const catalog = { stamp, nextFileNumber, nextGeneration, accounts, files }
+    const ahead = [...this.ahead.behind(stamp.txn)]
+    const catalog = { stamp, nextFileNumber, nextGeneration, accounts, files, ahead }
     this.work.captured(++this.#checkpointCount)
     return new Checkpoint(this.#parts, this.#checkpointCount, catalog, generations, paced)
   }

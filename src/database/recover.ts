@@ -39,6 +39,7 @@ const emptyCatalog: Catalog = {
   nextGeneration: 1,
   accounts: [],
   files: [],
+  ahead: [],
 }
 
 /** Throws ERR_DATABASE_CORRUPT, ERR_LOG_VERSION, ERR_DISK, ERR_DISK_FULL. */

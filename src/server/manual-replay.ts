@@ -19,6 +19,7 @@ import {
   type LostEntry,
 } from '../slave/lost-found.ts'
 import type { Replayer } from '../slave/replayer.ts'
+import { Selector } from '../slave/selected.ts'
 import type { Config } from './config.ts'
 import type { Layout } from './layout.ts'
 import { lastInTime } from './replay-limit.ts'
@@ -30,6 +31,9 @@ export interface ReplayRequest {
   readonly untilTime: number | null
   /** Absolute paths: segments, or directories with segments. */
   readonly segments: readonly string[]
+  /** Of the backlog and of lost+found, only what is about it; null for all. */
+  readonly account: string | null
+  readonly file: string | null
   /** Ids or numbers of transactions; "all" for all that are there. */
   readonly lost: readonly string[]
   /** Only say what would be done. */
@@ -56,9 +60,22 @@ export interface ReplayReport {
         readonly taken: number
       })
     | null
-  /** Null when it was not asked for. */
+  /** Null when it was not asked for, or only a part of it. */
   readonly backlog: BacklogReport | null
+  /** Null unless an account or a file was named. */
+  readonly selected: SelectedReport | null
   readonly lost: readonly ReplayedEntry[]
+}
+
+/** Transactions of the backlog. */
+export interface SelectedReport {
+  readonly account: string | null
+  readonly file: string | null
+  readonly selected: number
+  /** Of those selected; the slave passes over them when it comes there. */
+  readonly applied: number
+  /** Not selected: still to be applied. */
+  readonly others: number
 }
 
 export interface BacklogReport {
@@ -107,12 +124,15 @@ export async function replayByHand(
 ): Promise<ReplayReport> {
   const { config, on } = parts
   checkRequest(parts, request)
-  const entries = await lostEntries(parts, request.lost)
+  const entries = await lostEntries(parts, request)
   const segments =
     request.segments.length === 0 ? null : await bring(parts, request, progress, signal)
   const limited = request.untilTxn !== null || request.untilTime !== null
   const wanted = request.lost.length === 0 || segments !== null || limited
-  const backlog = wanted ? await applyBacklog(parts, request, segments, progress, signal) : null
+  const filtered = request.account !== null || request.file !== null
+  const all = wanted && !filtered
+  const backlog = all ? await applyBacklog(parts, request, segments, progress, signal) : null
+  const selected = wanted && filtered ? await applySelected(parts, request, progress, signal) : null
   const lost: ReplayedEntry[] = []
   for (const id of entries) {
     if (signal.aborted) break
@@ -126,6 +146,7 @@ export async function replayByHand(
     delaySeconds: parts.replayer.delayMs / 1000,
     segments: segments?.report ?? null,
     backlog,
+    selected,
     lost,
   }
 }
@@ -133,6 +154,16 @@ export async function replayByHand(
 function checkRequest({ config, on, replayer }: ReplayParts, request: ReplayRequest): void {
   if (replayer.failure !== null && !request.dryRun) throw failureOf(replayer, replayer.failure)
   const limited = request.untilTxn !== null || request.untilTime !== null
+  const filtered = request.account !== null || request.file !== null
+  if (filtered && request.segments.length > 0) {
+    const message =
+      'an account or file cannot be selected while segments are brought in: bring them first'
+    throw new HotBackupError('ERR_USAGE', message)
+  }
+  if (filtered && request.lost.length === 0 && on && replayer.delayMs === 0) {
+    const message = `${config.name} applies updates as they come: there is nothing to select from; "hb apply off" first`
+    throw new HotBackupError('ERR_UNSAFE', message)
+  }
   if (!limited || !on || replayer.delayMs > 0) return
   const message = `${config.name} applies updates as they come: what is behind the limit would follow at once; "hb apply off" first`
   throw new HotBackupError('ERR_UNSAFE', message)
@@ -203,12 +234,39 @@ async function applyBacklog(
     const limit = { txn: untilTxn ?? Infinity, time: untilTime ?? Infinity }
     await replayer.applyUntil(limit, ({ appliedTxn }) => applied(appliedTxn), signal)
   } catch (error) {
-    if (error !== replayer.failure || replayer.failure === null) throw error
-    throw failureOf(replayer, replayer.failure)
+    throw asFailure(error, replayer)
   }
   const { appliedTxn } = replayer
   const lost = (await countLost(platform.disk, layout.lostAndFound)) - lostBefore
   return { fromTxn, appliedTxn, lost, remaining: Math.max(0, log.durableTxn - appliedTxn) }
+}
+
+function asFailure(error: unknown, replayer: Replayer): unknown {
+  const { failure } = replayer
+  return failure !== null && error === failure ? failureOf(replayer, failure) : error
+}
+
+async function applySelected(
+  { replayer }: ReplayParts,
+  { account, file, untilTxn, untilTime, dryRun }: ReplayRequest,
+  progress: (progress: ReplayProgress) => void,
+  signal: AbortSignal,
+): Promise<SelectedReport> {
+  const limit = { txn: untilTxn ?? Infinity, time: untilTime ?? Infinity }
+  const filter = { account, file }
+  if (dryRun) {
+    const { selected, others } = await replayer.countSelected(filter, limit)
+    return { account, file, selected, applied: 0, others }
+  }
+  const shown = (done: number, { selected: total }: { readonly selected: number }) =>
+    progress({ step: 'applying', done, total })
+  try {
+    const outcome = await replayer.applySelected(filter, limit, shown, signal)
+    const { selected, applied, others } = outcome
+    return { account, file, selected, applied, others }
+  } catch (error) {
+    throw asFailure(error, replayer)
+  }
 }
 
 async function backlogToApply(
@@ -230,13 +288,23 @@ async function backlogToApply(
 
 async function lostEntries(
   { platform: { disk }, layout }: ReplayParts,
-  typed: readonly string[],
+  { lost: typed, account, file }: ReplayRequest,
 ): Promise<string[]> {
   const directory = layout.lostAndFound
-  if (typed.includes('all')) return (await listLost(disk, directory)).map(({ id }) => id)
-  const ids = await Promise.all(typed.map(word => findLost(disk, directory, word)))
+  const named = typed.includes('all')
+    ? (await listLost(disk, directory)).map(({ id }) => id)
+    : await Promise.all(typed.map(word => findLost(disk, directory, word)))
   // In the order of the transactions, whatever the order in which they were named.
-  return [...new Set(ids)].sort()
+  const ids = [...new Set(named)].sort()
+  if (account === null && file === null) return ids
+  const selected: string[] = []
+  for (const id of ids) {
+    const { entry, records } = await readLost(disk, directory, id)
+    // An entry says the names of its files itself.
+    const selector = new Selector({ account, file })
+    if (selector.selects(records, 0, records.length, entry.txn)) selected.push(id)
+  }
+  return selected
 }
 
 async function replayLost(

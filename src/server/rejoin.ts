@@ -171,7 +171,8 @@ async function bringInOrder(platform: Platform, layout: Layout, config: Config):
     ...config.database,
     readOnly: true,
   })
-  const { txn } = database.stamp
+  // What was applied ahead of its turn is in the files as well.
+  const txn = Math.max(database.stamp.txn, database.ahead.until)
   await database.close()
   const log =
     config.type === 'master'

@@ -169,6 +169,11 @@ export function replayRequest(header: JsonObject): ReplayRequest {
     if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw wrong()
     return value
   }
+  const text = (name: string) => {
+    const value = (request as JsonObject)[name]
+    if (value === null || typeof value === 'string') return value
+    throw wrong()
+  }
   const texts = (name: string) => {
     const value = (request as JsonObject)[name]
     if (!Array.isArray(value)) throw wrong()
@@ -181,6 +186,8 @@ export function replayRequest(header: JsonObject): ReplayRequest {
     untilTxn: limit('untilTxn'),
     untilTime: limit('untilTime'),
     segments: texts('segments'),
+    account: text('account'),
+    file: text('file'),
     lost: texts('lost'),
     dryRun: (request as JsonObject)['dryRun'] === true,
   }

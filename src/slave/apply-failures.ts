@@ -20,6 +20,7 @@ import { segmentName, type SegmentHeader } from '../log/segment.ts'
 import { FileMaps, TransactionCursor } from '../log/transactions.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Disk } from '../platform/disk.ts'
+import type { FailingSteps } from './run-steps.ts'
 import type { LostAndFound, TransactionName } from './lost-found.ts'
 
 /** A transaction in the log that could not be applied. */
@@ -50,7 +51,7 @@ export interface ApplyFailureOptions {
  * `again`: try it as it is. `instead`: apply these records, which are the transaction's own behind what it needs.
  * `lost`: it lies in lost+found, go past it. `reopen`: the database holds half of it, and must be opened again.
  */
-export type FailureDecision =
+type Decision =
   | { readonly what: 'again' | 'lost' | 'reopen' }
   | { readonly what: 'instead'; readonly records: Buffer }
 
@@ -72,6 +73,7 @@ export class ApplyFailures {
   readonly #maps: SegmentMaps
   /** Of the transaction for which the records have been given out. */
   #instead = 0
+  #mustReopen = false
   #untold = 0
   #toldAt = -Infinity
 
@@ -86,15 +88,60 @@ export class ApplyFailures {
     this.#maps = new SegmentMaps(platform.disk, options.logDirectory)
   }
 
+  /** The database holds half of a transaction, and must be opened again. */
+  get mustReopen(): boolean {
+    return this.#mustReopen
+  }
+
+  /**
+   * What `step` answers, when whatever it has thrown of transactions has been dealt with. Throws when that cannot be:
+   * the replayer must stand still.
+   */
+  async settled<T>(
+    steps: FailingSteps,
+    database: { readonly broken: boolean },
+    step: () => T,
+  ): Promise<T> {
+    for (;;) {
+      try {
+        return step()
+      } catch (error) {
+        await this.#settle(error, steps, database)
+      }
+    }
+  }
+
+  async #settle(
+    error: unknown,
+    steps: FailingSteps,
+    database: { readonly broken: boolean },
+  ): Promise<void> {
+    const { failed } = steps
+    if (failed === null) throw error
+    const decision = await this.#decide(error, failed, database.broken)
+    switch (decision.what) {
+      case 'again':
+        return
+      case 'lost':
+        steps.passOver()
+        return
+      case 'reopen':
+        this.#mustReopen = true
+        throw error
+      case 'instead':
+        try {
+          steps.applyInstead(decision.records)
+        } catch (second) {
+          await this.#settle(second, steps, database)
+        }
+    }
+  }
+
   /**
    * `halfDone`: the database has stopped in the middle of the transaction. Throws `error` when it is not about the
    * transaction, and ERR_DISK, ERR_DISK_FULL when lost+found cannot be written.
    */
-  async decide(
-    error: unknown,
-    failed: FailedTransaction,
-    halfDone: boolean,
-  ): Promise<FailureDecision> {
+  async #decide(error: unknown, failed: FailedTransaction, halfDone: boolean): Promise<Decision> {
     if (isHotBackupError(error, ...notOfTheRecord)) throw error
     const missing = !halfDone && error instanceof Misfit && error.missing
     if (missing && !this.#options.autoCreate) {

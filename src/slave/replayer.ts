@@ -11,48 +11,14 @@ import { openBehindStamp } from '../database/replay.ts'
 import { HotBackupError } from '../errors.ts'
 import { quickReplayBytes } from '../limits.ts'
 import type { DurableMark } from '../log/durable.ts'
-import type { LogReader } from '../log/reader.ts'
+import type { BlockRun, LogReader } from '../log/reader.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Timer } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { ApplyFailures } from './apply-failures.ts'
-import { noLimit, RunSteps, type StepLimit } from './run-steps.ts'
-
-export interface ReplayerEvents {
-  /** `appliedTxn` has moved. */
-  applied(): void
-  /** A checkpoint has been made. */
-  checkpointed(): void
-  /**
-   * The replayer stands still for good: its database cannot be trusted to go on. The log goes on. `reopen`: half a
-   * transaction is in memory, and everything goes on when the database is opened again.
-   */
-  failed(error: HotBackupError, reopen: boolean): void
-}
-
-/** Where applying by hand ends: the last transaction or time that is still applied. Without either: what is there. */
-export interface ApplyLimit {
-  readonly txn?: number
-  /**
-   * Wall-clock milliseconds of blocks, by the master's clock: it ends before the first block that is later. A block
-   * that was written after the master's clock was put back is not looked for behind it.
-   */
-  readonly time?: number
-}
-
-export interface ApplyProgress {
-  readonly appliedTxn: number
-  /** Transactions that have been applied by this call. */
-  readonly count: number
-}
-
-/** How the log is followed. */
-export interface ApplyMode {
-  /** Apply updates is on. */
-  readonly on: boolean
-  /** Milliseconds from the time of a block, by the master's clock, until it is applied, by this one's. */
-  readonly delayMs: number
-}
+import type { ApplyLimit, ApplyMode, ApplyProgress, ReplayerEvents } from './replayer-terms.ts'
+import { noLimit, RunSteps, type FailingSteps, type StepLimit } from './run-steps.ts'
+import { SelectedPlan, SelectedSteps, type Filter, type SelectedCount } from './selected.ts'
 
 /** A wall clock may be put right while somebody waits for a time: it is looked at this often. */
 const lookMs = 30_000
@@ -72,7 +38,7 @@ export class Replayer {
   #byHandNow = false
   #stopped = false
   #failure: HotBackupError | null = null
-  /** Opening the database again is what helps. */
+  /** Half of a transaction that was applied out of its turn is in the database. */
   #reopen = false
   #mark: DurableMark | null
   #bytes = 0
@@ -163,23 +129,81 @@ export class Replayer {
     progress: (progress: ApplyProgress) => void = () => {},
     signal?: AbortSignal,
   ): Promise<ApplyProgress> {
+    return this.#manually(async () => {
+      const before = this.#steps.applied
+      const soFar = () => ({ appliedTxn: this.appliedTxn, count: this.#steps.applied - before })
+      const { txn = Infinity, time = Infinity } = limit
+      await this.#guarded(() => this.#byHand({ txn, time }, () => progress(soFar()), signal))
+      return soFar
+    })
+  }
+
+  /**
+   * Applies, of what `applyUntil` would, only the transactions about some account or file, ahead of the others: where
+   * the slave stands stays as it is, and it passes over them later. Rejects with ERR_UNSAFE, and nothing has changed,
+   * when one of them is about others as well.
+   */
+  applySelected(
+    filter: Filter,
+    limit: ApplyLimit,
+    progress: (applied: number, count: SelectedCount) => void,
+    signal?: AbortSignal,
+  ): Promise<SelectedCount & { readonly applied: number }> {
+    return this.#manually(async () => {
+      const plan = await this.#plan(filter, limit)
+      const { lostAndFound } = this.#failures
+      const steps = new SelectedSteps(plan, this.#database, (...name) => lostAndFound.has(...name))
+      await this.#guarded(() =>
+        this.#read(async run => {
+          steps.take(run)
+          const more = await this.#settled(steps, () => steps.step())
+          await this.#noted()
+          progress(steps.applied, plan.count)
+          return more && signal?.aborted !== true
+        }),
+      )
+      return () => ({ ...plan.count, applied: steps.applied })
+    })
+  }
+
+  /** What `applySelected` would find. */
+  async countSelected(filter: Filter, limit: ApplyLimit): Promise<SelectedCount> {
+    return (await this.#plan(filter, limit)).count
+  }
+
+  async #plan(filter: Filter, { txn = Infinity, time = Infinity }: ApplyLimit) {
+    const plan = new SelectedPlan(filter, this.#database, { txn, time })
+    while (plan.again()) await this.#read(async run => plan.look(run))
+    return plan
+  }
+
+  /** Goes over what is durable now and not in a checkpoint, until `work` answers false. */
+  async #read(work: (run: BlockRun) => Promise<boolean>): Promise<void> {
+    const mark = this.#mark
+    if (mark === null) return
+    const { disk } = this.#platform
+    const reader = await openBehindStamp(disk, this.#directory, this.#database)
+    try {
+      while (!this.#stopped) {
+        const run = await reader.next(mark)
+        if (run === null || !(await work(run))) return
+      }
+    } finally {
+      await reader.close()
+    }
+  }
+
+  /** One after the other, while the database stands at a checkpoint, as it does again when this resolves. */
+  #manually<T>(work: () => Promise<() => T>): Promise<T> {
     return this.#order(async () => {
       this.#byHandNow = true
       try {
         await this.#stand()
-        const before = this.#steps.applied
-        const soFar = () => ({
-          appliedTxn: this.appliedTxn,
-          count: this.#steps.applied - before,
-        })
-        const { txn = Infinity, time = Infinity } = limit
-        this.#loop = this.#guarded(() =>
-          this.#byHand({ txn, time }, () => progress(soFar()), signal),
-        )
-        await this.#stand()
+        const outcome = await work()
+        if (this.#failure === null) await this.#checkpointer.now()
         if (this.#failure !== null) throw this.#failure
         if (this.#stopped) throw new HotBackupError('ERR_STOPPED', 'the replayer has been stopped')
-        return soFar()
+        return outcome()
       } finally {
         this.#byHandNow = false
         this.#loop = this.#follow()
@@ -209,7 +233,7 @@ export class Replayer {
 
   /** The replayer stands still until the database is opened again. */
   get mustReopen(): boolean {
-    return this.#reopen
+    return this.#reopen || this.#failures.mustReopen
   }
 
   /**
@@ -352,44 +376,20 @@ export class Replayer {
   }
 
   async #step(limit: StepLimit): Promise<'held' | 'end'> {
-    const standing = await this.#applied(limit)
-    this.#events.applied()
-    this.#checkpointer.note()
-    if (this.#database.overfull) await this.#checkpointer.room()
+    const standing = await this.#settled(this.#steps, () => this.#steps.step(limit))
+    await this.#noted()
     return standing
   }
 
-  async #applied(limit: StepLimit): Promise<'held' | 'end'> {
-    for (;;) {
-      try {
-        return this.#steps.step(limit)
-      } catch (error) {
-        await this.#settle(error)
-      }
-    }
+  #settled<T>(steps: FailingSteps, step: () => T): Promise<T> {
+    return this.#failures.settled(steps, this.#database, step)
   }
 
-  /** Deals with a transaction that cannot be applied; throws when the replayer cannot go on. */
-  async #settle(error: unknown): Promise<void> {
-    const { failed } = this.#steps
-    if (failed === null) throw error
-    const decision = await this.#failures.decide(error, failed, this.#database.broken)
-    switch (decision.what) {
-      case 'again':
-        return
-      case 'lost':
-        this.#steps.passOver()
-        return
-      case 'reopen':
-        this.#reopen = true
-        throw error
-      case 'instead':
-        try {
-          this.#steps.applyInstead(decision.records)
-        } catch (second) {
-          await this.#settle(second)
-        }
-    }
+  /** Something has been applied. */
+  async #noted(): Promise<void> {
+    this.#events.applied()
+    this.#checkpointer.note()
+    if (this.#database.overfull) await this.#checkpointer.room()
   }
 
   /** A slave that is new has no segment to read yet. */
@@ -422,6 +422,6 @@ export class Replayer {
     this.#wake()
     // The database may stand in the middle of a run: no stamp would be true.
     void this.#checkpointer.stop()
-    this.#events.failed(this.#failure, this.#reopen)
+    this.#events.failed(this.#failure, this.mustReopen)
   }
 }

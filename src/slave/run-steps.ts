@@ -20,7 +20,17 @@ export const noLimit: StepLimit = { txn: Infinity, time: Infinity }
 /** `held`: the next transaction is beyond the limit. `end`: the run is applied. */
 export type Standing = 'held' | 'end'
 
-export class RunSteps {
+/** Steps over transactions, of which one may throw. */
+export interface FailingSteps {
+  /** The one at which `step` has thrown. */
+  readonly failed: FailedTransaction | null
+  /** Applies these records in place of it. Throws as `step` does. */
+  applyInstead(records: Uint8Array): void
+  /** Goes past it. */
+  passOver(): void
+}
+
+export class RunSteps implements FailingSteps {
   readonly #database: Database
   readonly #lost: LostAndFound
   readonly #cursor = new TransactionCursor()
@@ -103,7 +113,6 @@ export class RunSteps {
     return 'end'
   }
 
-  /** The transaction at which `step` has thrown. */
   get failed(): FailedTransaction | null {
     const run = this.#run
     if (run === null || !this.#waiting) return null
@@ -111,7 +120,6 @@ export class RunSteps {
     return { txn, chain, bytes: run.bytes, start, end, time, segment: run.segment }
   }
 
-  /** Applies these records in place of the transaction at which `step` has thrown. Throws as that does. */
   applyInstead(records: Uint8Array): void {
     const { txn } = this.#cursor
     this.#database.apply(records, 0, records.length, txn)
@@ -119,7 +127,6 @@ export class RunSteps {
     this.#moveOn()
   }
 
-  /** Goes past the transaction at which `step` has thrown. */
   passOver(): void {
     this.#database.passOver(this.#cursor.txn)
     this.#applied++

@@ -44,11 +44,24 @@ t.test('a slave with updates off goes on to just before a mistake', async t => {
   t.match(backlog, { fromTxn: good - 50, appliedTxn: good, lost: 0, remaining: 2 })
   t.equal(await okHere('digest', '-d', pair.slave), before)
 
+  const one = await replayed('-d', pair.slave, '--account', 'A', '--file', 'F', '--dry-run')
+  t.match(one.selected, { selected: 2, applied: 0, others: 0 })
+  const none = await replayHere('-d', pair.slave, '--file', 'OTHER')
+  t.match(
+    none.stdout,
+    /^Applied 0 transactions about OTHER, .*\n2 transactions about others are still/,
+  )
+
   // It stays there: killed, started, and asked again.
   process.kill((await statusOf(pair.slave)).pid!, 'SIGKILL')
   while ((await statusOf(pair.slave)).running);
   t.match((await replayed('-d', pair.slave, ...limit)).backlog, { fromTxn: good, appliedTxn: good })
   t.equal(await okHere('digest', '-d', pair.slave), before)
+  // On the stopped slave, ahead of its turn: the slave stands where it stood.
+  const ahead = await replayed('-d', pair.slave, '--account', 'A')
+  t.match(ahead, { backlog: null, selected: { selected: 2, applied: 2, others: 0 } })
+  t.equal((await statusOf(pair.slave)).apply.appliedTxn, good)
+  t.equal(await okHere('digest', '-d', pair.slave), await okHere('digest', '-d', pair.master))
   await ok('start', '-d', pair.slave)
   await ok('apply', '-d', pair.slave, 'on')
   const refused = await replayHere('-d', pair.slave, ...limit)
