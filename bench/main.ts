@@ -31,6 +31,7 @@ const benchmarks: Readonly<Record<string, () => Promise<Row[]>>> = {
   reads: benchReads,
   restart: benchRestart,
   growth: benchGrowth,
+  longwork: benchLongWork,
   memory: benchMemory,
 }
 
@@ -77,6 +78,20 @@ async function benchDurable(): Promise<Row[]> {
     })
     rows.push(rowOf('durable write, 64 writers waiting', many))
     return rows
+  })
+}
+
+async function benchLongWork(): Promise<Row[]> {
+  const items = 5_000_000
+  return withAlone(async directory => {
+    await worker('load', { directory, items, outstanding: 8192 })
+    const { longWork = [], peakMiB: peak } = await worker('longWork', { directory, items })
+    return longWork.map(({ operation, without, beside, seconds, longestRead }) => ({
+      what: `updates beside the ${operation} of a file with ${items.toLocaleString('en')} items`,
+      perSecond: beside,
+      peakMiB: String(Math.round(peak)),
+      note: `${percent(beside / without)} of ${Math.round(without).toLocaleString('en')} without; ${seconds.toFixed(1)} s; longest read ${longestRead.toFixed(1)} ms`,
+    }))
   })
 }
 

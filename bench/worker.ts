@@ -6,6 +6,7 @@ import { Master, type File } from '../src/index.ts'
 import { nodePlatform } from '../src/platform/node-platform.ts'
 import { layoutOf } from '../src/server/layout.ts'
 import { readAck } from '../src/ship/ack-file.ts'
+import { measureLongWork, type LongWorkResult } from './long-work.ts'
 import { itemId, itemValue, moduloFor, percentile, randomNumbers } from './workload.ts'
 
 export interface WorkerArguments {
@@ -26,6 +27,7 @@ export interface WorkerResult {
   /** Milliseconds for one operation, where they were taken. */
   readonly p50?: number
   readonly p99?: number
+  readonly longWork?: readonly LongWorkResult[]
 }
 
 const warmUpWrites = 3000
@@ -39,6 +41,7 @@ const scenarios: Readonly<Record<string, (args: WorkerArguments) => Promise<Work
   reads,
   writeUntilKilled,
   firstRead,
+  longWork,
 }
 
 /** What the disk and Node give at best: write + fdatasync, 200 bytes, into written space. */
@@ -151,6 +154,17 @@ async function writeSteadily(args: WorkerArguments, perSecond: number, file: Fil
     while (performance.now() < due) await new Promise(resolve => setTimeout(resolve, 1))
     void file.write(itemId(random(args.items)), itemValue(i))
   }
+}
+
+/** The file is full. */
+async function longWork(args: WorkerArguments): Promise<WorkerResult> {
+  return withFile(args, async (file, master) => {
+    let longWork: LongWorkResult[] = []
+    const result = await measure(1, async () => {
+      longWork = await measureLongWork(master, file)
+    })
+    return { ...result, longWork }
+  })
 }
 
 /** From the call of open to the first answer. */
