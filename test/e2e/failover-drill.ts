@@ -55,12 +55,24 @@ async function writeAndKill(
 
 const cli = new URL('../../src/cli/hb.js', import.meta.url).pathname
 
+/** It may have ended by itself. */
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
+
 /** Gives a command, kills it, or the server that does it, after a moment, by chance, and gives it again. */
 async function insist(server: number | null, ...args: string[]): Promise<void> {
   if (random(2) === 0) {
     const child = spawn(process.execPath, [cli, ...args], { stdio: 'ignore' })
     const timer = setTimeout(
-      () => (server === null ? child.kill('SIGKILL') : process.kill(server, 'SIGKILL')),
+      () => {
+        if (server === null) child.kill('SIGKILL')
+        else killIfThere(server)
+      },
       120 + random(250),
     )
     await once(child, 'exit')
@@ -91,7 +103,7 @@ t.test(`${rounds} rounds`, { timeout: 60_000 * rounds }, async t => {
     const acknowledged = await writeAndKill(master.directory, `R${round}`, 500 + random(4000))
     if (random(2) === 0) {
       const { pid: victim } = await statusOf(slave.directory)
-      if (victim !== null) process.kill(victim, 'SIGKILL')
+      if (victim !== null) killIfThere(victim)
     }
     const { pid } = await statusOf(slave.directory)
     await insist(random(2) === 0 ? pid : null, 'promote', '-d', slave.directory)
