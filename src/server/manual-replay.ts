@@ -133,6 +133,7 @@ export async function replayByHand(
   const all = wanted && !filtered
   const backlog = all ? await applyBacklog(parts, request, segments, progress, signal) : null
   const selected = wanted && filtered ? await applySelected(parts, request, progress, signal) : null
+  if (on && !request.dryRun) await catchUp(parts, entries, signal)
   const lost: ReplayedEntry[] = []
   for (const id of entries) {
     if (signal.aborted) break
@@ -307,14 +308,29 @@ async function lostEntries(
   return selected
 }
 
+/** After a stop or a crash the slave stands at its checkpoint, and these transactions may lie behind that. */
+async function catchUp(
+  { replayer }: ReplayParts,
+  entries: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  const txn = Math.max(0, ...entries.map(id => Number(id.split('-', 1)[0])))
+  if (txn <= replayer.appliedTxn) return
+  try {
+    await replayer.applyUntil({ txn }, () => {}, signal)
+  } catch (error) {
+    throw asFailure(error, replayer)
+  }
+}
+
 async function replayLost(
-  { platform: { disk }, layout, database, replayer }: ReplayParts,
+  { platform: { disk }, layout, database, replayer, on }: ReplayParts,
   id: string,
   dryRun: boolean,
 ): Promise<ReplayedEntry> {
   const { entry, records } = await readLost(disk, layout.lostAndFound, id)
   const { txn } = entry
-  if (txn > replayer.appliedTxn) {
+  if (txn > replayer.appliedTxn && !(dryRun && on)) {
     const message = `transaction ${txn} comes only after ${replayer.appliedTxn}, up to which updates are applied`
     throw new HotBackupError('ERR_UNSAFE', message, { txn })
   }

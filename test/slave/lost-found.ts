@@ -14,6 +14,10 @@ import {
   removeLost,
   type LostHeader,
 } from '../../src/slave/lost-found.ts'
+import { nodePlatform } from '../../src/platform/node-platform.ts'
+import { parseConfig } from '../../src/server/config.ts'
+import { layoutOf } from '../../src/server/layout.ts'
+import { replayByHand } from '../../src/server/manual-replay.ts'
 import { holds } from '../helpers/database-history.ts'
 import { failure } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
@@ -170,6 +174,62 @@ t.test('what cannot be applied is set aside whole, once, and nothing else is', a
     },
   )
   await holds(t, 'any blocks and crashes', property, 300)
+})
+
+t.test('what is replayed by id is there once, whatever crashes come between', async t => {
+  const request = {
+    untilTxn: null,
+    untilTime: null,
+    segments: [],
+    account: null,
+    file: null,
+    lost: ['all'],
+    dryRun: false,
+  }
+  let crashed = 0
+  const property = fc.asyncProperty(
+    fc.array(fc.constantFrom<Kind>('good', 'missing'), { minLength: 1, maxLength: 8 }),
+    fc.array(fc.nat(60), { maxLength: 4 }),
+    async (kinds, crashes) => {
+      const slave = await Slave.make({})
+      await slave.block(kinds)
+      await slave.replayer.applyUntil({})
+      const replay = () => {
+        const { disk, clock, database, log, replayer } = slave
+        const platform = { ...nodePlatform, disk, clock }
+        const layout = layoutOf('/server')
+        const config = parseConfig('name = "south"\ntype = "slave"', layout)
+        const keepMasterOut = () => () => {}
+        const parts = { platform, layout, config, database, log, replayer, on: false }
+        const never = new AbortController().signal
+        return replayByHand({ ...parts, keepMasterOut }, request, () => {}, never)
+      }
+      for (const operations of crashes) {
+        slave.powerFailsAfter(operations)
+        await replay().catch(() => crashed++)
+        slave.said.length = 0
+        await slave.replayer.stop().catch(() => {})
+        await slave.log.close().catch(() => {})
+        await slave.database.close().catch(() => {})
+        await slave.crash(false)
+      }
+      await replay()
+      const missing = kinds.flatMap((kind, index) => (kind === 'missing' ? [index + 2] : []))
+      for (let round = 0; round < 2; round++) {
+        const part = slave.database.file('STOCK', 'PARTS')?.read(Buffer.from('part'))
+        const last = missing.at(-1)
+        if (part?.toString() !== last?.toString()) throw new Error(`${part} and not ${last}`)
+        if ((await countLost(slave.disk, lostDirectory)) > 0) throw new Error('not all is replayed')
+        // A power failure takes nothing of it back, and nothing is met again.
+        await slave.crash(false)
+        await slave.replayer.applyUntil({})
+      }
+      if (slave.said.length > 0) throw new Error(slave.said.join())
+      await slave.close()
+    },
+  )
+  await holds(t, 'any crashes', property, 200)
+  t.ok(crashed > 50, `${crashed} crashes`)
 })
 
 t.test('a transaction that fails is tried so often, also across restarts', async t => {

@@ -1,5 +1,6 @@
 // Transactions about some files ahead of the others: whatever is selected, in whatever order and with crashes in
-// between, the selected files stand where the log says, the others do not move, and in the end all is as if nobody had chosen.
+// between, the selected files stand where the log says, the others do not move, and in the end all is as if nobody had
+// chosen.
 import fc from 'fast-check'
 import t from 'tap'
 import type { Filter } from '../../src/slave/selected.ts'
