@@ -5,7 +5,8 @@
 //   2. when the slave's own log holds all that the copy's log does, byte by byte, and more, KEEP-LOG says that it
 //      stays: what has been acknowledged is never given up for a copy that was made before
 //   3. database, then log: the old one is emptied, the new one renamed
-//   4. the rest of seed/ is removed, COMPLETE last
+//   4. what lies in lost+found is put away: the copy holds it, or the log brings it again
+//   5. the rest of seed/ is removed, COMPLETE last
 import path from 'node:path'
 import { catalogBytesMax, decodeCatalog } from '../database/catalog.ts'
 import { catalogName } from '../database/checkpoint.ts'
@@ -17,6 +18,7 @@ import { readSegmentHeader, segmentFiles } from '../log/segments.ts'
 import { isNotFound, readFile, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 import { filesBelow } from '../platform/file-copy.ts'
+import { putAwayLost } from '../slave/lost-found.ts'
 import { layoutOf, type Layout } from './layout.ts'
 
 export const completeName = 'COMPLETE'
@@ -45,6 +47,7 @@ export async function installSeed(disk: Disk, layout: Layout): Promise<boolean> 
   if (!(await disk.exists(keepLog)) && (await disk.exists(seed.log))) {
     await replace(disk, layout, seed.log, layout.log)
   }
+  await putAwayLost(disk, layout.lostAndFound)
   for (const name of await filesBelow(disk, seed.directory)) {
     if (name !== completeName) await disk.remove(path.join(seed.directory, name))
   }

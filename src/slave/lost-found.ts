@@ -16,7 +16,7 @@
 // An entry is durable before the replayer's position goes past its transaction. It is put there by a rename, so
 // what has the name is whole. TXN-CHAIN.gone, empty, stands for one that was discarded or replayed, as long as a
 // restart could meet the transaction in the log again. LOST+FOUND/tries counts the attempts at the transaction that
-// fails now.
+// fails now. LOST+FOUND/before-copy holds the entries of a database that has given way to a copy of the master's.
 import { join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import { KiB, MiB, transactionBytesMax } from '../limits.ts'
@@ -66,6 +66,7 @@ const title = 'hotbackup lost+found 1'
 const namePattern = /^(\d{20})-([0-9a-f]{8})$/
 const triesName = 'tries'
 const goneSuffix = '.gone'
+const beforeCopyName = 'before-copy'
 const headerBytesMax = 16 * KiB
 const reasonCharactersMax = 2000
 const entryBytesMax = transactionBytesMax + 16 * MiB
@@ -228,6 +229,26 @@ export async function removeLost(disk: Disk, directory: string, id: string): Pro
   const path = join(directory, id)
   await writeFileAtomic(disk, `${path}${goneSuffix}`, Buffer.alloc(0))
   await disk.remove(path)
+  await disk.syncDirectory(directory)
+}
+
+/**
+ * The database has been replaced by a copy, which holds what these transactions have done on the master, or meets them
+ * again in the log: they are kept for the operator, and count no longer. May be done again after a crash.
+ */
+export async function putAwayLost(disk: Disk, directory: string): Promise<void> {
+  const entries = await entryNames(disk, directory)
+  const gone = await entryNames(disk, directory, goneSuffix)
+  const there = await disk.exists(join(directory, triesName))
+  if (entries.length + gone.length === 0 && !there) return
+  const away = join(directory, beforeCopyName)
+  await disk.makeDirectory(away)
+  await disk.syncDirectory(directory)
+  for (const name of entries)
+    await disk.rename(join(directory, lostId(name)), join(away, lostId(name)))
+  await disk.syncDirectory(away)
+  for (const name of gone) await disk.remove(join(directory, `${lostId(name)}${goneSuffix}`))
+  await disk.remove(join(directory, triesName))
   await disk.syncDirectory(directory)
 }
 

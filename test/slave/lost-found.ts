@@ -10,6 +10,7 @@ import {
   listLost,
   LostAndFound,
   lostId,
+  putAwayLost,
   readLost,
   removeLost,
   type LostHeader,
@@ -338,6 +339,24 @@ t.test('an entry is read as it was written, and every damage is found', async t 
     await failure(readLost(disk, lostDirectory, id), 'ERR_LOST_CORRUPT')
   }
   disk.overwrite(path, 0, bytes)
+
+  const copied = new MemoryDisk()
+  await copied.makeDirectory('/server')
+  const given = await LostAndFound.open(copied, lostDirectory)
+  await given.put(name, header, records)
+  await given.put({ txn: 18, chain: 1 }, header, records)
+  await removeLost(copied, lostDirectory, id)
+  await given.noteTries({ ...name, tries: 1 })
+  await putAwayLost(copied, lostDirectory)
+  copied.crash()
+  await putAwayLost(copied, lostDirectory)
+  t.equal(await countLost(copied, lostDirectory), 0)
+  t.ok((await LostAndFound.open(copied, lostDirectory)).empty, 'they are met again')
+  t.equal(
+    (await readLost(copied, `${lostDirectory}/before-copy`, lostId({ txn: 18, chain: 1 }))).entry
+      .txn,
+    17,
+  )
 
   await removeLost(disk, lostDirectory, id)
   disk.crash()
