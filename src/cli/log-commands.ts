@@ -1,4 +1,4 @@
-// hb log list, verify and dump.
+// hb log list, verify, dump and follow.
 import path from 'node:path'
 import { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
@@ -6,6 +6,7 @@ import { verifyLog, type VerifyFault, type VerifyReport } from '../log/verify.ts
 import { loadConfig } from '../server/config.ts'
 import { layoutOf, type Layout } from '../server/layout.ts'
 import { dumpFiles, dumpLog, type DumpOptions } from '../server/log-dump.ts'
+import { followLog } from '../server/log-follow.ts'
 import { listLog } from '../server/log-list.ts'
 import { sizeText } from '../server/sizes-and-times.ts'
 import {
@@ -22,6 +23,7 @@ export function addLogCommands(program: Command, context: Context): void {
   log.addCommand(listCommand(context))
   log.addCommand(verifyCommand(context))
   log.addCommand(dumpCommand(context))
+  log.addCommand(followCommand(context))
   program.addCommand(log)
 }
 
@@ -156,5 +158,32 @@ hb log dump /mnt/old/log/*.log`,
             )
           : dumpLog(disk, (await serverLayout(context, args.dir)).log, options, context.out.write)
       await context.untilSignal(dumping)
+    })
+}
+
+interface FollowArguments extends ServerOptions {
+  readonly from?: number
+  readonly account?: string
+  readonly file?: string
+  readonly json?: boolean
+}
+
+function followCommand(context: Context): Command {
+  return serverCommand(
+    'follow',
+    'Show the records of the log as they become durable, until interrupted.',
+    `hb log follow -d /srv/south
+hb log follow -d /srv/north --account sales --json | jq .id`,
+  )
+    .option('--from <txn>', 'begin there (default: with what comes next)', wholeNumber(0))
+    .option('--account <account>', 'only records about this account')
+    .option('--file <file>', 'only records about files of this name')
+    .option('--json', 'as JSON lines, with whole values')
+    .action(async ({ dir, from, account, file, json = false }: FollowArguments) => {
+      const { log } = await serverLayout(context, dir)
+      const { platform, out } = context
+      const names = { account: account ?? null, file: file ?? null }
+      const options = { ...names, json, from: from ?? null }
+      await context.untilSignal(followLog(platform, log, options, out.write))
     })
 }

@@ -8,6 +8,7 @@ import { addLostCommands } from './lost-commands.ts'
 import { addSaveCommands } from './save-commands.ts'
 import { addServerCommands } from './server-commands.ts'
 import { addTransferCommands } from './transfer-commands.ts'
+import { addViewCommands } from './view-commands.ts'
 
 export function hbProgram(context: Context): Command {
   const program = new Command('hb')
@@ -24,6 +25,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 wrong state of the 
     )
   program.commandsGroup('Servers:')
   addServerCommands(program, context)
+  addViewCommands(program, context)
   addSaveCommands(program, context)
   program.commandsGroup('When the master dies:')
   addFailoverCommands(program, context)

@@ -1,0 +1,101 @@
+// hb query and hb queue: what the running server does, and what waits in its log, in D3's terms. They look at what
+// status collects: no lock is taken, and nobody is held up.
+import type { Command } from 'commander'
+import { HotBackupError } from '../errors.ts'
+import { sizeText } from '../server/sizes-and-times.ts'
+import { collectStatus, type ServerStatus } from '../server/status.ts'
+import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
+import { count, counted, table } from './output.ts'
+
+export function addViewCommands(program: Command, context: Context): void {
+  program.addCommand(queryCommand(context))
+  program.addCommand(queueCommand(context))
+}
+
+interface ViewArguments extends ServerOptions {
+  readonly json?: boolean
+}
+
+function queryCommand(context: Context): Command {
+  return serverCommand(
+    'query',
+    'Ask the running server what it does: its process, its word, and its transactions.',
+    'hb query -d /srv/south',
+  )
+    .option('--json', 'as JSON')
+    .action(async ({ dir, json = false }: ViewArguments) => {
+      const status = await collectStatus(context.platform, dir)
+      if (!status.running) {
+        throw new HotBackupError('ERR_NOT_RUNNING', `${status.name} is not running`, { path: dir })
+      }
+      const { name, type, pid, state, log, apply } = status
+      const lastAcknowledgedTxn = acknowledged(status)
+      if (json) {
+        const received = log.lastTxn
+        const current = type === 'slave' ? apply.appliedTxn : sentTxn(status)
+        return context.out.json({
+          name,
+          type,
+          pid,
+          state,
+          receivedTxns: received,
+          currentTxn: current,
+          lastAcknowledgedTxn,
+          applyUpdates: apply.on,
+        })
+      }
+      const rows: [string, string][] = [
+        ['Server name', name],
+        ['Process id', String(pid)],
+        ['Type', type],
+        ['Status', state],
+        [type === 'slave' ? 'Total received' : 'Total logged', counted(log.lastTxn, 'transaction')],
+        ['Current transaction', count(type === 'slave' ? apply.appliedTxn : sentTxn(status))],
+        ['Last acknowledged', count(lastAcknowledgedTxn)],
+      ]
+      if (type === 'slave') rows.push(['Apply updates', apply.on ? 'on' : 'off'])
+      for (const line of table(rows)) await context.out.line(line)
+    })
+}
+
+/** A master's: what every slave has stored. A slave's: what it has stored itself, and told. */
+function acknowledged({ type, slaves, log }: ServerStatus): number {
+  if (type === 'slave') return log.durableTxn
+  return slaves.length === 0 ? 0 : Math.min(...slaves.map(({ durableTxn }) => durableTxn))
+}
+
+/** The furthest of what a slave was sent and has answered, or is being sent. */
+function sentTxn({ slaves }: ServerStatus): number {
+  return Math.max(0, ...slaves.map(({ receivedTxn }) => receivedTxn))
+}
+
+function queueCommand(context: Context): Command {
+  return serverCommand(
+    'queue',
+    'Show the transaction log queue: what slaves have not stored yet. Never locks it.',
+    `hb queue -d /srv/north
+hb queue -d /srv/north --json | jq .bytes`,
+  )
+    .option('--json', 'as JSON')
+    .action(async ({ dir, json = false }: ViewArguments) => {
+      const { queue, log, slaves } = await collectStatus(context.platform, dir)
+      const backlogs = slaves.map(({ name, state, receivedTxn, durableTxn, dropped }) => {
+        const backlogTxns = dropped ? 0 : Math.max(0, log.durableTxn - durableTxn)
+        return { name, state, backlogTxns, receivedTxn, lastAcknowledgedTxn: durableTxn, dropped }
+      })
+      if (json) return context.out.json({ ...queue, lastTxn: log.lastTxn, slaves: backlogs })
+      const limit = queue.limitBytes === 0 ? 'no limit' : `of ${sizeText(queue.limitBytes)}`
+      await context.out.line(`${sizeText(queue.bytes)}, ${limit}; ${queue.state}`)
+      const rows = backlogs.map(slave => [
+        slave.name,
+        slave.state,
+        slave.dropped ? 'dropped' : counted(slave.backlogTxns, 'transaction'),
+        count(slave.receivedTxn),
+        count(slave.lastAcknowledgedTxn),
+      ])
+      const head = ['Slave', 'State', 'Backlog', 'Received', 'Last acknowledged']
+      if (rows.length > 0) {
+        for (const line of table([head, ...rows])) await context.out.line(line)
+      }
+    })
+}
