@@ -58,7 +58,9 @@ export const nodeLocalSockets: LocalSockets = {
   connect(path) {
     return new Promise((resolve, reject) => {
       const gone = (error: unknown) => {
-        if (hasCode(error, 'ENOENT', 'ECONNREFUSED', 'ENOTDIR', 'ENOTSOCK')) resolve(null)
+        // Reset: the listener was closed before it took the connection.
+        const codes = ['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'ENOTDIR', 'ENOTSOCK']
+        if (hasCode(error, ...codes)) resolve(null)
         else reject(socketError(error as Error, 'connect to', path))
       }
       let short: ShortPath

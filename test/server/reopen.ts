@@ -37,8 +37,8 @@ t.test('a defect in the middle of a transaction', async t => {
   let server = await start()
   await ok('start', '-d', pair.master)
   for (let times = 0; times < 3; times++) {
-    t.equal((await statusOf(pair.slave)).lostAndFound, 0)
     await server.reopen
+    t.equal((await statusOf(pair.slave)).lostAndFound, times < 2 ? 0 : 1)
     await server.stop()
     server = await start()
   }
