@@ -32,6 +32,11 @@ export interface Built {
 
 /** Frames of one write at the end. */
 const pieceFrames = (1 * MiB) / frameBytes
+/**
+ * So much is written between two syncs: the server's own syncs, for which updates wait, must not wait for all of a
+ * large file.
+ */
+const syncBytes = 8 * MiB
 /** Items between two turns of the event loop. */
 const sliceItems = 2000
 
@@ -73,6 +78,7 @@ export async function buildGeneration(
       if (left > 0) continue
       left = sliceItems
       report(group / sourceModulo)
+      await store.syncSome()
       await turn(clock)
     }
     store.closeAll()
@@ -96,6 +102,7 @@ async function writeRest(
   const file = await disk.open(path, (await disk.exists(path)) ? 'write' : 'create')
   try {
     const piece = Buffer.allocUnsafeSlow(pieceFrames * frameBytes)
+    let unsyncedBytes = 0
     for (let at = 0; at < slots.length;) {
       const first = cache.frameOf(slots[at]!)
       let count = 0
@@ -109,6 +116,10 @@ async function writeRest(
         at++
       }
       await file.write(piece, 0, count * frameBytes, first * frameBytes)
+      unsyncedBytes += count * frameBytes
+      if (unsyncedBytes < syncBytes) continue
+      await file.sync()
+      unsyncedBytes = 0
     }
     // Groups without items at the end were never written: they are zeros, as the others.
     await file.truncate(target.frameCount * frameBytes)
@@ -123,9 +134,12 @@ async function writeRest(
 class BuildStore implements FrameStore {
   readonly #source: DataFiles
   readonly #target: DataFiles
+  readonly #disk: Disk
+  #unsyncedBytes = 0
   target: Generation | null = null
 
   constructor(disk: Disk, order: BuildOrder) {
+    this.#disk = disk
     this.#source = new DataFiles(disk, order.sourceDirectory)
     this.#target = new DataFiles(disk, order.targetDirectory)
   }
@@ -137,6 +151,18 @@ class BuildStore implements FrameStore {
 
   spillFrame(generation: Generation, frame: number, slab: Slab, base: number): void {
     this.#target.spillFrame(generation, frame, slab, base)
+    this.#unsyncedBytes += frameBytes
+  }
+
+  async syncSome(): Promise<void> {
+    if (this.#unsyncedBytes < syncBytes || this.target === null) return
+    this.#unsyncedBytes = 0
+    const file = await this.#disk.open(this.#target.pathOf(this.target), 'write')
+    try {
+      await file.sync()
+    } finally {
+      await file.close()
+    }
   }
 
   closeAll(): void {
