@@ -109,3 +109,37 @@ t.test('what a slave cannot apply is set aside, and seen', async t => {
   t.equal(digests.slave, digests.master)
   await master.close()
 })
+
+t.test('a slave with lost+found is promoted, and its log is replayed without that', async t => {
+  const pair = await Pair.make(t)
+  const master = await Master.open(pair.master)
+  const account = await master.createAccount('A')
+  const [kept, gone] = [await account.createFile('KEPT'), await account.createFile('GONE')]
+  await pair.start()
+  await pair.digests()
+  await ok('apply', '-d', pair.slave, 'off')
+  await ok('stop', '-d', pair.slave)
+  await loseFile(pair.slave, 'A', 'GONE')
+  await ok('apply', '-d', pair.slave, 'on')
+  await ok('start', '-d', pair.slave)
+  await gone.write('b', '2')
+  await kept.write('a', '1')
+  await okHere('wait', '-d', pair.master, '--timeout', '60')
+  await ok('stop', '-d', pair.master)
+  await master.close()
+  const { apply, lostAndFound } = await statusOf(pair.slave)
+  t.equal(lostAndFound, 1)
+  t.ok(apply.checkpointTxn < apply.appliedTxn - 1, 'a start meets the transaction again')
+  await ok('stop', '-d', pair.slave)
+  t.equal(
+    await okHere('read', '-d', pair.slave, 'A', 'KEPT', 'a'),
+    '1',
+    'by a command that only reads',
+  )
+  t.match(await okHere('promote', '-d', pair.slave), /lost\+found holds 1 transaction/)
+  const promoted = await Master.open(pair.slave)
+  const file = promoted.account('A').file('KEPT')
+  t.equal(String(await file.read('a')), '1')
+  await file.write('c', '3')
+  await promoted.close()
+})
