@@ -57,7 +57,10 @@ export async function saveServer(
   const target = layoutOf(to)
   await beginSave(disk, target)
   const steps = new Steps(progress)
+  // Before as well as after: the copied database may lack what is replayed meanwhile, and what is lost meanwhile.
+  await copyLost(disk, layout, target, steps)
   await copyImage(platform, layout, target, steps)
+  await copyLost(disk, layout, target, steps)
   await copyRest(disk, layout, config, target, steps)
   const manifest = await describe(platform, config, target, steps)
   const written = await writeManifest(disk, target.directory, {
@@ -133,7 +136,12 @@ async function copyRest(
   if (config.link.keyPath === layout.key) {
     await copyFile(disk, layout.key, path.join(root, savedKeyName), steps)
   }
-  const made = new Set([root])
+  await disk.syncDirectory(root)
+}
+
+/** Adds to what has been copied before. */
+async function copyLost(disk: Disk, layout: Layout, target: Layout, steps: Steps): Promise<void> {
+  const made = new Set([target.directory])
   for (const name of await filesBelow(disk, layout.lostAndFound)) {
     const to = path.join(target.lostAndFound, name)
     made.add(path.dirname(to))

@@ -1,7 +1,15 @@
 // Saves and what is made of them: consistent while updates go on, checked to the byte and to the item, and never taken
 // for whole when they are half.
 import fc from 'fast-check'
-import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { Database } from '../../src/database/database.ts'
@@ -141,6 +149,29 @@ async function smallSave(t: Test): Promise<{ root: string; saved: string }> {
   await saveServer(nodePlatform, directory, saved)
   return { root, saved }
 }
+
+t.test(
+  'lost+found is saved with what is replayed meanwhile, and what is lost meanwhile',
+  async t => {
+    const root = temporaryDirectory(t)
+    const [directory, saved] = [path.join(root, 'south'), path.join(root, 'saved')]
+    await makeServer(directory)
+    await (await Master.open(directory)).close()
+    const lost = path.join(directory, 'lost+found')
+    mkdirSync(lost, { recursive: true })
+    writeFileSync(path.join(lost, 'replayed'), 'here before')
+    let heard = 0
+    await saveServer(nodePlatform, directory, saved, {
+      progress: () => {
+        // The first is that of the entry itself.
+        if (heard++ !== 1) return
+        rmSync(path.join(lost, 'replayed'))
+        writeFileSync(path.join(lost, 'lost'), 'here since')
+      },
+    })
+    t.strictSame(readdirSync(path.join(saved, 'lost+found')).sort(), ['lost', 'replayed'])
+  },
+)
 
 t.test('what is not as it was saved is refused, and nothing is made of it', async t => {
   const { root, saved } = await smallSave(t)
