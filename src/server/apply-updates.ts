@@ -4,8 +4,8 @@ import { HotBackupError } from '../errors.ts'
 import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig, type Config } from './config.ts'
-import { ControlClient } from './control-client.ts'
 import { layoutOf, type Layout } from './layout.ts'
+import { byOwner } from './owner.ts'
 
 /** Whether the slave applies updates: by the switch, by hb.toml as long as nobody has touched the switch. */
 export async function readApplyUpdates(
@@ -31,7 +31,7 @@ export async function writeApplyUpdates(
 
 /**
  * Switches. Off resolves when the database of a running slave stands still at a checkpoint. Throws ERR_WRONG_TYPE
- * on a master, ERR_RUNNING when the slave is just starting or stopping.
+ * on a master.
  */
 export async function switchApplyUpdates(
   platform: Platform,
@@ -44,13 +44,14 @@ export async function switchApplyUpdates(
     const message = `${config.name} is a master: only a slave applies updates`
     throw new HotBackupError('ERR_WRONG_TYPE', message, { path: layout.directory })
   }
-  const client = await ControlClient.connect(platform, layout.ownerSocket)
-  if (client === null) return switchStopped(platform, layout, on)
-  try {
-    for await (const _ of client.request('apply-updates', { on })) void _
-  } finally {
-    client.close()
-  }
+  await byOwner(
+    platform,
+    layout,
+    async client => {
+      for await (const _ of client.request('apply-updates', { on })) void _
+    },
+    () => switchStopped(platform, layout, on),
+  )
 }
 
 async function switchStopped(platform: Platform, layout: Layout, on: boolean): Promise<void> {

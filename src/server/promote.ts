@@ -7,10 +7,11 @@ import type { Platform } from '../platform/platform.ts'
 import { countLost } from '../slave/lost-found.ts'
 import type { Replayer } from '../slave/replayer.ts'
 import { loadConfig, type Config } from './config.ts'
-import { ControlClient } from './control-client.ts'
+import type { ControlClient } from './control-client.ts'
 import { checkNotRejoining } from './fence.ts'
 import type { JsonObject } from './frames.ts'
 import { layoutOf, type Layout } from './layout.ts'
+import { byOwner } from './owner.ts'
 import { readApplyUpdates } from './apply-updates.ts'
 import { checkMasterConfig, promoteLog } from './promotion.ts'
 import { closeSlaveData, openSlaveData, startReplayer } from './slave-parts.ts'
@@ -133,23 +134,21 @@ export async function describePromotion(
 
 /**
  * Promotes the slave in `directory`; when it resolves applications may open it. Throws ERR_WRONG_TYPE, ERR_UNSAFE,
- * ERR_RUNNING when the slave's server is just starting or stopping, ERR_LOG_CORRUPT, ERR_DISK and so on.
+ * ERR_LOG_CORRUPT, ERR_DISK and so on.
  */
 export async function promoteServer(platform: Platform, directory: string): Promise<PromoteReport> {
   const layout = layoutOf(directory)
-  for (let attempt = 1; ; attempt++) {
-    // Once another command has promoted it, this says so.
-    const config = await loadSlave(platform, layout)
-    try {
-      const client = await ControlClient.connect(platform, layout.ownerSocket)
-      if (client === null) return await promoteStopped(platform, layout, config)
-      return await promoteRunning(platform, layout, client)
-    } catch (error) {
-      // Its server has just ended, or ends: as the one that another command has promoted, it may be.
-      if (!isHotBackupError(error, 'ERR_CLOSED') || attempt === attemptsMax) throw error
-    }
-    await sleep(platform.clock, attemptMs)
-  }
+  // Its server ends as the one that another command has promoted, it may be: then this says so.
+  const config = () => loadSlave(platform, layout)
+  return byOwner(
+    platform,
+    layout,
+    async client => {
+      await config()
+      return promoteRunning(platform, layout, client)
+    },
+    async () => promoteStopped(platform, layout, await config()),
+  )
 }
 
 async function promoteRunning(
@@ -158,14 +157,10 @@ async function promoteRunning(
   client: ControlClient,
 ): Promise<PromoteReport> {
   let report: JsonObject | null = null
-  try {
-    for await (const { header } of client.request('promote', {})) report = header
-  } finally {
-    client.close()
-  }
+  for await (const { header } of client.request('promote', {})) report = header
   if (report === null) throw new HotBackupError('ERR_WIRE', 'promote was not answered')
   await ownerGone(platform, layout)
-  return report as unknown as PromoteReport
+  return { ...(report as unknown as PromoteReport), shipping: await shipperThere(platform, layout) }
 }
 
 async function loadSlave(platform: Platform, layout: Layout): Promise<Config> {
@@ -212,8 +207,6 @@ async function promoteStopped(
   }
 }
 
-const attemptsMax = 100
-const attemptMs = 50
 const pollMs = 10
 const ownerWaitMs = 60_000
 
@@ -230,4 +223,18 @@ async function ownerGone(platform: Platform, layout: Layout): Promise<void> {
     }
     await sleep(clock, pollMs)
   }
+}
+
+/** A shipper that is not there by then is not about to be: it has been killed, say. */
+const shipperWaitMs = 10_000
+
+/** The process goes on as the shipper, and answers at the port: only then can the old master come back. */
+async function shipperThere(platform: Platform, layout: Layout): Promise<boolean> {
+  const { clock } = platform
+  const start = clock.monotonic()
+  while ((await ask(platform, layout.shipperSocket)) === null) {
+    if (clock.monotonic() - start > shipperWaitMs) return false
+    await sleep(clock, pollMs)
+  }
+  return true
 }

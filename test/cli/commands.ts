@@ -17,7 +17,7 @@ import { Readable, Writable } from 'node:stream'
 import t from 'tap'
 import { Context, execute } from '../../src/cli/command-line.ts'
 import { hbProgram } from '../../src/cli/program.ts'
-import { freePort, ok as processOk, Pair, type Outcome } from '../helpers/servers.ts'
+import { freePort, okProcess, Pair, type Outcome } from '../helpers/servers.ts'
 
 type Tap = Pick<typeof t, 'teardown'>
 
@@ -298,7 +298,7 @@ t.test('commands at the same time take turns; a reader that goes away is no erro
   await ok('create-account', '-d', dir, 'a')
   await ok('create-file', '-d', dir, 'a', 'f')
   const ids = Array.from({ length: 5 }, (_, i) => `item ${i}`)
-  await Promise.all(ids.map(id => processOk('write', '-d', dir, 'a', 'f', id, 'x'.repeat(100_000))))
+  await Promise.all(ids.map(id => okProcess('write', '-d', dir, 'a', 'f', id, 'x'.repeat(100_000))))
   t.strictSame((await ok('list', '-d', dir, 'a', 'f')).trimEnd().split('\n').sort(), ids)
 
   const module = new URL('../../src/cli/hb.js', import.meta.url).pathname

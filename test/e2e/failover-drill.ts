@@ -8,15 +8,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import t from 'tap'
-import {
-  freePort,
-  hbHere as hb,
-  okHere as ok,
-  Pair,
-  running,
-  startHelper,
-  statusOf,
-} from '../helpers/servers.ts'
+import { freePort, hb, ok, Pair, running, startHelper, statusOf } from '../helpers/servers.ts'
 
 const rounds = process.env['HB_LONG'] === undefined ? 2 : 40
 const seed = Number(process.env['HB_SEED'] ?? Date.now() % 1e9)

@@ -3,14 +3,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import {
-  freePort,
-  hbHere as hb,
-  okHere as ok,
-  Pair,
-  statusOf,
-  type Outcome,
-} from '../helpers/servers.ts'
+import { freePort, hb, killServer, ok, Pair, statusOf, type Outcome } from '../helpers/servers.ts'
 
 t.test('the master is killed, the slave takes over', async t => {
   const pair = await Pair.make(t)
@@ -22,8 +15,7 @@ t.test('the master is killed, the slave takes over', async t => {
   await ok('wait', '-d', master)
   const server = await statusOf(slave)
   const digest = await ok('digest', '-d', slave)
-  const { pid } = await statusOf(master)
-  process.kill(pid ?? 0, 'SIGKILL')
+  await killServer(master)
 
   const dry = JSON.parse(await ok('promote', '-d', slave, '--dry-run', '--json')) as object
   t.match(dry, { name: 'beta', timeline: 2, lineage: null, lastTxn: 3, drained: 0, dryRun: true })
@@ -171,7 +163,7 @@ t.test('with a lease, a master that hears from no slave takes no updates', async
   const opened = await Master.open(master)
   const file = opened.account('A').file('F')
   await file.write('1', 'x')
-  process.kill((await statusOf(slave)).pid ?? 0, 'SIGKILL')
+  await killServer(slave)
   let refused: unknown = null
   while (refused === null) {
     await file.write('2', 'x').catch((error: unknown) => {

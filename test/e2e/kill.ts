@@ -4,7 +4,7 @@
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
-import { hb, ok, Pair, startHelper, statusOf } from '../helpers/servers.ts'
+import { hb, killServer, ok, Pair, startHelper } from '../helpers/servers.ts'
 
 const rounds = process.env['HB_LONG'] === undefined ? 2 : 50
 const seed = Number(process.env['HB_SEED'] ?? Date.now() % 1e9)
@@ -57,9 +57,7 @@ async function writeAndKill(
   await wait(count)
   if (victim !== 'writer') {
     const directory = victim === 'slave' ? pair.slave : pair.master
-    const { pid } = await statusOf(directory)
-    if (pid === null) throw new Error(`the ${victim} does not run`)
-    process.kill(pid, 'SIGKILL')
+    await killServer(directory)
     await wait(200) // The application does not notice.
     await ok('start', '-d', directory)
     await wait(200)

@@ -7,7 +7,7 @@ import { Database } from '../../src/database/database.ts'
 import { Master } from '../../src/index.ts'
 import { RecordEncoder } from '../../src/log/record.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
-import { hb, hbHere, ok, okHere, Pair, replayHere, statusOf } from '../helpers/servers.ts'
+import { hb, killServer, ok, Pair, replay, statusOf } from '../helpers/servers.ts'
 
 /** A file is gone from the database of a slave that does not run, and no transaction says so. */
 async function loseFile(directory: string, account: string, name: string): Promise<void> {
@@ -61,49 +61,44 @@ t.test('what a slave cannot apply is set aside, and seen', async t => {
     /could not be applied and lies in lost\+found: /,
   )
 
-  process.kill(status.pid!, 'SIGKILL')
-  while ((await statusOf(pair.slave)).running);
+  await killServer(pair.slave)
   await ok('start', '-d', pair.slave)
-  const lost = JSON.parse(await okHere('lost', 'list', '-d', pair.slave, '--json')) as Lost[]
+  const lost = JSON.parse(await ok('lost', 'list', '-d', pair.slave, '--json')) as Lost[]
   t.match(
     lost.map(({ reason }) => reason),
     [/no such file \(A GONE\)|no such file$/, /no such file/, /no such file/],
   )
   const [first, second, third] = lost
-  t.match(await okHere('lost', 'list', '-d', pair.slave), new RegExp(`${first?.id} .*write-item`))
+  t.match(await ok('lost', 'list', '-d', pair.slave), new RegExp(`${first?.id} .*write-item`))
+  t.match(JSON.parse(await ok('lost', 'show', '-d', pair.slave, String(second?.txn), '--json')), {
+    id: second?.id,
+    server: 'beta',
+    records: [{ type: 'map-file' }, { type: 'map-file' }, { id: 'c' }, { id: 'd', value: '4' }],
+  })
   t.match(
-    JSON.parse(await okHere('lost', 'show', '-d', pair.slave, String(second?.txn), '--json')),
-    {
-      id: second?.id,
-      server: 'beta',
-      records: [{ type: 'map-file' }, { type: 'map-file' }, { id: 'c' }, { id: 'd', value: '4' }],
-    },
-  )
-  t.match(
-    await okHere('lost', 'show', '-d', pair.slave, first!.id),
+    await ok('lost', 'show', '-d', pair.slave, first!.id),
     /write-item +A GONE +"b" +1 B +"2"/,
   )
 
-  t.equal((await hbHere('lost', 'show', '-d', pair.slave, '999')).code, 3)
+  t.equal((await hb('lost', 'show', '-d', pair.slave, '999')).code, 3)
 
-  const dry = await replayHere('-d', pair.slave, '--lost-found', 'all', '--dry-run')
+  const dry = await replay('-d', pair.slave, '--lost-found', 'all', '--dry-run')
   t.match(
     dry.stdout,
     /^Nothing has been changed.\nwould replay .*\nwould replay .*\n +A KEPT has later/,
   )
   t.equal((await statusOf(pair.slave)).lostAndFound, 3)
-  const replayed = await replayHere('-d', pair.slave, '--lost-found', first!.id, '--json')
+  const replayed = await replay('-d', pair.slave, '--lost-found', first!.id, '--json')
   t.match(JSON.parse(replayed.stdout), { backlog: null, lost: [{ id: first!.id, later: [] }] })
-  process.kill((await statusOf(pair.slave)).pid!, 'SIGKILL')
-  while ((await statusOf(pair.slave)).running);
+  await killServer(pair.slave)
   // Nobody runs: it opens the slave itself.
-  const second2 = await replayHere('-d', pair.slave, '--lost-found', String(second?.txn))
+  const second2 = await replay('-d', pair.slave, '--lost-found', String(second?.txn))
   t.match(second2, { code: 0, stdout: /^replayed .*\n +A KEPT has later updates, up to/ })
-  t.match(await okHere('lost', 'discard', '-d', pair.slave, third!.id), /1 transaction discarded/)
-  t.match(await okHere('lost', 'list', '-d', pair.slave), /empty/)
+  t.match(await ok('lost', 'discard', '-d', pair.slave, third!.id), /1 transaction discarded/)
+  t.match(await ok('lost', 'list', '-d', pair.slave), /empty/)
   await ok('start', '-d', pair.slave)
   t.equal((await statusOf(pair.slave)).lostAndFound, 0, 'nothing is met again')
-  t.equal((await replayHere('-d', pair.slave, '--lost-found', third!.id)).code, 3)
+  t.equal((await replay('-d', pair.slave, '--lost-found', third!.id)).code, 3)
   await gone.delete('f')
   const digests = await pair.digests()
   t.equal(digests.slave, digests.master)
@@ -124,19 +119,15 @@ t.test('a slave with lost+found is promoted, and its log is replayed without tha
   await ok('start', '-d', pair.slave)
   await gone.write('b', '2')
   await kept.write('a', '1')
-  await okHere('wait', '-d', pair.master, '--timeout', '60')
+  await ok('wait', '-d', pair.master, '--timeout', '60')
   await ok('stop', '-d', pair.master)
   await master.close()
   const { apply, lostAndFound } = await statusOf(pair.slave)
   t.equal(lostAndFound, 1)
   t.ok(apply.checkpointTxn < apply.appliedTxn - 1, 'a start meets the transaction again')
   await ok('stop', '-d', pair.slave)
-  t.equal(
-    await okHere('read', '-d', pair.slave, 'A', 'KEPT', 'a'),
-    '1',
-    'by a command that only reads',
-  )
-  t.match(await okHere('promote', '-d', pair.slave), /lost\+found holds 1 transaction/)
+  t.equal(await ok('read', '-d', pair.slave, 'A', 'KEPT', 'a'), '1', 'by a command that only reads')
+  t.match(await ok('promote', '-d', pair.slave), /lost\+found holds 1 transaction/)
   const promoted = await Master.open(pair.slave)
   const file = promoted.account('A').file('KEPT')
   t.equal(String(await file.read('a')), '1')

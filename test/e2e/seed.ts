@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { hb, ok, Pair, statusOf } from '../helpers/servers.ts'
+import { hb, killServer, ok, Pair, statusOf } from '../helpers/servers.ts'
 
 function edit(directory: string, pattern: RegExp, text: string): void {
   const toml = path.join(directory, 'hb.toml')
@@ -96,7 +96,7 @@ t.test('a copy that is ordered goes on after cuts, and is throttled', async t =>
   }
   for (let seed = await seeding(); seed?.step !== 'sending';) seed = await seeding()
   // The slave is killed on the way; the master goes on where the copy is durable.
-  process.kill((await statusOf(pair.slave)).pid ?? 0, 'SIGKILL')
+  await killServer(pair.slave)
   await ok('start', '-d', pair.slave)
   t.match(await order, /beta has taken a copy/)
   await stop()

@@ -4,7 +4,13 @@ import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { hb, hbWithInput, ok, Pair, statusOf } from '../helpers/servers.ts'
+import {
+  hbProcess as hb,
+  hbWithInput,
+  okProcess as ok,
+  Pair,
+  statusOf,
+} from '../helpers/servers.ts'
 
 t.test('every kind of update reaches the slave', async t => {
   const pair = await Pair.make(t)

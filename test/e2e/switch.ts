@@ -3,14 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import {
-  freePort,
-  hbHere as hb,
-  okHere as ok,
-  Pair,
-  running,
-  statusOf,
-} from '../helpers/servers.ts'
+import { freePort, hb, ok, Pair, running, statusOf } from '../helpers/servers.ts'
 
 t.test('there and back, with nothing lost', async t => {
   const pair = await Pair.make(t)

@@ -20,7 +20,7 @@ export interface Outcome {
 }
 
 /** Runs a command of hb and returns what became of it, whatever that is. */
-export function hb(...args: readonly string[]): Promise<Outcome> {
+export function hbProcess(...args: readonly string[]): Promise<Outcome> {
   return hbWithInput('', ...args)
 }
 
@@ -42,19 +42,19 @@ export function hbWithInput(input: string | Buffer, ...args: readonly string[]):
 }
 
 /** Runs a command that must succeed; returns its standard output. */
-export async function ok(...args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await hb(...args)
+export async function okProcess(...args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await hbProcess(...args)
   if (code !== 0) throw new Error(`hb ${args.join(' ')} ended with ${code}: ${stderr}`)
   return stdout
 }
 
 /** The same within this process, which saves the time to start one. Servers that it starts are processes still. */
-export function hbHere(...args: readonly string[]): Promise<Outcome> {
+export function hb(...args: readonly string[]): Promise<Outcome> {
   return runHere(hbProgram, args)
 }
 
 /** hb-replay, within this process. */
-export function replayHere(...args: readonly string[]): Promise<Outcome> {
+export function replay(...args: readonly string[]): Promise<Outcome> {
   return runHere(replayProgram, args)
 }
 
@@ -76,8 +76,8 @@ async function runHere(
   return { code, ...texts }
 }
 
-export async function okHere(...args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await hbHere(...args)
+export async function ok(...args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await hb(...args)
   if (code !== 0) throw new Error(`hb ${args.join(' ')} ended with ${code}: ${stderr}`)
   return stdout
 }
@@ -85,13 +85,21 @@ export async function okHere(...args: readonly string[]): Promise<string> {
 /** Sees to it that the server runs; it may be starting, or turning into another kind, by itself. */
 export async function running(directory: string): Promise<void> {
   while (!(await statusOf(directory)).running) {
-    const { code, stderr } = await hbHere('start', '-d', directory)
+    const { code, stderr } = await hb('start', '-d', directory)
     if (code !== 0 && !/ERR_RUNNING/.test(stderr)) throw new Error(stderr)
   }
 }
 
 export async function statusOf(directory: string): Promise<Status> {
-  return JSON.parse(await okHere('status', '-d', directory, '--json')) as Status
+  return JSON.parse(await ok('status', '-d', directory, '--json')) as Status
+}
+
+/** With kill -9; resolves when it is gone. */
+export async function killServer(directory: string): Promise<void> {
+  const { pid } = await statusOf(directory)
+  if (pid === null) throw new Error(`nothing runs in ${directory}`)
+  process.kill(pid, 'SIGKILL')
+  while ((await statusOf(directory)).running);
 }
 
 export interface Status {
@@ -144,11 +152,11 @@ export class Pair {
     const root = temporaryDirectory(test)
     const pair = new Pair(root, await freePort())
     test.teardown(async () => {
-      await hbHere('stop', '-d', pair.master)
-      await hbHere('stop', '-d', pair.slave)
+      await hb('stop', '-d', pair.master)
+      await hb('stop', '-d', pair.slave)
     })
     const address = `127.0.0.1:${pair.port}`
-    await okHere(
+    await ok(
       'setup',
       '-d',
       pair.master,
@@ -160,7 +168,7 @@ export class Pair {
       `beta=${address}`,
     )
     const key = path.join(pair.master, 'hb.key')
-    await okHere(
+    await ok(
       'setup',
       '-d',
       pair.slave,
@@ -177,16 +185,16 @@ export class Pair {
   }
 
   async start(): Promise<void> {
-    await okHere('start', '-d', this.slave)
-    await okHere('start', '-d', this.master)
+    await ok('start', '-d', this.slave)
+    await ok('start', '-d', this.master)
   }
 
   /** Waits until the slave has applied everything; returns the digests of both sides. */
   async digests(): Promise<{ readonly master: string; readonly slave: string }> {
-    await okHere('wait', '-d', this.master, '--timeout', '60')
+    await ok('wait', '-d', this.master, '--timeout', '60')
     return {
-      master: await okHere('digest', '-d', this.master),
-      slave: await okHere('digest', '-d', this.slave),
+      master: await ok('digest', '-d', this.master),
+      slave: await ok('digest', '-d', this.slave),
     }
   }
 }

@@ -5,7 +5,7 @@ import { HashedFile } from '../../src/database/hashed-file.ts'
 import { Master } from '../../src/index.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { SlaveServer } from '../../src/server/slave-server.ts'
-import { ok, okHere, Pair, replayHere, statusOf } from '../helpers/servers.ts'
+import { ok, Pair, replay, statusOf } from '../helpers/servers.ts'
 
 t.test('a defect in the middle of a transaction', async t => {
   const pair = await Pair.make(t)
@@ -42,13 +42,13 @@ t.test('a defect in the middle of a transaction', async t => {
     await server.stop()
     server = await start()
   }
-  await okHere('wait', '-d', pair.master, '--timeout', '60')
+  await ok('wait', '-d', pair.master, '--timeout', '60')
   t.equal((await statusOf(pair.slave)).lostAndFound, 1)
-  t.equal(await okHere('read', '-d', pair.slave, 'A', 'F', 'after'), 'it')
+  t.equal(await ok('read', '-d', pair.slave, 'A', 'F', 'after'), 'it')
   t.match(said.join('\n'), /lies in lost\+found: a defect(.|\n)*the database is opened again/)
 
   // Replayed, it fails again: the command says why, and nothing is gone or half done.
-  const replayed = await replayHere('-d', pair.slave, '--lost-found', 'all')
+  const replayed = await replay('-d', pair.slave, '--lost-found', 'all')
   t.match(replayed, {
     code: 1,
     stderr: /ERR_APPLY: transaction 3 of lost\+found cannot be applied/,
@@ -56,7 +56,7 @@ t.test('a defect in the middle of a transaction', async t => {
   await server.reopen
   await server.stop()
   HashedFile.prototype.writeItem = write
-  t.match(await replayHere('-d', pair.slave, '--lost-found', 'all'), { code: 0 })
+  t.match(await replay('-d', pair.slave, '--lost-found', 'all'), { code: 0 })
   server = await start()
   const digests = await pair.digests()
   t.equal(digests.slave, digests.master)
