@@ -197,6 +197,11 @@ const catalogue = {
   },
   ERR_LINK_LOOP: { exit: exitCodes.failed, hint: 'Take the loop out of the cascade.' },
 
+  ERR_NO_STATISTICS: {
+    exit: exitCodes.wrongState,
+    hint: 'See "hb status" for the link to the slave.',
+  },
+
   // Waiting
   ERR_TIMEOUT: { exit: exitCodes.timeout, hint: 'See "hb status" for what holds it up.' },
 } as const satisfies Record<string, Entry>

@@ -1,14 +1,20 @@
-// hb query and hb queue: what the running server does, and what waits in its log, in D3's terms. They look at what
-// status collects: no lock is taken, and nobody is held up.
+// hb query, hb statistics and hb queue: what the running server does and has done, and what waits in its log, in D3's
+// terms. They look at what status collects, or ask: no lock is taken, and nobody is held up.
 import type { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
-import { sizeText } from '../server/sizes-and-times.ts'
+import { durationText, sizeText } from '../server/sizes-and-times.ts'
+import {
+  collectStatistics,
+  type StatisticsFailure,
+  type StatisticsRow,
+} from '../server/statistics.ts'
 import { collectStatus, type ServerStatus } from '../server/status.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { count, counted, table } from './output.ts'
 
 export function addViewCommands(program: Command, context: Context): void {
   program.addCommand(queryCommand(context))
+  program.addCommand(statisticsCommand(context))
   program.addCommand(queueCommand(context))
 }
 
@@ -67,6 +73,66 @@ function acknowledged({ type, slaves, log }: ServerStatus): number {
 /** The furthest of what a slave was sent and has answered, or is being sent. */
 function sentTxn({ slaves }: ServerStatus): number {
   return Math.max(0, ...slaves.map(({ receivedTxn }) => receivedTxn))
+}
+
+interface StatisticsArguments extends ViewArguments {
+  readonly slave?: string
+}
+
+function statisticsCommand(context: Context): Command {
+  return serverCommand(
+    'statistics',
+    'Show what a slave has done since its start, by operation. A master asks its slaves, over the link.',
+    `hb statistics -d /srv/south
+hb statistics -d /srv/north --slave south
+hb statistics -d /srv/north --json | jq '.servers[].operations'`,
+  )
+    .option('--slave <name>', 'ask this slave of the server')
+    .option('--json', 'as JSON')
+    .action(async ({ dir, slave, json = false }: StatisticsArguments) => {
+      const found = await context.untilSignal(
+        collectStatistics(context.platform, dir, slave ?? null),
+      )
+      const rows = found.filter((row): row is StatisticsRow => !('error' in row))
+      const failed = found.filter(row => 'error' in row)
+      if (json) await context.out.json({ servers: [...rows, ...failed.map(failureToJson)] })
+      else if (rows.length > 0) {
+        const lines = statisticsLines(rows, context.platform.clock.now())
+        for (const line of lines) await context.out.line(line)
+      }
+      // The others are shown; what is missing is told as an error.
+      if (failed[0] !== undefined) throw failed[0].error
+    })
+}
+
+function failureToJson({ name, error }: StatisticsFailure) {
+  return { name, error: { code: error.code, message: error.message, hint: error.hint } }
+}
+
+/** A column for each server. */
+function statisticsLines(rows: readonly StatisticsRow[], now: number): string[] {
+  const operations = Object.keys(Object.assign({}, ...rows.map(row => row.operations)) as object)
+  const line = (title: string, cell: (row: StatisticsRow) => string | number) => [
+    title,
+    ...rows.map(row => cell(row)),
+  ]
+  const asked = rows.some(({ roundTripMs }) => roundTripMs !== null)
+  return table([
+    line('Server', ({ name }) => name),
+    line('Since', ({ since }) => new Date(since).toISOString()),
+    line('Running for', ({ since }) => durationText(Math.max(0, now - since))),
+    ...(asked ? [line('There and back', ({ roundTripMs }) => millisText(roundTripMs))] : []),
+    line('Received', ({ bytesReceived }) => sizeText(bytesReceived)),
+    line('Transactions', ({ transactions }) => transactions),
+    line('Lost and found', ({ lost }) => lost),
+    line('Left out', ({ leftOut }) => leftOut),
+    line('Items written', ({ itemBytes }) => sizeText(itemBytes)),
+    ...operations.map(name => line(name, row => row.operations[name] ?? 0)),
+  ])
+}
+
+function millisText(millis: number | null): string {
+  return millis === null ? '-' : `${millis.toFixed(1)} ms`
 }
 
 function queueCommand(context: Context): Command {

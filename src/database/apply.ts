@@ -8,6 +8,7 @@ import { checkTransaction, type ApplyRules } from './check.ts'
 import { type Groups } from './group.ts'
 import { HashedFile } from './hashed-file.ts'
 import { type LongWork } from './long-work.ts'
+import { type OperationCounts } from './operation-counts.ts'
 
 export class Applier {
   readonly #accounts: Accounts
@@ -15,6 +16,7 @@ export class Applier {
   readonly #groups: Groups
   readonly #work: LongWork
   readonly #rules: ApplyRules
+  readonly #counts: OperationCounts
   /** The same, with auto-create. */
   readonly #creating: ApplyRules
   readonly #cursor = new RecordCursor()
@@ -27,12 +29,14 @@ export class Applier {
     groups: Groups,
     work: LongWork,
     rules: ApplyRules,
+    counts: OperationCounts,
   ) {
     this.#accounts = accounts
     this.#cache = cache
     this.#groups = groups
     this.#work = work
     this.#rules = rules
+    this.#counts = counts
     this.#creating = { ...rules, autoCreate: true }
   }
 
@@ -50,6 +54,7 @@ export class Applier {
     try {
       do this.#record(cursor, txn)
       while (cursor.next())
+      this.#counts.transaction()
     } catch (error) {
       this.failure = error
       throw error
@@ -76,50 +81,58 @@ export class Applier {
     switch (cursor.type) {
       case RecordType.writeItem: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
-        if (file.absent) return
+        if (file.absent) return this.#counts.leftOut()
         file.writeItem(cursor.bytes, cursor.idStart, cursor.idEnd, cursor.valueEnd, txn)
-        return
+        this.#counts.itemBytes(cursor.valueEnd - cursor.idStart)
+        break
       }
       case RecordType.deleteItem: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
-        if (file.absent) return
+        if (file.absent) return this.#counts.leftOut()
         file.deleteItem(cursor.bytes, cursor.idStart, cursor.idEnd, txn)
-        return
+        break
       }
       case RecordType.createFile:
-        return this.#createFile(cursor, txn)
+        this.#createFile(cursor, txn)
+        break
       case RecordType.clearFile: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
-        if (file.absent) return
-        return this.#work.clear(file, file.modulo, txn)
+        if (file.absent) return this.#counts.leftOut()
+        this.#work.clear(file, file.modulo, txn)
+        break
       }
       case RecordType.resizeFile: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
-        if (file.absent) return
-        return this.#work.resize(file, cursor.modulo(), txn)
+        if (file.absent) return this.#counts.leftOut()
+        this.#work.resize(file, cursor.modulo(), txn)
+        break
       }
       case RecordType.deleteFile: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
         this.#accounts.removeFile(file)
-        return this.#work.delete(file)
+        this.#work.delete(file)
+        break
       }
       case RecordType.createAccount:
-        return this.#accounts.add(cursor.idText())
+        this.#accounts.add(cursor.idText())
+        break
       case RecordType.deleteAccount:
-        return this.#accounts.remove(cursor.idText())
+        this.#accounts.remove(cursor.idText())
+        break
       case RecordType.mapFile:
         // The check has compared it with what is here, or let it create what is not.
         if (this.#accounts.byNumber(cursor.fileNumber) === undefined) this.#createFile(cursor, txn)
-        return
+        break
       case RecordType.setFile:
         if (this.#accounts.byNumber(cursor.fileNumber) === undefined) this.#createFile(cursor, txn)
         else this.#setFile(cursor, txn)
-        return
+        break
       case RecordType.promote:
       case RecordType.mark:
         // It says something of the log.
-        return
+        break
     }
+    this.#counts.record(cursor.type)
   }
 
   #createFile(cursor: RecordCursor, txn: number): void {

@@ -19,6 +19,7 @@ import { Groups } from './group.ts'
 import { HashedFile } from './hashed-file.ts'
 import { holdStateOf } from './hold.ts'
 import { LongWork, type LongWorkPolicy } from './long-work.ts'
+import { OperationCounts } from './operation-counts.ts'
 import { preload, preloadPays } from './preload.ts'
 import { recover } from './recover.ts'
 
@@ -46,6 +47,8 @@ export class Database {
   readonly cacheBytes: number
   /** What helpers do, and the holds meanwhile. */
   readonly work: LongWork
+  /** What has been applied since it was opened. */
+  readonly operations: OperationCounts
   readonly #parts: CheckpointParts
   readonly #readOnly: boolean
   readonly #cache: FrameCache
@@ -91,10 +94,10 @@ export class Database {
       drop: (generation: Generation) => this.#drop(generation),
     }
     this.work = new LongWork(work, this.#readOnly ? null : (options.longWork ?? null))
-    this.#applier = new Applier(this.#accounts, parts.cache, this.#groups, this.work, {
-      autoCreate: options.autoCreate ?? false,
-      replica: options.replica ?? false,
-    })
+    this.operations = new OperationCounts(parts.clock.now())
+    const rules = { autoCreate: options.autoCreate ?? false, replica: options.replica ?? false }
+    const { operations } = this
+    this.#applier = new Applier(this.#accounts, cache, this.#groups, this.work, rules, operations)
     this.#stamp = catalog.stamp
     this.#appliedTxn = catalog.stamp.txn
     this.ahead = new Ahead(catalog.ahead)
@@ -172,6 +175,7 @@ export class Database {
   /** The transaction was dealt with elsewhere (it went to lost+found): nothing of it is here. */
   passOver(txn: number): void {
     if (txn > this.#appliedTxn) this.#appliedTxn = txn
+    this.operations.lost()
   }
 
   accounts(): string[] {

@@ -54,6 +54,7 @@ export const RecordType = {
   mark: 12,
 } as const
 export type RecordType = (typeof RecordType)[keyof typeof RecordType]
+export const recordTypeMax = Math.max(...Object.values(RecordType))
 
 /** The types by their names in "hb log dump" and hb-segment(5). */
 export const recordTypeNames: Readonly<Record<RecordType, string>> = {

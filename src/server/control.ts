@@ -33,6 +33,8 @@ export interface ControlServices {
   readonly copying?: CopySource
   /** Gives a slave a copy of the database, and tells how far that is. */
   seed?(slave: string): AsyncIterable<object>
+  /** What this slave has done since its start, or one that this server ships to. */
+  statistics?(slave: string | null): Promise<object>
 }
 
 /** Requests that a connection may have waiting before it is read no further. */
@@ -197,6 +199,11 @@ class Peer {
       for await (const step of services.seed(textOf(header['slave']))) {
         yield { header: step as JsonObject }
       }
+    } else if (name === 'statistics') {
+      if (services.statistics === undefined) throw notHere(name)
+      const slave = header['slave'] ?? null
+      const answer = await services.statistics(slave === null ? null : textOf(slave))
+      yield { header: answer as JsonObject }
     } else if (name.startsWith('copy-')) {
       yield* this.#copying(name)
     } else {

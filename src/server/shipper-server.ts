@@ -23,6 +23,7 @@ import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import type { Log } from './messages-log.ts'
 import { readPromotion } from './promotion.ts'
 import { Seeder, withSeeds } from './seeder.ts'
+import { answerStatistics } from './statistics.ts'
 
 /** What the control socket answers to "status". */
 export interface ShipperStatus {
@@ -95,6 +96,7 @@ export class ShipperServer {
             slaves: withSeeds(shipper.status(), seeder),
           } satisfies ShipperStatus),
         seed: slave => seeder.order(slave),
+        statistics: slave => answerStatistics(slave, null, shipper),
       })
       const watch = new OwnerWatch(platform, layout, config, say)
       return new ShipperServer(lock, shipper, gatekeeper, fence, control, watch)

@@ -42,6 +42,7 @@ import { installSeed } from './seed-install.ts'
 import { DirectorySeedTaker } from './seed-taker.ts'
 import { Seeder, withSeeds } from './seeder.ts'
 import { startHelpers } from './server-helpers.ts'
+import { answerStatistics } from './statistics.ts'
 import { shipperOptions } from './shipper-server.ts'
 import { closeSlaveData, openSlaveData, startReplayer } from './slave-parts.ts'
 
@@ -145,9 +146,8 @@ export class SlaveServer {
     const layout = layoutOf(directory)
     const config = await loadConfig(platform.disk, layout)
     if (config.type !== 'slave') {
-      throw new HotBackupError('ERR_WRONG_TYPE', `${directory} is a ${config.type}`, {
-        path: directory,
-      })
+      const text = `${directory} is a ${config.type}`
+      throw new HotBackupError('ERR_WRONG_TYPE', text, { path: directory })
     }
     const lock = await platform.locks.acquire(layout.ownerLock, 'slave', lost)
     let server: SlaveServer
@@ -216,6 +216,7 @@ export class SlaveServer {
       log: this.#log,
       appliedTxn: () => this.#replayer.appliedTxn,
       appliedTime: () => this.#replayer.appliedTime,
+      statistics: () => this.#database.operations.totals(),
       heartbeatMs: link.heartbeatMs,
       timeoutMs: link.timeoutMs,
       handOver: {
@@ -267,6 +268,7 @@ export class SlaveServer {
         return replayMessages((progress, signal) => this.#replay(wanted, progress, signal))
       },
       promote: () => this.promote(),
+      statistics: slave => answerStatistics(slave, this.#receiver, this.#shipper),
       ...(this.#seeder === null ? {} : { seed: name => this.#seeder!.order(name) }),
       copying: {
         database: this.#database,
@@ -320,9 +322,8 @@ export class SlaveServer {
     else await this.#replayer.pause()
     if (on) this.#helpers?.resume()
     await writeApplyUpdates(this.#platform, this.#layout, on)
-    this.#say('info', `apply updates: ${on ? 'on' : 'off'}`, {
-      appliedTxn: this.#replayer.appliedTxn,
-    })
+    const { appliedTxn } = this.#replayer
+    this.#say('info', `apply updates: ${on ? 'on' : 'off'}`, { appliedTxn })
   }
 
   /**

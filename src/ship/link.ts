@@ -11,6 +11,7 @@ import type { Message } from '../wire/messages.ts'
 import type { Progress } from '../wire/messages/ack.ts'
 import { isLater } from '../wire/messages/fence.ts'
 import type { Hello } from '../wire/messages/hello.ts'
+import { statisticsVersion } from '../wire/protocol.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
 import type { Welcome } from '../wire/messages/welcome.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
@@ -20,6 +21,7 @@ import { backoffMs } from './backoff.ts'
 import type { LinkOptions, LinkPlatform, LinkSource } from './link-options.ts'
 import { RunStream } from './run-stream.ts'
 import { next, type SessionAction, type SessionEvent, type SessionState } from './session.ts'
+import { notConnected, StatisticsQuestions, type StatisticsAnswer } from './statistics-questions.ts'
 import { shipStatus, type ShipStatus } from './status.ts'
 
 /** What belongs to one connection, and goes with it. */
@@ -32,6 +34,7 @@ interface Call {
   /** Found, and not streamed from yet. */
   reader: LogReader | null
   stream: RunStream | null
+  readonly questions: StatisticsQuestions
 }
 
 export class Link {
@@ -92,6 +95,11 @@ export class Link {
     }
   }
 
+  /** Of the slave. */
+  get name(): string {
+    return this.#options.slave.name
+  }
+
   status(): ShipStatus {
     const channel = this.#call?.channel
     return shipStatus({
@@ -107,6 +115,16 @@ export class Link {
       lastError: this.#lastError,
       now: this.#platform.clock.now(),
     })
+  }
+
+  /**
+   * Asks the slave what it has done since its start. Rejects with ERR_NO_STATISTICS when nothing streams to it or its
+   * program is too old, with ERR_TIMEOUT when it does not answer.
+   */
+  async statistics(): Promise<StatisticsAnswer> {
+    const call = this.#state.name === 'streaming' ? this.#call : null
+    if (call === null) throw notConnected(this.name, this.#lastError)
+    return call.questions.ask(call.welcome?.version ?? 0)
   }
 
   get #heardMs(): number | null {
@@ -258,7 +276,9 @@ export class Link {
         },
       },
     )
-    const call: Call = { channel, hello: null, welcome: null, reader: null, stream: null }
+    const questions = new StatisticsQuestions(this.name, this.#platform.clock, timeoutMs, channel)
+    const nothing = { hello: null, welcome: null, reader: null, stream: null }
+    const call: Call = { channel, questions, ...nothing }
     return call
   }
 
@@ -314,7 +334,8 @@ export class Link {
     const { windowBytes } = this.#options
     const startTxn = welcome.position.txn
     call.stream = new RunStream(reader, channel, startTxn, windowBytes, mark, failed)
-    channel.established('ack', 'rewind', 'refuse')
+    const told = welcome.version >= statisticsVersion ? (['statistics'] as const) : []
+    channel.established('ack', 'rewind', 'refuse', ...told)
     channel.send({ name: 'start', position: welcome.position })
     // Its word counts only now that its history is known to be this one.
     this.#keep(welcome)
@@ -352,6 +373,7 @@ export class Link {
     this.#bytesSentBefore += call.channel.bytesSent
     if (!this.#leaving.has(call.channel)) call.channel.destroy(null)
     call.stream?.close()
+    call.questions.end()
     void call.reader?.close()
   }
 
@@ -380,6 +402,9 @@ export class Link {
         return
       case 'rewind':
         this.#rewind(call, message.position)
+        return
+      case 'statistics':
+        call.questions.answered(message)
         return
       default:
         throw new HotBackupError('ERR_WIRE', `a slave sends no ${message.name.toUpperCase()}`)

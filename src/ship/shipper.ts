@@ -1,7 +1,7 @@
 // The master's side of all links: follows the durable mark of the log, and wakes one link per slave. It only reads
 // the log, owns the ack files in slaves/, and may live in a process of its own.
 import { join } from 'node:path'
-import { isHotBackupError } from '../errors.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { heartbeatMsDefault, linkTimeoutMsDefault, windowBytesDefault } from '../limits.ts'
 import { DurableWatch } from '../log/durable.ts'
 import type { Address, SharedKey } from '../platform/network.ts'
@@ -10,6 +10,7 @@ import type { LinkLog } from '../wire/link-log.ts'
 import { Link } from './link.ts'
 import type { LinkOptions, LinkPlatform, LinkSource } from './link-options.ts'
 import { OwnLog } from './own-log.ts'
+import type { StatisticsAnswer } from './statistics-questions.ts'
 import type { ShipStatus } from './status.ts'
 
 export type { ShipStatus } from './status.ts'
@@ -93,9 +94,18 @@ export class Shipper {
     return this.#links.map(link => link.status())
   }
 
+  /** What that slave has done since its start: see Link.statistics. Throws ERR_NO_SLAVE. */
+  async statistics(slave: string): Promise<StatisticsAnswer> {
+    const link = this.#links.find(({ name }) => name === slave)
+    if (link === undefined) {
+      throw new HotBackupError('ERR_NO_SLAVE', `nothing is sent to "${slave}"`, { slave })
+    }
+    return link.statistics()
+  }
+
   /** One slave more, or one that listens elsewhere now. */
   async add(slave: LinkOptions['slave']): Promise<void> {
-    const known = this.#links.findIndex(link => link.status().name === slave.name)
+    const known = this.#links.findIndex(link => link.name === slave.name)
     if (known >= 0) {
       const [link] = this.#links.splice(known, 1)
       await link?.stop()

@@ -19,8 +19,14 @@ import type { Progress } from '../wire/messages/ack.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import type { Promote } from '../wire/messages/promote.ts'
 import type { Seed } from '../wire/messages/seed.ts'
+import type { SlaveStatistics } from '../wire/messages/statistics.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
-import { protocolVersionMax, type MessageName } from '../wire/protocol.ts'
+import {
+  askVersion,
+  protocolVersionMax,
+  statisticsVersion,
+  type MessageName,
+} from '../wire/protocol.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
 import { Intake, type Verdict } from './receiver-intake.ts'
 import { SeedSession, type SeedTaker } from './seed-session.ts'
@@ -32,6 +38,8 @@ export interface ReceiverSessionOptions {
   readonly appliedTxn: () => number
   /** Wall-clock milliseconds by the master's clock. */
   readonly appliedTime: () => number
+  /** What the master may ask for. */
+  readonly statistics: () => SlaveStatistics
   readonly heartbeatMs: number
   readonly timeoutMs: number
   readonly logger: LinkLog
@@ -63,6 +71,8 @@ export class ReceiverSession {
   readonly #channel: Channel
   #state: ReceiverState = 'greeting'
   #master: Hello | null = null
+  /** The protocol version of this connection. */
+  #version = 0
   #masterDurableTxn = 0
   #intake: Intake | null = null
   #seed: SeedSession | null = null
@@ -214,6 +224,13 @@ export class ReceiverSession {
         this.#masterDurableTxn = message.durableTxn
         if (this.#state === 'streaming') this.#judge(this.#opened.blocks(message))
         return
+      case 'ask-statistics':
+        // A master that does not read gets no pile of answers.
+        if (this.#channel.writable) {
+          const { token } = message
+          this.#channel.send({ name: 'statistics', token, statistics: this.#options.statistics() })
+        }
+        return
       case 'refuse':
         this.#refused(message.code, message.text)
         return
@@ -246,7 +263,8 @@ export class ReceiverSession {
       this.refuse(refusal)
       return
     }
-    this.#welcome(hello.version ?? protocolVersionMax, 'start', 'refuse')
+    this.#version = hello.version ?? protocolVersionMax
+    this.#welcome(this.#version, 'start', 'refuse')
     const { log } = this.#options
     this.#change('welcomed', `let in, this slave holds ${positionText(log.position)}`)
   }
@@ -254,7 +272,7 @@ export class ReceiverSession {
   #promote(request: Promote): void {
     const refusal = this.#events.promote(request)
     if (refusal !== null) this.refuse(refusal)
-    else this.#welcome(protocolVersionMax, 'refuse')
+    else this.#welcome(askVersion, 'refuse')
   }
 
   #welcome(version: number, ...next: readonly MessageName[]): void {
@@ -282,7 +300,8 @@ export class ReceiverSession {
       throw new HotBackupError('ERR_LINK_REFUSED', text)
     }
     this.#intake = new Intake(log)
-    this.#channel.established('segment', 'blocks', 'start', 'refuse')
+    const asked = this.#version >= statisticsVersion ? (['ask-statistics'] as const) : []
+    this.#channel.established('segment', 'blocks', 'start', 'refuse', ...asked)
     this.#change('streaming', `streaming ${followingText(position)}`)
     this.#events.streaming()
     this.#acknowledged = null

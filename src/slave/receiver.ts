@@ -10,6 +10,7 @@ import type { Platform } from '../platform/platform.ts'
 import type { LinkLog } from '../wire/link-log.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import type { Promote } from '../wire/messages/promote.ts'
+import type { SlaveStatistics } from '../wire/messages/statistics.ts'
 import { positionText } from '../wire/position-text.ts'
 import type { Seed } from '../wire/messages/seed.ts'
 import { checkHello } from './receiver-handshake.ts'
@@ -29,6 +30,8 @@ export interface ReceiverOptions {
   readonly appliedTxn: () => number
   /** Time of the block of that transaction, by the master's clock; wall-clock milliseconds, 0 for none. */
   readonly appliedTime: () => number
+  /** What this slave has done since its start, but for what has come over the network. */
+  readonly statistics: () => Omit<SlaveStatistics, 'bytesReceived'>
   readonly heartbeatMs?: number
   readonly timeoutMs?: number
   readonly logger: LinkLog
@@ -103,6 +106,7 @@ export class Receiver {
     this.#upstream = options.upstream ?? []
     this.#sessionOptions = {
       ...options,
+      statistics: () => this.statistics(),
       heartbeatMs: options.heartbeatMs ?? heartbeatMsDefault,
       timeoutMs: options.timeoutMs ?? linkTimeoutMsDefault,
     }
@@ -152,11 +156,20 @@ export class Receiver {
       durableTxn: log.durableTxn,
       appliedTxn: appliedTxn(),
       masterDurableTxn: Math.max(this.#masterDurableTxn, session?.masterDurableTxn ?? 0),
-      bytesReceived: this.#bytesBefore + (session?.bytesHeard ?? 0),
+      bytesReceived: this.#bytesReceived,
       strangers: this.#strangersDropped,
       lastError:
         error === null ? null : { code: error.code, message: error.message, hint: error.hint },
     }
+  }
+
+  /** What this slave has done since its start. */
+  statistics(): SlaveStatistics {
+    return { ...this.#options.statistics(), bytesReceived: this.#bytesReceived }
+  }
+
+  get #bytesReceived(): number {
+    return this.#bytesBefore + (this.#session?.bytesHeard ?? 0)
   }
 
   /** Hangs up and gives the port free. What was appended stays the log's to make durable. */

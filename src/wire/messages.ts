@@ -24,6 +24,12 @@ import {
   type SeedState,
 } from './messages/seed.ts'
 import { segmentCodec, type SegmentStart } from './messages/segment.ts'
+import {
+  askStatisticsCodec,
+  statisticsCodec,
+  type AskStatistics,
+  type Statistics,
+} from './messages/statistics.ts'
 import { startCodec, type Start } from './messages/start.ts'
 import { welcomeCodec, type Welcome } from './messages/welcome.ts'
 import {
@@ -53,6 +59,8 @@ export type SmallMessage =
   | SeedState
   | SeedImage
   | SeedData
+  | AskStatistics
+  | Statistics
 export type Message = SmallMessage | Blocks
 
 type CodecTable = {
@@ -77,6 +85,8 @@ const codecs: CodecTable = {
   'seed-state': seedStateCodec,
   'seed-image': seedImageCodec,
   'seed-data': seedDataCodec,
+  'ask-statistics': askStatisticsCodec,
+  statistics: statisticsCodec,
 }
 
 /** Codecs by the type's number; no entry for BLOCKS. */

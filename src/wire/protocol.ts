@@ -13,7 +13,8 @@
 // of the session, (3) the length is possible for the type, and (4) the CRC matches. The first fault ends the
 // connection.
 //
-// HELLO names the protocol versions that the master speaks, and the slave chooses one. The frame, the first four
+// HELLO names the protocol versions that the master speaks, and the slave chooses one. Version 2 is version 1 with
+// ASK-STATISTICS and STATISTICS. The frame, the first four
 // bytes of HELLO, and all of REFUSE are the same in every version, so that an unknown one can be refused in words.
 // Any change here or in messages/ goes into man/hb-link.5 as well.
 import { HotBackupError } from '../errors.ts'
@@ -23,7 +24,11 @@ export const framingVersion = 1
 export const frameHeaderBytes = 16
 
 export const protocolVersionMin = 1
-export const protocolVersionMax = 1
+export const protocolVersionMax = 2
+/** The slave may be asked for its statistics. */
+export const statisticsVersion = 2
+/** Of JOIN and PROMOTE, and of the WELCOME that answers PROMOTE: nothing is chosen there. */
+export const askVersion = 1
 
 export const MessageType = {
   hello: 1,
@@ -44,6 +49,8 @@ export const MessageType = {
   'seed-state': 16,
   'seed-image': 17,
   'seed-data': 18,
+  'ask-statistics': 19,
+  statistics: 20,
 } as const
 export type MessageName = keyof typeof MessageType
 

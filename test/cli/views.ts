@@ -32,6 +32,24 @@ t.test('query and queue', async t => {
     lastTxn: 2,
     slaves: [{ name: 'beta', backlogTxns: 0, lastAcknowledgedTxn: 2 }],
   })
+
+  // What the slave tells of itself is what the master hears over the link.
+  await ok('write', '-d', pair.master, 'A', 'F', 'ada', 'Ada Lovelace')
+  await ok('wait', '-d', pair.master, '--timeout', '60')
+  const operations = { 'create-account': 1, 'create-file': 1, 'write-item': 1, 'delete-item': 0 }
+  const counts = { name: 'beta', transactions: 3, lost: 0, leftOut: 0, itemBytes: 15, operations }
+  const own = JSON.parse(await ok('statistics', '-d', pair.slave, '--json'))
+  t.match(own, { servers: [{ ...counts, roundTripMs: null }] })
+  const heard = JSON.parse(await ok('statistics', '-d', pair.master, '--json'))
+  t.match(heard, { servers: [{ ...counts, roundTripMs: Number }] })
+  t.equal(heard.servers[0].since, own.servers[0].since)
+  t.ok(heard.servers[0].bytesReceived > 200)
+  const text = await ok('statistics', '-d', pair.master, '--slave', 'beta')
+  t.match(text, /There and back +[\d.]+ ms\n[^]*Transactions +3\n[^]*write-item +1\n/)
+  t.match(await hb('statistics', '-d', pair.master, '--slave', 'nobody'), { code: 3 })
+  await ok('stop', '-d', pair.slave)
+  const away = await hb('statistics', '-d', pair.master)
+  t.match(away, { code: 4, stderr: /ERR_NO_STATISTICS: "beta" is not connected/ })
 })
 
 t.test('the log as it grows', async t => {

@@ -105,6 +105,27 @@ async function smallDatabase(disk: MemoryDisk): Promise<Database> {
   return database
 }
 
+t.test('what is applied is counted by operation', async t => {
+  const database = await smallDatabase(new MemoryDisk())
+  apply(database, encoder => {
+    encoder.writeItem(4, 'ada', 'Ada Lovelace')
+    encoder.deleteItem(1, 'order7')
+    encoder.deleteItem(1, 'never there')
+    encoder.resizeFile(4, 5)
+    encoder.clearFile(1)
+    encoder.deleteFile(4)
+  })
+  t.throws(() => apply(database, encoder => encoder.clearFile(9)))
+  database.passOver(3)
+  const { since, records, itemBytes, ...counts } = database.operations.totals()
+  t.strictSame(counts, { transactions: 2, lost: 1, leftOut: 0 })
+  t.ok(since >= 0)
+  const orders = Array.from({ length: 100 }, (_, i) => `order${i}value ${i}`).join('')
+  t.equal(itemBytes, orders.length + 'adaAda Lovelace'.length)
+  t.strictSame(records, [101, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0, 0])
+  await database.close()
+})
+
 t.test('a transaction that does not fit changes nothing at all', async t => {
   const disk = new MemoryDisk()
   const database = await smallDatabase(disk)

@@ -10,6 +10,7 @@ import type { Disk } from '../../src/platform/disk.ts'
 import type { Address, Network, SharedKey } from '../../src/platform/network.ts'
 import type { Watcher } from '../../src/platform/watch.ts'
 import { Shipper, type ShipperOptions, type ShipStatus } from '../../src/ship/shipper.ts'
+import type { StatisticsAnswer } from '../../src/ship/statistics-questions.ts'
 import { Receiver, type ReceiverOptions } from '../../src/slave/receiver.ts'
 
 export interface LinkWorld {
@@ -120,6 +121,11 @@ export class Master extends Server {
     return status
   }
 
+  statistics(slave = 'beta'): Promise<StatisticsAnswer> {
+    assert(this.#shipper !== null)
+    return this.#shipper.statistics(slave)
+  }
+
   async hangUp(): Promise<void> {
     await this.#shipper?.stop()
     this.#shipper = null
@@ -129,6 +135,16 @@ export class Master extends Server {
     await this.hangUp()
     await this.log.close()
   }
+}
+
+/** What slaves tell of themselves. */
+export const statistics = {
+  since: 1_700_000_000_000,
+  transactions: 60,
+  lost: 1,
+  leftOut: 2,
+  itemBytes: 2 ** 40,
+  records: [58, 2, 1],
 }
 
 export class Slave extends Server {
@@ -158,6 +174,7 @@ export class Slave extends Server {
       log,
       appliedTxn: () => slave?.applied.txn ?? 0,
       appliedTime: () => slave?.applied.time ?? 0,
+      statistics: () => statistics,
       logger: (level, message, fields) => slave?.say(level, message, fields),
       ...options,
     })

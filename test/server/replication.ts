@@ -77,6 +77,7 @@ t.test('a local file stays on the master, and its name with it', async t => {
   let slave = await replica()
   await slave.follow()
   t.equal(slave.database.file('A', 'LOCAL'), undefined)
+  t.match(slave.database.operations.totals(), { transactions: 8, leftOut: 4, itemBytes: 5 })
   t.strictSame(
     slave.database.files('A').map(file => file.name),
     ['SHARED'],

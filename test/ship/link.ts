@@ -17,6 +17,7 @@ import {
   identity,
   noWatcher,
   segmentsOf,
+  statistics,
   until,
   type LinkWorld,
 } from '../helpers/link-pair.ts'
@@ -784,6 +785,81 @@ t.test('a slave that does not keep to the protocol is dropped, and believed noth
     t.match(master.status(), { lastError: { code: 'ERR_WIRE' } }, what)
     const kept = await readAck(world.disk, '/m/slaves', 'beta')
     t.ok(kept === null || kept.receivedTxn <= 3)
+    await listener.close()
+    await master.close()
+  }
+})
+
+t.test('a slave is asked for its statistics', async t => {
+  const world = newWorld()
+  const master = await Master.open(world, '/m')
+  const slave = await Slave.open(world, '/s')
+  await master.put(5)
+  await master.ship([slave.target])
+  await caughtUp(master)
+  const [{ statistics: told, roundTripMs }, again] = await Promise.all([
+    master.statistics(),
+    master.statistics(),
+  ])
+  const { bytesReceived, ...rest } = told
+  t.strictSame(rest, statistics)
+  t.ok(bytesReceived > 500 && roundTripMs >= 0)
+  t.strictSame(again.statistics.records, statistics.records)
+  await t.rejects(master.statistics('gamma'), { code: 'ERR_NO_SLAVE' })
+  await slave.receiver.stop()
+  await until('the link is down', () => master.status().state === 'Wait response to call')
+  await t.rejects(master.statistics(), { code: 'ERR_NO_STATISTICS', message: /not connected/ })
+  await master.close()
+  await slave.close()
+})
+
+t.test('older peers, and those that do not answer, are asked in vain and live on', async t => {
+  const rows = [
+    { version: 1, error: { code: 'ERR_NO_STATISTICS', message: /older hotbackup/ } },
+    { version: 2, error: { code: 'ERR_TIMEOUT', message: /has not answered for 30 s/ } },
+    { version: 2, hangsUp: true, error: { code: 'ERR_NO_STATISTICS', message: /ended before/ } },
+  ]
+  for (const { version, hangsUp = false, error } of rows) {
+    const world = newWorld()
+    const master = await Master.open(world, '/m')
+    await master.put(3)
+    const start = { txn: 0, chain: 0 }
+    const progress = { receivedTxn: 0, durable: start, appliedTxn: 0, appliedTime: 0 }
+    const nobody = identity(0)
+    const welcome: Welcome = {
+      name: 'welcome',
+      version,
+      serverName: 'puppet',
+      serverId: identity(2),
+      databaseId: nobody,
+      lineageId: nobody,
+      timeline: 0,
+      position: start,
+      progress,
+    }
+    const asked: string[] = []
+    const options = { heartbeatMs: 5000, timeoutMs: 90_000, durableTxn: () => 0 }
+    const listener = await world.network.listen({ host: 'p', port: 1 }, null, connection => {
+      const channel = new Channel(connection, world.clock, options, ['hello'], {
+        message: ({ name }) => {
+          asked.push(name)
+          if (name === 'hello') {
+            channel.established('start', 'segment', 'blocks', 'refuse', 'ask-statistics')
+            channel.send(welcome)
+          } else if (name === 'ask-statistics' && hangsUp) channel.destroy(null)
+        },
+        writable: () => {},
+        closed: () => {},
+      })
+    })
+    await master.ship([{ name: 'beta', address: listener.address }])
+    await until('it streams', () => asked.includes('blocks'))
+    const answer = master.statistics()
+    const outcome = t.rejects(answer, error)
+    if (version > 1) await until('it was asked', () => asked.includes('ask-statistics'))
+    if (!hangsUp) await world.clock.advance(31_000)
+    await outcome
+    t.equal(asked.includes('ask-statistics'), version > 1, 'an older slave would hang up')
     await listener.close()
     await master.close()
   }

@@ -20,9 +20,9 @@ import { askHistory, askToPromote } from '../../src/ship/ask.ts'
 import { checkHello, type SlaveSide } from '../../src/slave/receiver-handshake.ts'
 import { Intake } from '../../src/slave/receiver-intake.ts'
 import { Channel } from '../../src/wire/channel.ts'
-import { encodeMessage, type Message } from '../../src/wire/messages.ts'
+import { encodeMessage, frameCrc, type Message } from '../../src/wire/messages.ts'
 import type { Hello } from '../../src/wire/messages/hello.ts'
-import type { MessageName } from '../../src/wire/protocol.ts'
+import { frameHeaderBytes, type MessageName } from '../../src/wire/protocol.ts'
 import {
   Master,
   Slave,
@@ -420,6 +420,42 @@ t.test('who is let in', async t => {
     t.match(error.message, /holds transaction (10|9|99) \(chain/)
   }
 })
+
+t.test(
+  'a master of protocol version 1 is served as ever, and may not ask for statistics',
+  async t => {
+    const world = newWorld()
+    const slave = await Slave.open(world, '/s')
+    const connection = await world.network.connect(slave.receiver.address, world.key, 1000)
+    let heard = Buffer.alloc(0)
+    let closed = false
+    connection.listen({
+      data: bytes => (heard = Buffer.concat([heard, bytes])),
+      drained: () => {},
+      closed: () => (closed = true),
+    })
+    const hello = encodeMessage({
+      name: 'hello',
+      serverName: 'puppet',
+      serverId: identity(1),
+      ...historyOne,
+      firstTxn: 1,
+      durable: { txn: 1000, chain: 0 },
+      path: [],
+    })
+    hello.writeUInt16LE(1, frameHeaderBytes + 2)
+    hello.writeUInt32LE(frameCrc(hello, 0, hello.length), 12)
+    connection.write(hello)
+    await until('it is welcome', () => heard.length > frameHeaderBytes)
+    t.equal(heard.readUInt16LE(frameHeaderBytes), 1)
+    connection.write(encodeMessage({ name: 'start', position: { txn: 0, chain: 0 } }))
+    await until('it streams', () => slave.said.some(said => said.message.includes('streaming')))
+    t.notOk(closed)
+    connection.write(encodeMessage({ name: 'ask-statistics', token: 1 }))
+    await until('it is dropped', () => closed)
+    await slave.close()
+  },
+)
 
 t.test('a server may have its own reason to let nobody in', async t => {
   const world = newWorld()

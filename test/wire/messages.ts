@@ -15,6 +15,7 @@ import {
   type SmallMessage,
 } from '../../src/wire/messages.ts'
 import { timelinesMax } from '../../src/wire/messages/history.ts'
+import { recordTypesMax } from '../../src/wire/messages/statistics.ts'
 import { refusalOf } from '../../src/wire/messages/refuse.ts'
 import {
   MessageType,
@@ -141,6 +142,20 @@ const samples: readonly SmallMessage[] = [
     manifestBytes: 0xffffffff,
   },
   { name: 'seed-data', offset: far, data: new Uint8Array(300).fill(7) },
+  { name: 'ask-statistics', token: far },
+  {
+    name: 'statistics',
+    token: 7,
+    statistics: {
+      since: 1_700_000_000_123,
+      bytesReceived: far,
+      transactions: 1,
+      lost: 2,
+      leftOut: 3,
+      itemBytes: far,
+      records: Array.from({ length: recordTypesMax }, (_, index) => far - index),
+    },
+  },
 ]
 
 function read(bytes: Buffer, chunkBytes: number, allowed = everyName): Message[] {
@@ -317,6 +332,15 @@ t.test('fields that contradict each other or cannot be counted with are refused'
   t.throws(
     changed(4, f => f.writeUInt16LE(1000, at(2))),
     wire(/24 bytes too many/),
+  )
+  const last = samples.length - 1
+  t.throws(
+    changed(last, f => f.writeUInt16LE(0, at(56))),
+    wire(/0 record types/),
+  )
+  t.throws(
+    changed(last, f => f.writeUInt16LE(63, at(56))),
+    wire(/8 bytes too many/),
   )
   t.throws(() => encodeMessage({ name: 'ping', token: -1, durableTxn: 0 }), TypeError)
   t.throws(() => encodeMessage({ name: 'ping', token: 2 ** 53, durableTxn: 0 }), TypeError)

@@ -107,7 +107,7 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
     },
     {
       'version min': 1,
-      'version max': 1,
+      'version max': 2,
       timeline: 7,
       'server id': '01'.repeat(16),
       'database id': '02'.repeat(16),
@@ -291,6 +291,33 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
   [
     { name: 'seed-data', offset: far, data: Buffer.from('piece') },
     { offset: far, length: 5, data: hexOf('piece') },
+  ],
+  [{ name: 'ask-statistics', token: far }, { token: far }],
+  [
+    {
+      name: 'statistics',
+      token: far,
+      statistics: {
+        since: 1_700_000_000_123,
+        bytesReceived: 11,
+        transactions: 12,
+        lost: 13,
+        leftOut: 14,
+        itemBytes: far,
+        records: [1, 0, 2],
+      },
+    },
+    {
+      token: far,
+      since: 1_700_000_000_123,
+      'bytes received': 11,
+      transactions: 12,
+      lost: 13,
+      'left out': 14,
+      'item bytes': far,
+      count: 3,
+      records: '01' + '00'.repeat(7) + '00'.repeat(8) + '02' + '00'.repeat(7),
+    },
   ],
 ]
 

@@ -11,7 +11,7 @@
 //   40  name         UTF-8
 //    …  host         UTF-8
 import type { Codec } from '../codec.ts'
-import { protocolVersionMax } from '../protocol.ts'
+import { askVersion } from '../protocol.ts'
 
 export interface Join {
   readonly name: 'join'
@@ -40,7 +40,7 @@ export const joinCodec: Codec<Join> = {
     fields.u16(join.port)
     fields.u8(name.length)
     fields.u8(host.length)
-    fields.u16(protocolVersionMax)
+    fields.u16(askVersion)
     fields.identity(join.serverId)
     fields.identity(join.databaseId)
     fields.raw(name)
@@ -53,7 +53,7 @@ export const joinCodec: Codec<Join> = {
     const nameLength = fields.u8()
     const hostLength = fields.u8()
     const version = fields.u16()
-    if (version !== protocolVersionMax) throw fields.fail(`protocol version ${version}`)
+    if (version !== askVersion) throw fields.fail(`protocol version ${version}`)
     if (flags > 1) throw fields.fail(`the flags ${flags}`)
     if (nameLength < 1 || nameLength > nameBytesMax) {
       throw fields.fail(`a name of ${nameLength} bytes`)

@@ -11,7 +11,7 @@
 //   48  name         UTF-8     of the sender
 import type { LogPosition } from '../../log/chain.ts'
 import type { Codec } from '../codec.ts'
-import { protocolVersionMax } from '../protocol.ts'
+import { askVersion } from '../protocol.ts'
 
 export interface Promote {
   readonly name: 'promote'
@@ -32,7 +32,7 @@ export const promoteCodec: Codec<Promote> = {
 
   write(fields, promote) {
     const name = Buffer.from(promote.serverName)
-    fields.u16(protocolVersionMax)
+    fields.u16(askVersion)
     fields.u8(name.length)
     fields.u8(0)
     fields.u32(promote.end.chain)
@@ -44,7 +44,7 @@ export const promoteCodec: Codec<Promote> = {
 
   read(fields) {
     const version = fields.u16()
-    if (version !== protocolVersionMax) throw fields.fail(`protocol version ${version}`)
+    if (version !== askVersion) throw fields.fail(`protocol version ${version}`)
     const nameLength = fields.u8()
     fields.skip(1)
     if (nameLength < 1) throw fields.fail('no name')
