@@ -22,6 +22,8 @@ export interface HelpersOptions {
   readonly patienceMs: number
   /** After so many failures of one job in a row, `alarm`. */
   readonly tries: number
+  /** No helper will be started any more, and none runs. */
+  readonly stopped: () => void
   readonly say: (level: 'info' | 'warn' | 'error', message: string, fields: object) => void
 }
 
@@ -121,6 +123,7 @@ export class Helpers {
     await this.#looking
     for (const attempt of this.#attempts.values()) this.#end(attempt)
     await Promise.all(this.#endings)
+    this.#options.stopped()
   }
 
   #look(): void {
@@ -178,8 +181,8 @@ export class Helpers {
       this.#wait(attempt)
       void child.exited.then(({ code, signal }) => this.#exited(attempt, child, code, signal))
       const { account, file, operation } = job
-      const fields = { account, file, operation, pid: child.pid }
-      this.#options.say('info', `helper ${child.pid}: ${operation} ${account} ${file}`, fields)
+      const fields = { account, file, operation }
+      this.#options.say('info', `a helper begins: ${operation} ${account} ${file}`, fields)
     } catch (error) {
       this.#failed(attempt, String(error))
     }

@@ -28,3 +28,10 @@ export function sleep(clock: Clock, delayMs: number): Promise<void> {
     clock.after(delayMs, resolve)
   })
 }
+
+/** Rests as long as the work has taken: others, whose disk it is, too, have half of it. */
+export async function restful(clock: Clock, work: () => Promise<void>): Promise<void> {
+  const start = clock.monotonic()
+  await work()
+  await sleep(clock, clock.monotonic() - start)
+}

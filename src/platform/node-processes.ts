@@ -3,9 +3,9 @@
 import { spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readlinkSync } from 'node:fs'
 import { hostname, setPriority } from 'node:os'
-import type { Readable } from 'node:stream'
 import { HotBackupError } from '../errors.ts'
-import { KiB } from '../limits.ts'
+import { hearLines } from './node-lines.ts'
+import { Nursery } from './node-nursery.ts'
 import { type ChildProcess, type ProcessIdentity, type Processes } from './processes.ts'
 
 /** The first pid namespace of every Linux kernel (PROC_PID_INIT_INO): the machine itself, not a container. */
@@ -13,7 +13,6 @@ const machinePidNamespace = 'pid:[4026531836]'
 
 /** As `nice` would. */
 const lowPriority = 10
-const lineBytesMax = 64 * KiB
 
 export const nodeProcesses: Processes = {
   self,
@@ -35,6 +34,12 @@ export const nodeProcesses: Processes = {
    * Throws ERR_PROCESS when the system cannot start it.
    */
   start(modulePath, args, { detached, output: heard, environment }) {
+    if (detached === undefined && heard !== undefined && environment === undefined) {
+      // Whoever has killed it gets another one.
+      if (nursery?.closed === true) nursery = Nursery.open()
+      const child = nursery?.start([process.execPath, modulePath, ...args], heard)
+      if (child !== undefined) return child
+    }
     const output = detached === undefined ? 'inherit' : openSync(detached.outputPath, 'a', 0o600)
     try {
       const child = spawn(process.execPath, [modulePath, ...args], {
@@ -66,6 +71,20 @@ export const nodeProcesses: Processes = {
     }
   },
 
+  prepare() {
+    prepared++
+    nursery ??= Nursery.open()
+    let ended = false
+    return () => {
+      if (ended) return
+      ended = true
+      prepared--
+      if (prepared > 0) return
+      nursery?.close()
+      nursery = null
+    }
+  },
+
   yieldToOthers() {
     setPriority(lowPriority)
   },
@@ -77,16 +96,9 @@ export const nodeProcesses: Processes = {
   signal: (pid, signal) => signalled(pid, signal),
 }
 
-function hearLines(stream: Readable, heard: (line: string) => void): void {
-  let rest = ''
-  stream.setEncoding('utf8')
-  stream.on('data', (text: string) => {
-    const lines = (rest + text).split('\n')
-    rest = (lines.pop() ?? '').slice(0, lineBytesMax)
-    for (const line of lines) heard(line.slice(0, lineBytesMax))
-  })
-  stream.on('error', () => {})
-}
+/** Those who have prepared for `start`, and the nursery that they share. */
+let prepared = 0
+let nursery: Nursery | null = null
 
 let identity: ProcessIdentity | null = null
 

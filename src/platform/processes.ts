@@ -11,7 +11,8 @@ export interface ProcessIdentity {
 }
 
 export interface ChildProcess {
-  readonly pid: number
+  /** Null until it is known. */
+  readonly pid: number | null
   readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>
   kill(signal: 'SIGTERM' | 'SIGKILL'): void
 }
@@ -30,6 +31,11 @@ export interface Processes {
   mayBeAlive(identity: ProcessIdentity): boolean
   /** Starts Node with a module of this package. */
   start(modulePath: string, args: readonly string[], options: StartOptions): ChildProcess
+  /**
+   * To be called by who will `start` children whose output is heard, while this process is small: starting one costs the
+   * more, the more memory this process has. It is over with the function that is returned.
+   */
+  prepare(): () => void
   /** Others go first: for work that nobody waits for. */
   yieldToOthers(): void
   /** Calls back when the process that has started this one, with a pipe as its input, is gone. */

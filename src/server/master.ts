@@ -147,15 +147,18 @@ export class Master {
     }
     const lock = await takeOwnership(platform, layout, events.failed)
     const helped = options.helpers ?? true
+    // Before the database takes memory.
+    const prepared = helped ? platform.processes.prepare() : null
     try {
       const parts = await openParts(platform, layout, config, lock, events, helped)
       master = new Master(layout, config, platform, parts)
     } catch (error) {
+      prepared?.()
       await lock.release()
       throw error
     }
     try {
-      if (helped) await master.#help(platform, layout, config, events)
+      if (prepared !== null) await master.#help(platform, layout, config, events, prepared)
       await master.#serve(platform, layout)
       return master
     } catch (error) {
@@ -169,11 +172,12 @@ export class Master {
     layout: Layout,
     config: Config,
     events: PartsEvents,
+    prepared: () => void,
   ): Promise<void> {
     const say: Log = (level, message) => {
       if (level === 'error') events.happened({ type: 'helper-failed', message })
     }
-    this.#helpers = await startHelpers(platform, layout, config, this.#database, say)
+    this.#helpers = await startHelpers(platform, layout, config, this.#database, say, prepared)
     this.#database.work.onChange(() => this.#drainer.wake())
     this.#drainer.wake()
   }

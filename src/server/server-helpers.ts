@@ -1,7 +1,7 @@
 // The helpers of a server, on either side: where they build, what program they are, and who hears of them.
 import { fileURLToPath } from 'node:url'
 import type { Database } from '../database/database.ts'
-import { Helpers } from '../helpers/helpers.ts'
+import { Helpers, type HelpersOptions } from '../helpers/helpers.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { Config } from './config.ts'
 import type { Layout } from './layout.ts'
@@ -9,21 +9,29 @@ import type { Log } from './messages-log.ts'
 
 const module = fileURLToPath(new URL('./helper-process.js', import.meta.url))
 
-/** Throws ERR_DISK. */
-export function startHelpers(
+/** `prepared` is called when no helper will be started any more. Throws ERR_DISK. */
+export async function startHelpers(
   platform: Platform,
   layout: Layout,
   config: Config,
   database: Database,
   say: Log,
+  prepared: () => void,
 ): Promise<Helpers> {
   const { patienceMs, tries } = config.helpers
-  return Helpers.start(platform, database, {
+  const options: HelpersOptions = {
     directory: layout.helpers,
     module,
     databaseDirectory: layout.database,
     patienceMs,
     tries,
     say: (level, message, fields) => say(level, message, { ...fields }),
-  })
+    stopped: prepared,
+  }
+  try {
+    return await Helpers.start(platform, database, options)
+  } catch (error) {
+    prepared()
+    throw error
+  }
 }

@@ -150,15 +150,19 @@ export class SlaveServer {
       throw new HotBackupError('ERR_WRONG_TYPE', text, { path: directory })
     }
     const lock = await platform.locks.acquire(layout.ownerLock, 'slave', lost)
+    // Before the database takes memory.
+    const prepared = platform.processes.prepare()
     let server: SlaveServer
     try {
       server = await SlaveServer.#open(platform, layout, config, say, lock)
     } catch (error) {
+      prepared()
       await lock.release()
       throw error
     }
     try {
-      server.#helpers = await startHelpers(platform, layout, config, server.#database, say)
+      const { database } = server.#source
+      server.#helpers = await startHelpers(platform, layout, config, database, say, prepared)
       if (!server.#replayer.on) await server.#helpers.pause()
       await server.#listen()
       return server

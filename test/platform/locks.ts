@@ -1,9 +1,9 @@
 // The lock: one owner; a dead one is replaced at once, a live one never; who loses it hears of it.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -175,15 +175,63 @@ t.test('processes', async t => {
   })
   // Its standard input is at its end, so it ends by itself.
   t.strictSame(await awake(detached.exited), { code: 0, signal: null })
-  t.equal(nodeProcesses.signal(detached.pid, 'SIGTERM'), false)
+  t.equal(nodeProcesses.signal(detached.pid ?? 0, 'SIGTERM'), false)
   const bytes = Buffer.alloc(100)
   const file = await nodeDisk.open(output, 'read')
   t.equal(bytes.toString('latin1', 0, file.readSync(bytes, 0, 100, 0)), 'held\n')
   await file.close()
 
   const child = nodeProcesses.start(holderModule, ['/dev/null/impossible'], {})
-  t.equal(nodeProcesses.mayBeAlive({ ...self, pid: child.pid, startTicks: 0 }), true)
+  t.equal(nodeProcesses.mayBeAlive({ ...self, pid: child.pid ?? 0, startTicks: 0 }), true)
   child.kill('SIGKILL')
   t.strictSame(await child.exited, { code: null, signal: 'SIGKILL' })
-  t.equal(nodeProcesses.mayBeAlive({ ...self, pid: child.pid, startTicks: 0 }), false)
+  t.equal(nodeProcesses.mayBeAlive({ ...self, pid: child.pid ?? 0, startTicks: 0 }), false)
+})
+
+t.test('children that somebody small starts on behalf of this process', async t => {
+  const end = nodeProcesses.prepare()
+  const path = `${newPath()} it's $HOME`
+  await nodeDisk.makeDirectory(dirname(path))
+  const begin = async () => {
+    const said: string[] = []
+    let heard: () => void = () => {}
+    const speaks = new Promise<void>(resolve => {
+      heard = resolve
+    })
+    const child = nodeProcesses.start(holderModule, [path], {
+      output: line => {
+        said.push(line)
+        heard()
+      },
+    })
+    await awake(speaks)
+    return { child, said }
+  }
+  const first = await begin()
+  t.same(first.said, ['held'], 'an argument is an argument, whatever is in it')
+  const holder = await readLockHolder(path, nodeProcesses)
+  t.equal(holder?.identity.pid, first.child.pid, 'it is known by its own pid')
+  const second = await begin()
+  t.same(second.said, ['ERR_RUNNING'])
+  first.child.kill('SIGKILL')
+  t.strictSame(await awake(first.child.exited), { code: null, signal: 'SIGKILL' })
+  const early = nodeProcesses.start(holderModule, [path], { output: () => {} })
+  early.kill('SIGKILL')
+  t.strictSame(await awake(early.exited), { code: null, signal: 'SIGKILL' }, 'before it has a pid')
+
+  // Whoever has started them is killed: they end with it, and the next one gets another.
+  const orphan = await begin()
+  t.same(orphan.said, ['held'])
+  const parent = (pid: number) =>
+    Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+  if (process.platform === 'linux') {
+    const shell = parent(parent(orphan.child.pid ?? 0))
+    t.equal(parent(shell), process.pid)
+    process.kill(shell, 'SIGKILL')
+    t.strictSame(await awake(orphan.child.exited), { code: null, signal: 'SIGKILL' })
+    const next = await begin()
+    t.same(next.said, ['held'])
+    end()
+    t.equal((await awake(next.child.exited)).signal, 'SIGKILL', 'nothing is left at the end')
+  } else end()
 })
