@@ -9,13 +9,21 @@ export interface LongWorkResult {
   readonly without: number
   readonly beside: number
   readonly seconds: number
-  /** Milliseconds, of the large file and of the other one. */
-  readonly longestRead: number
+  /** Reads without the work, and beside it. */
+  readonly readsWithout: ReadTimes
+  readonly readsBeside: ReadTimes
+}
+
+/** Milliseconds of the longest read, of the large file and of the other one, whose updates are under way. */
+export interface ReadTimes {
+  readonly large: number
+  readonly other: number
 }
 
 const otherItems = 100_000
 const outstanding = 8192
 const sampleSeconds = 4
+const readEveryMs = 3
 
 /** `large` is full; nobody else uses the master. */
 export async function measureLongWork(master: Master, large: File): Promise<LongWorkResult[]> {
@@ -30,20 +38,23 @@ export async function measureLongWork(master: Master, large: File): Promise<Long
     ['clear', () => large.clear()],
   ] as const
   for (const [operation, begin] of operations) {
+    const control = new Reader(large, other, count)
     const without = await forSeconds(sampleSeconds, done => updates(other, Infinity, done))
+    const readsWithout = await control.stop()
     const reader = new Reader(large, other, count)
     await begin()
     const busy = () => master.status().holds.length > 0
     const beside = await forSeconds(sampleSeconds, done =>
       updates(other, Infinity, () => !busy() && done()),
     )
-    const longestRead = await reader.stop()
+    const readsBeside = await reader.stop()
     results.push({
       operation,
       without: without.count / without.seconds,
       beside: beside.count / beside.seconds,
       seconds: beside.seconds,
-      longestRead,
+      readsWithout,
+      readsBeside,
     })
   }
   return results
@@ -74,17 +85,17 @@ async function updates(file: File, max: number, done: () => boolean): Promise<nu
   }
 }
 
-/** Reads now and then, and knows what took longest. */
+/** Reads every few milliseconds, and knows what took longest: from when the read was due, not from when it began. */
 class Reader {
   #stopped = false
-  #longest = 0
+  readonly #longest = { large: 0, other: 0 }
   readonly #loop: Promise<void>
 
   constructor(large: File, other: File, items: number) {
     this.#loop = this.#run(large, other, items)
   }
 
-  async stop(): Promise<number> {
+  async stop(): Promise<ReadTimes> {
     this.#stopped = true
     await this.#loop
     return this.#longest
@@ -92,16 +103,20 @@ class Reader {
 
   async #run(large: File, other: File, items: number): Promise<void> {
     const random = randomNumbers(6)
+    let due = performance.now()
     while (!this.#stopped) {
-      for (const [file, limit] of [
-        [large, items],
-        [other, otherItems],
+      for (const [name, file, limit] of [
+        ['large', large, items],
+        ['other', other, otherItems],
       ] as const) {
+        const waited = performance.now() - due
         const start = performance.now()
         await file.read(itemId(random(limit)))
-        this.#longest = Math.max(this.#longest, performance.now() - start)
+        const took = performance.now() - start
+        this.#longest[name] = Math.max(this.#longest[name], waited + took)
       }
-      await new Promise(resolve => setTimeout(resolve, 3))
+      due = Math.max(performance.now(), due + readEveryMs)
+      await new Promise(resolve => setTimeout(resolve, due - performance.now()))
     }
   }
 }

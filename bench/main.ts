@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { cpus, totalmem } from 'node:os'
 import { parseArgs, promisify } from 'node:util'
 import { measureLag } from './lag.ts'
+import type { ReadTimes } from './long-work.ts'
 import { cpuSeconds, hb, Pair, peakMiB, pidOf } from './servers.ts'
 import type { WorkerArguments, WorkerResult } from './worker.ts'
 import { updateBytes } from './workload.ts'
@@ -86,11 +87,12 @@ async function benchLongWork(): Promise<Row[]> {
   return withAlone(async directory => {
     await worker('load', { directory, items, outstanding: 8192 })
     const { longWork = [], peakMiB: peak } = await worker('longWork', { directory, items })
-    return longWork.map(({ operation, without, beside, seconds, longestRead }) => ({
+    const ms = ({ large, other }: ReadTimes) => `${large.toFixed(1)} and ${other.toFixed(1)} ms`
+    return longWork.map(({ operation, without, beside, seconds, readsWithout, readsBeside }) => ({
       what: `updates beside the ${operation} of a file with ${items.toLocaleString('en')} items`,
       perSecond: beside,
       peakMiB: String(Math.round(peak)),
-      note: `${percent(beside / without)} of ${Math.round(without).toLocaleString('en')} without; ${seconds.toFixed(1)} s; longest read ${longestRead.toFixed(1)} ms`,
+      note: `${percent(beside / without)} of ${Math.round(without).toLocaleString('en')} without; ${seconds.toFixed(1)} s; longest read of that file and of another: ${ms(readsBeside)}, without the work ${ms(readsWithout)}`,
     }))
   })
 }

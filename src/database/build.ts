@@ -3,7 +3,7 @@
 // filled in order, too, and memory is bounded by the cache.
 import { join } from 'node:path'
 import { MiB } from '../limits.ts'
-import { turn, type Clock } from '../platform/clock.ts'
+import { restful, turn, type Clock } from '../platform/clock.ts'
 import { type Disk } from '../platform/disk.ts'
 import { FrameCache } from './cache.ts'
 import { DataFiles, dataFileName, sealFrame } from './data-files.ts'
@@ -34,9 +34,9 @@ export interface Built {
 const pieceFrames = (1 * MiB) / frameBytes
 /**
  * So much is written between two syncs: the server's own syncs, for which updates wait, must not wait for all of a
- * large file.
+ * large file. Behind each the disk is theirs for as long.
  */
-const syncBytes = 8 * MiB
+const syncBytes = 4 * MiB
 /** Items between two turns of the event loop. */
 const sliceItems = 2000
 
@@ -78,12 +78,12 @@ export async function buildGeneration(
       if (left > 0) continue
       left = sliceItems
       report(group / sourceModulo)
-      await store.syncSome()
+      await store.syncSome(clock)
       await turn(clock)
     }
     store.closeAll()
     const path = join(order.targetDirectory, dataFileName(fileNumber, order.number))
-    await writeRest(disk, cache, target, path)
+    await writeRest(platform, cache, target, path)
     report(1)
     return { path, state: stateOf(target) }
   } finally {
@@ -93,7 +93,7 @@ export async function buildGeneration(
 
 /** The frames that were never spilled, in order; then all of it is made durable. */
 async function writeRest(
-  disk: Disk,
+  { disk, clock }: { readonly disk: Disk; readonly clock: Clock },
   cache: FrameCache,
   target: Generation,
   path: string,
@@ -118,7 +118,7 @@ async function writeRest(
       await file.write(piece, 0, count * frameBytes, first * frameBytes)
       unsyncedBytes += count * frameBytes
       if (unsyncedBytes < syncBytes) continue
-      await file.sync()
+      await restful(clock, () => file.sync())
       unsyncedBytes = 0
     }
     // Groups without items at the end were never written: they are zeros, as the others.
@@ -154,12 +154,12 @@ class BuildStore implements FrameStore {
     this.#unsyncedBytes += frameBytes
   }
 
-  async syncSome(): Promise<void> {
+  async syncSome(clock: Clock): Promise<void> {
     if (this.#unsyncedBytes < syncBytes || this.target === null) return
     this.#unsyncedBytes = 0
     const file = await this.#disk.open(this.#target.pathOf(this.target), 'write')
     try {
-      await file.sync()
+      await restful(clock, () => file.sync())
     } finally {
       await file.close()
     }

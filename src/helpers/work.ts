@@ -1,15 +1,15 @@
 // One helper's work: carries out an order and says how far it is. Needs nothing of the server but the files.
 import { buildGeneration } from '../database/build.ts'
 import { MiB } from '../limits.ts'
-import { turn, type Clock } from '../platform/clock.ts'
+import { restful, type Clock } from '../platform/clock.ts'
 import { isNotFound } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { HelperAnswer, HelperOrder } from './messages.ts'
 
 /** Progress is said this often, and so is that the helper lives. */
 const sayMs = 500
-/** A large file gives its room back in such pieces, so that nobody's sync waits for all of it. */
-const removedBytes = 64 * MiB
+/** A large file gives its room back in such pieces, each synced, so that nobody's sync waits for all of it. */
+const removedBytes = 16 * MiB
 
 type WorkPlatform = { readonly disk: Disk; readonly clock: Clock }
 
@@ -50,9 +50,11 @@ async function removeSlowly(
     try {
       const size = file.size()
       for (let left = size - removedBytes; left > 0; left -= removedBytes) {
-        await file.truncate(left)
         report(1 - left / size)
-        await turn(clock)
+        await restful(clock, async () => {
+          await file.truncate(left)
+          await file.sync()
+        })
       }
     } finally {
       await file.close()
