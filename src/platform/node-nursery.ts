@@ -1,7 +1,7 @@
 // Starts processes on behalf of this one. A system starts a process by a copy of the one that asks, which shares its
 // memory page by page until one of them writes: with a cache of 1 GiB that took 65 ms, and the writes behind it were
-// slow for 4 s more, one page after the other. So somebody small asks: a shell, which is started while there is little to
-// share, and waits. It ends with this process, and so do its children: their standard input ends then.
+// slow for 4 s more, one page after the other. So somebody small asks: a shell, which is started while there is
+// little to share, and waits. It ends with this process, and so do its children: their standard input ends then.
 import { spawn, type ChildProcess as NodeChild } from 'node:child_process'
 import { Socket } from 'node:net'
 import { constants } from 'node:os'
@@ -9,8 +9,9 @@ import { hearLines } from './node-lines.ts'
 import { type ChildProcess } from './processes.ts'
 
 /**
- * Takes lines of a number and a command, quoted. Says of each, behind its number: "started PID", the lines that it says
- * itself, "ended STATUS". Signals for all of a terminal or a service are not for the shell: this process sees to its end.
+ * Takes lines of a number and a command, quoted. Says of each, behind its number: "started PID", the lines that it
+ * says itself, "ended STATUS". Signals for all of a terminal or a service are not for the shell: it ends when its
+ * input does.
  */
 const script = `trap '' HUP INT TERM
 while read -r line; do

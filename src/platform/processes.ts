@@ -32,8 +32,8 @@ export interface Processes {
   /** Starts Node with a module of this package. */
   start(modulePath: string, args: readonly string[], options: StartOptions): ChildProcess
   /**
-   * To be called by who will `start` children whose output is heard, while this process is small: starting one costs the
-   * more, the more memory this process has. It is over with the function that is returned.
+   * To be called by who will `start` children whose output is heard, while this process is small: starting one costs
+   * the more, the more memory this process has. It is over with the function that is returned.
    */
   prepare(): () => void
   /** Others go first: for work that nobody waits for. */

@@ -2,15 +2,13 @@
 // removal of old segments, and, when it logs slave updates, a shipper to the next slaves. Promoted, it ends: the
 // process goes on as the master's shipper.
 import type { Database } from '../database/database.ts'
-import type { HoldSummary } from '../database/long-work.ts'
 import { HotBackupError } from '../errors.ts'
-import type { Helpers, HelperStatus } from '../helpers/helpers.ts'
+import type { Helpers } from '../helpers/helpers.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
-import type { ShipStatus } from '../ship/status.ts'
 import { Shipper } from '../ship/shipper.ts'
-import { Receiver, type ReceiverStatus } from '../slave/receiver.ts'
+import { Receiver } from '../slave/receiver.ts'
 import type { Replayer } from '../slave/replayer.ts'
 import { readApplyUpdates, writeApplyUpdates } from './apply-updates.ts'
 import { loadConfig, type Config } from './config.ts'
@@ -45,23 +43,7 @@ import { startHelpers } from './server-helpers.ts'
 import { answerStatistics } from './statistics.ts'
 import { shipperOptions } from './shipper-server.ts'
 import { closeSlaveData, openSlaveData, startReplayer } from './slave-parts.ts'
-
-/** What the control socket answers to "status". */
-export interface SlaveStatus {
-  readonly pid: number
-  readonly receiver: ReceiverStatus
-  readonly slaves: readonly ShipStatus[]
-  readonly apply: {
-    readonly on: boolean
-    readonly delaySeconds: number
-    readonly appliedTxn: number
-    readonly checkpointTxn: number
-  }
-  readonly helpers: readonly HelperStatus[]
-  readonly holds: readonly HoldSummary[]
-  /** Why the slave applies or stores no more; null while it does. */
-  readonly failure: string | null
-}
+import type { SlaveStatus } from './slave-status.ts'
 
 export class SlaveServer {
   readonly #platform: Platform

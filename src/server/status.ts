@@ -28,7 +28,7 @@ import type { MasterStatus } from './master.ts'
 import { messageText } from './message-text.ts'
 import type { QueueStatus } from './queue-limit.ts'
 import type { ShipperStatus } from './shipper-server.ts'
-import type { SlaveStatus } from './slave-server.ts'
+import type { SlaveStatus } from './slave-status.ts'
 
 export interface ServerStatus {
   readonly name: string

@@ -9,7 +9,7 @@ import { loadConfig, type Config } from './config.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { logEnd } from './log-end.ts'
 import type { MasterStatus } from './master.ts'
-import type { SlaveStatus } from './slave-server.ts'
+import type { SlaveStatus } from './slave-status.ts'
 import { ask, readCheckpointTxn } from './status.ts'
 
 export interface WaitOptions {
