@@ -32,6 +32,8 @@ export function statusLines(status: ServerStatus, now: number): string[] {
       `${counted(status.lostAndFound, 'transaction')} could not be applied; see "hb lost"`,
     ])
   }
+  const verified = verifiedText(status)
+  if (verified !== null) rows.push(['Verified', verified])
   if (status.databaseId !== null) {
     rows.push(['Database', `${status.databaseId}, timeline ${status.timeline}`])
   }
@@ -42,6 +44,25 @@ export function statusLines(status: ServerStatus, now: number): string[] {
   for (const message of status.messages) lines.push(`  ${message}`)
   lines.push('', new Date(now).toISOString())
   return lines
+}
+
+/** Null on a server that nobody verifies. */
+function verifiedText({ verify, differences }: ServerStatus): string | null {
+  const passText = (pass: { firstTxn: number; lastTxn: number }, time: number) =>
+    `transactions ${count(pass.firstTxn)} to ${count(pass.lastTxn)}, ${new Date(time).toISOString()}`
+  if (verify !== null) {
+    const { intervalMs, last, running } = verify
+    const parts = [last === null ? 'not yet' : passText(last, last.ended)]
+    if (running !== null) parts.push(`at work, ${counted(running.filesLeft, 'file')} left`)
+    return intervalMs === null && last === null ? null : parts.join('; ')
+  }
+  if (differences === null || differences.comparedTxn === 0) return null
+  const { pass, known, more } = differences
+  const text = pass === null ? `up to transaction ${count(differences.comparedTxn)}` : null
+  const where = text ?? passText(pass!, pass!.time)
+  if (known + more === 0) return where
+  const found = counted(known + more, 'difference')
+  return `${where}; ${found} FROM THE MASTER: see "hb verify"`
 }
 
 function stateText({ state, running, pid, failure }: ServerStatus): string {

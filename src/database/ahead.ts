@@ -57,6 +57,14 @@ export class Ahead {
     return false
   }
 
+  /** Later transactions than `txn` have changed the file already; null: some file or account. */
+  has(fileNumber: number | null, txn: number): boolean {
+    if (txn > this.#until) return false
+    return this.#selections.some(
+      ({ until, files }) => txn <= until && (fileNumber === null || files.has(fileNumber)),
+    )
+  }
+
   #add(selection: Selection): void {
     this.#selections.push(selection)
     this.#until = Math.max(this.#until, selection.until)
@@ -65,7 +73,15 @@ export class Ahead {
 
 /** The record changes a file or an account. */
 export function isUpdate(type: RecordType): boolean {
-  return type !== RecordType.mapFile && type !== RecordType.mark && type !== RecordType.promote
+  switch (type) {
+    case RecordType.mapFile:
+    case RecordType.mark:
+    case RecordType.promote:
+    case RecordType.verify:
+      return false
+    default:
+      return true
+  }
 }
 
 export function isAbout(

@@ -22,6 +22,8 @@ export class Applier {
   readonly #cursor = new RecordCursor()
   /** Why a transaction was left half done: the frames in memory are of no use any more. */
   failure: unknown = null
+  /** See Database.onVerify. */
+  onVerify: (record: RecordCursor, txn: number) => void = () => {}
 
   constructor(
     accounts: Accounts,
@@ -130,6 +132,9 @@ export class Applier {
       case RecordType.promote:
       case RecordType.mark:
         // It says something of the log.
+        break
+      case RecordType.verify:
+        this.onVerify(cursor, txn)
         break
     }
     this.#counts.record(cursor.type)

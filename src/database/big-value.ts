@@ -13,6 +13,7 @@ import {
   nextOf,
   setCount,
   setNext,
+  type Slab,
 } from './frame.ts'
 import { dataFileName } from './data-files.ts'
 import { type Generation } from './generation.ts'
@@ -60,11 +61,27 @@ export function getFrame(
   kind: FrameKind,
 ): number {
   const slot = cache.get(generation, frame)
-  const found = kindOf(cache.slab(slot), cache.base(slot))
-  if (found !== kind) {
-    throw corrupt(generation, `frame ${frame} has kind ${found}, expected ${kind}`)
-  }
+  checkKind(generation, frame, kindOf(cache.slab(slot), cache.base(slot)), kind)
   return slot
+}
+
+/** Copies such a frame to `target`. `passing`: one that is not in the cache stays out of it. */
+export function copyFrame(
+  cache: FrameCache,
+  generation: Generation,
+  frame: number,
+  kind: FrameKind,
+  target: Slab,
+  passing: boolean,
+): void {
+  if (!passing) cache.get(generation, frame)
+  cache.copy(generation, frame, target)
+  checkKind(generation, frame, kindOf(target, 0), kind)
+}
+
+function checkKind(generation: Generation, frame: number, found: number, kind: FrameKind): void {
+  if (found === kind) return
+  throw corrupt(generation, `frame ${frame} has kind ${found}, expected ${kind}`)
 }
 
 /** Stores the value from its end to its start, so that each frame knows the next. Returns the first frame. */
@@ -91,20 +108,30 @@ export function writeBigValue(
   return next
 }
 
-/** Throws ERR_DATABASE_CORRUPT when the frames hold another length than the reference says. */
+/**
+ * Throws ERR_DATABASE_CORRUPT when the frames hold another length than the reference says. `passing`: the frames are
+ * copied there, and not kept in the cache.
+ */
 export function readBigValue(
   cache: FrameCache,
   generation: Generation,
   first: number,
   length: number,
+  passing: Slab | null = null,
 ): Buffer {
   if (length > itemBytesMax) throw corrupt(generation, `an item of ${length} bytes`)
   const value = Buffer.allocUnsafe(length)
   let end = 0
   for (let frame = first; frame !== 0;) {
-    const slot = getFrame(cache, generation, frame, FrameKind.bigValue)
-    const slab = cache.slab(slot)
-    const base = cache.base(slot)
+    let slab = passing
+    let base = 0
+    if (slab === null) {
+      const slot = getFrame(cache, generation, frame, FrameKind.bigValue)
+      slab = cache.slab(slot)
+      base = cache.base(slot)
+    } else {
+      copyFrame(cache, generation, frame, FrameKind.bigValue, slab, true)
+    }
     const count = countOf(slab, base)
     if (count === 0 || end + count > length) break
     const from = base + frameHeaderBytes

@@ -1,34 +1,11 @@
 // The frame cache: every frame that is read or changed lies here. A few large slabs hold the frames, one
-// table finds them by (generation, frame); nothing is allocated for a frame.
-//
-// STATES of a slot, a set of flags
-//
-//   referenced   used since the clock hand passed
-//   dirty        changed since the last capture: must not be lost before it is in a checkpoint
-//   loose        with dirty: no catalog names the generation yet, so the frame may be written to its data file
-//                at any time to make room ("spilled")
-//   captured     belongs to the running checkpoint and is not in its journal yet: whoever changes it first
-//                puts a copy aside, under the odd key of the generation
-//   pinned       belongs to the running checkpoint and is not in place yet: the data file has an older one
-//   side         such a copy
-//
-// A slot may be evicted if and only if it has no flag but referenced, or it is loose and could be spilled.
-// When nothing can be evicted, slabs are added above the limit; `overfull` warns long before, so what is added
-// is bounded by the transactions that are applied in spite of it. `shrink` takes them away again.
+// table finds them by (generation, frame); nothing is allocated for a frame. What a slot may be: slot-flags.ts.
 //
 // RULE: a slot number is valid until the next call of get, fresh or change for another frame.
-import { frameBytes, frameShift, initFrame, FrameKind, Slab } from './frame.ts'
+import { frameBytes, frameShift, initIfBlank, Slab } from './frame.ts'
 import { type FrameStore } from './frame-store.ts'
 import { type Generation } from './generation.ts'
-
-const referenced = 1
-const dirty = 2
-const captured = 4
-const pinned = 8
-const side = 16
-const loose = 32
-/** Not evictable, whatever else. */
-const held = captured | pinned | side
+import { captured, dirty, isHeld, loose, pinned, referenced, side } from './slot-flags.ts'
 
 const slabFramesMax = 4096
 const slotsMin = 32
@@ -136,6 +113,18 @@ export class FrameCache {
     }
   }
 
+  /** Copies the frame to the start of `target`. One that is not here is read and not kept: it was wanted once. */
+  copy(generation: Generation, frame: number, target: Slab): void {
+    const slot = this.#find(generation.key, frame)
+    if (slot >= 0) {
+      const base = this.base(slot)
+      target.u8.set(this.slab(slot).u8.subarray(base, base + frameBytes))
+    } else {
+      this.#store.readFrame(generation, frame, target, 0)
+      initIfBlank(target, 0, generation, frame)
+    }
+  }
+
   /** A slot for a frame that is nowhere yet: all of it is the caller's to write. */
   fresh(generation: Generation, frame: number): number {
     const slot = this.#takeSlot()
@@ -220,11 +209,7 @@ export class FrameCache {
   }
 
   #enterRead(slot: number, generation: Generation, frame: number): void {
-    const slab = this.slab(slot)
-    const base = this.base(slot)
-    if (slab.u32[(base >> 2) + 5] === 0) {
-      initFrame(slab, base, FrameKind.group, generation.fileNumber, generation.number, frame)
-    }
+    initIfBlank(this.slab(slot), this.base(slot), generation, frame)
     this.#enter(generation.key, frame, slot)
     this.#flags[slot] = referenced
   }
@@ -436,10 +421,6 @@ export class FrameCache {
     }
     if (this.#hand >= this.#slotTop) this.#hand = 0
   }
-}
-
-function isHeld(flags: number): boolean {
-  return (flags & held) !== 0 || (flags & (dirty | loose)) === dirty
 }
 
 /** Where the search for an entry starts. */

@@ -155,6 +155,7 @@ function recordFault(cursor: RecordCursor, draft: Draft): string | null {
     }
     case RecordType.promote:
     case RecordType.mark:
+    case RecordType.verify:
       return null
   }
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import { type LogPosition } from '../log/chain.ts'
+import { type RecordCursor } from '../log/record.ts'
 import { type Clock } from '../platform/clock.ts'
 import { type Disk } from '../platform/disk.ts'
 import { Accounts } from './accounts.ts'
@@ -176,6 +177,14 @@ export class Database {
   passOver(txn: number): void {
     if (txn > this.#appliedTxn) this.#appliedTxn = txn
     this.operations.lost()
+  }
+
+  /**
+   * Who compares what a verify record says with what is here, at the moment when it is applied: the database holds
+   * all transactions before it, and none behind it, but for what `ahead` says. It changes nothing, and throws nothing.
+   */
+  onVerify(compare: (record: RecordCursor, txn: number) => void): void {
+    this.#applier.onVerify = compare
   }
 
   accounts(): string[] {

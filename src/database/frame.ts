@@ -107,6 +107,17 @@ export function initFrame(
   slab.u32[word + 7] = 0
 }
 
+/** A data file has zeros for a group that was never written: they become an empty frame. */
+export function initIfBlank(
+  slab: Slab,
+  base: number,
+  { fileNumber, number }: { readonly fileNumber: number; readonly number: number },
+  frame: number,
+): void {
+  if (slab.u32[(base >> 2) + 5] !== 0) return
+  initFrame(slab, base, FrameKind.group, fileNumber, number, frame)
+}
+
 /** Bytes that an entry takes of the heap. */
 export function entryBytes(idLength: number, valueLength: number): number {
   return (entryHeaderBytes + idLength + valueLength + 3) & ~3

@@ -11,7 +11,6 @@ import {
   entryBytesMax,
   findEntry,
   fits,
-  frameBytes,
   FrameKind,
   idLengthOf,
   idStartOf,
@@ -28,6 +27,7 @@ import {
 } from './frame.ts'
 import {
   allocateFrame,
+  copyFrame,
   freeBigValue,
   freeFrame,
   getFrame,
@@ -66,6 +66,8 @@ export class Groups {
   #appendGroup = 0
   #appendTail = 0
   readonly #reference = new Uint8Array(referenceBytes)
+  /** For the pieces of a big value in passing. */
+  readonly #pieces = new Slab(1)
   readonly #referenceView = new DataView(this.#reference.buffer)
 
   /** Records come in few buffers, again and again. */
@@ -183,7 +185,7 @@ export class Groups {
 
   /**
    * Visits the items of a group, whose frames are copied to `scratch` one by one: the visitor may read from the
-   * database meanwhile. Returns how many there were.
+   * database meanwhile. `passing`: what is not in the cache stays out of it. Returns how many there were.
    */
   visit(
     generation: Generation,
@@ -191,21 +193,21 @@ export class Groups {
     scratch: Slab,
     visitor: EntryVisitor,
     withValues: boolean,
+    passing = false,
   ): number {
     let visited = 0
     let frame = group
     do {
-      const slot =
-        frame === group ? this.#cache.get(generation, frame) : this.#overflow(generation, frame)
-      const base = this.#cache.base(slot)
-      scratch.u8.set(this.#cache.slab(slot).u8.subarray(base, base + frameBytes))
+      const kind = frame === group ? FrameKind.group : FrameKind.overflow
+      copyFrame(this.#cache, generation, frame, kind, scratch, passing)
       const count = countOf(scratch, 0)
       for (let index = 0; index < count; index++) {
         const entry = entryAt(scratch, 0, index)
         const idStart = idStartOf(entry)
         const valueStart = valueStartOf(scratch, entry)
         if (isBig(scratch, entry) && withValues) {
-          const value = this.#readReference(generation, scratch, valueStart)
+          const pieces = passing ? this.#pieces : null
+          const value = this.#readReference(generation, scratch, valueStart, pieces)
           visitor(scratch.u8, idStart, valueStart, value, 0, value.length)
         } else {
           const valueEnd = valueStart + (withValues ? valueLengthOf(scratch, entry) : 0)
@@ -403,9 +405,14 @@ export class Groups {
     return referenceBytes
   }
 
-  #readReference(generation: Generation, slab: Slab, at: number): Buffer {
+  #readReference(
+    generation: Generation,
+    slab: Slab,
+    at: number,
+    passing: Slab | null = null,
+  ): Buffer {
     const length = slab.view.getUint32(at, true)
-    return readBigValue(this.#cache, generation, slab.view.getUint32(at + 4, true), length)
+    return readBigValue(this.#cache, generation, slab.view.getUint32(at + 4, true), length, passing)
   }
 
   /** Takes the found item's value out of the count, and frees its frames when it is a big one. */

@@ -132,7 +132,8 @@ export class HashedFile {
     for (let left = itemsMax; hash < hashEnd && left > 0;) {
       const group = groupOf(hash, generation.modulo)
       // After a resize the cursor may lie in the middle of a group, of which the first part is done.
-      const wanted = hash === groupStart(group, generation.modulo) ? visit : from(hash, visit)
+      const whole = hash === groupStart(group, generation.modulo)
+      const wanted = whole ? visit : within(hash, hashEnd, visit)
       const count = this.#cache.isBlank(generation, group)
         ? 0
         : this.#groups.visit(generation, group, scratch, wanted, withValues)
@@ -140,6 +141,28 @@ export class HashedFile {
       hash = groupStart(group + 1, generation.modulo)
     }
     return hash < hashEnd ? hash : null
+  }
+
+  /**
+   * Visits the items with hashes from `from` up to `to`, excluded, in passing: what is not in the cache stays out
+   * of it. What the visitor gets is valid until it returns.
+   */
+  scanRange(from: number, to: number, visit: EntryVisitor): void {
+    if (this.deleted) return
+    const generation = this.#generation
+    if (this.hold !== null) {
+      this.hold.scanRange(generation, from, to, visit)
+      return
+    }
+    const scratch = new Slab(1)
+    const { modulo } = generation
+    const last = groupOf(to - 1, modulo)
+    for (let group = groupOf(from, modulo); group <= last; group++) {
+      if (this.#cache.isBlank(generation, group)) continue
+      const whole = groupStart(group, modulo) >= from && groupStart(group + 1, modulo) <= to
+      const wanted = whole ? visit : within(from, to, visit)
+      this.#groups.visit(generation, group, scratch, wanted, true, true)
+    }
   }
 
   // For the database only: records become changes here. Ids and values lie one behind the other in `bytes`.
@@ -200,9 +223,10 @@ function idLength(id: Bytes): number {
   return length <= itemIdBytesMax ? length : 0
 }
 
-function from(hash: number, visit: EntryVisitor): EntryVisitor {
+function within(from: number, to: number, visit: EntryVisitor): EntryVisitor {
   return (bytes, idStart, idEnd, valueBytes, valueStart, valueEnd) => {
-    if (hashId(bytes, idStart, idEnd) < hash) return
+    const hash = hashId(bytes, idStart, idEnd)
+    if (hash < from || hash >= to) return
     visit(bytes, idStart, idEnd, valueBytes, valueStart, valueEnd)
   }
 }

@@ -155,23 +155,42 @@ export class Hold implements HoldState {
     let hash = cursor
     for (let left = itemsMax; hash < hashEnd && left > 0;) {
       const end = groupStart(groupOf(hash, modulo) + 1, modulo)
-      let count = 0
-      const within =
-        (accept: (hash: number, bytes: Uint8Array, start: number, end: number) => boolean) =>
-        (...[bytes, idStart, idEnd, ...value]: Parameters<EntryVisitor>): void => {
-          const own = hashId(bytes, idStart, idEnd)
-          if (own < hash || own >= end || !accept(own, bytes, idStart, idEnd)) return
-          count++
-          visit(bytes, idStart, idEnd, ...value)
-        }
-      const valid = within((own, ...id) => own < this.drainedTo || !this.#hides(own, ...id))
-      this.#visit(base, hash, end, scratch, valid, withValues)
-      const held = within(own => own >= this.drainedTo)
-      this.#visit(this.held, hash, end, scratch, held, withValues)
+      const count = this.#seen(base, hash, end, scratch, visit, withValues, false)
       left -= Math.max(1, count)
       hash = end
     }
     return hash < hashEnd ? hash : null
+  }
+
+  /** See HashedFile.scanRange. */
+  scanRange(base: Generation, from: number, to: number, visit: EntryVisitor): void {
+    this.#seen(base, from, to, new Slab(1), visit, true, true)
+  }
+
+  /** Visits what readers see with hashes from `start` to `end`. Returns how many items that are. */
+  #seen(
+    base: Generation,
+    start: number,
+    end: number,
+    scratch: Slab,
+    visit: EntryVisitor,
+    withValues: boolean,
+    passing: boolean,
+  ): number {
+    let count = 0
+    const within =
+      (accept: (hash: number, bytes: Uint8Array, start: number, end: number) => boolean) =>
+      (...[bytes, idStart, idEnd, ...value]: Parameters<EntryVisitor>): void => {
+        const own = hashId(bytes, idStart, idEnd)
+        if (own < start || own >= end || !accept(own, bytes, idStart, idEnd)) return
+        count++
+        visit(bytes, idStart, idEnd, ...value)
+      }
+    const valid = within((own, ...id) => own < this.drainedTo || !this.#hides(own, ...id))
+    this.#visit(base, start, end, scratch, valid, withValues, passing)
+    const held = within(own => own >= this.drainedTo)
+    this.#visit(this.held, start, end, scratch, held, withValues, passing)
+    return count
   }
 
   /** Brings about `itemsMax` held updates into the base. True when there are none left. */
@@ -210,12 +229,13 @@ export class Hold implements HoldState {
     scratch: Slab,
     visit: EntryVisitor,
     withValues: boolean,
+    passing = false,
   ): number {
     let count = 0
     const last = groupOf(end - 1, generation.modulo)
     for (let group = groupOf(start, generation.modulo); group <= last; group++) {
       if (this.#cache.isBlank(generation, group)) continue
-      count += this.#groups.visit(generation, group, scratch, visit, withValues)
+      count += this.#groups.visit(generation, group, scratch, visit, withValues, passing)
     }
     return count
   }

@@ -24,6 +24,7 @@
 //   set-file        id: none                value: FILE ATTRIBUTES, with the new flags
 //   promote         id: name of the server  value: 16 bytes new lineage, u32 new timeline
 //   mark            id: what happened       value: JSON, an object; the database stays as it is
+//   verify          id: none                value: see verify-record.ts; the database stays as it is
 //
 // FILE ATTRIBUTES
 //
@@ -52,6 +53,7 @@ export const RecordType = {
   promote: 10,
   setFile: 11,
   mark: 12,
+  verify: 13,
 } as const
 export type RecordType = (typeof RecordType)[keyof typeof RecordType]
 export const recordTypeMax = Math.max(...Object.values(RecordType))
@@ -70,6 +72,7 @@ export const recordTypeNames: Readonly<Record<RecordType, string>> = {
   10: 'promote',
   11: 'set-file',
   12: 'mark',
+  13: 'verify',
 }
 
 /** The record's value says what its file number stands for. */
@@ -209,6 +212,11 @@ export class RecordEncoder {
   /** Says in the log what happened to the server; `details` is JSON. */
   mark(what: string, details: string): void {
     this.#record(RecordType.mark, 0, what, details)
+  }
+
+  /** What the master's database holds, for whoever follows the log to compare; `value`: see verify-record.ts. */
+  verify(fileNumber: number, value: Uint8Array): void {
+    this.#record(RecordType.verify, fileNumber, '', value)
   }
 
   /** A record, or several, as they lie elsewhere. */
@@ -371,7 +379,7 @@ export class RecordCursor {
   }
 }
 
-function encodeAttributes({ account, file, modulo, flags = 0 }: FileAttributes): Uint8Array {
+export function encodeAttributes({ account, file, modulo, flags = 0 }: FileAttributes): Uint8Array {
   const accountBytes = Buffer.from(account)
   const fileBytes = Buffer.from(file)
   const bytes = Buffer.alloc(attributesHeaderBytes + accountBytes.length + fileBytes.length)
@@ -384,7 +392,11 @@ function encodeAttributes({ account, file, modulo, flags = 0 }: FileAttributes):
   return bytes
 }
 
-function decodeAttributes(bytes: Uint8Array, start: number, end: number): Required<FileAttributes> {
+export function decodeAttributes(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): Required<FileAttributes> {
   const value = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start)
   if (value.length < attributesHeaderBytes) throw corrupt('file attributes are too short', start)
   const accountEnd = attributesHeaderBytes + value.readUInt8(8)

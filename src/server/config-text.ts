@@ -26,6 +26,7 @@ export function initialConfigText(settings: InitialSettings): string {
     commitText,
     queueText,
     helpersText,
+    verifyText,
     failoverText,
     replicateText,
     slavesHead(type) + (slaves.length === 0 ? slavesExample : tables),
@@ -103,6 +104,12 @@ const queueText = `[queue]
 # updates wait ("pace"), fail ("refuse"), or the slave that is furthest behind is dropped and needs a new copy ("drop").
 # limit = "0"
 # on_limit = "pace"
+`
+
+const verifyText = `[verify]
+# A master writes into the log, once in this time and little by little, what all of its files hold, and its slaves
+# compare: a difference is an alarm. "off": only "hb verify" does so.
+# interval = "1d"
 `
 
 const failoverText = `[failover]

@@ -12,6 +12,7 @@ import type { Address } from '../platform/network.ts'
 import { machineMemoryBytes } from '../platform/node-memory.ts'
 import { addressText, isLoopback, parseAddress, portDefault } from './address.ts'
 import { commitLevels, type CommitPolicy } from './commits.ts'
+import { keyText, lineOf } from './config-lines.ts'
 import { isFilePattern, type ReplicatePolicy } from './file-patterns.ts'
 import type { Layout } from './layout.ts'
 import type { QueuePolicy } from './queue-limit.ts'
@@ -67,6 +68,8 @@ export interface Config {
     /** So many failures in a row are an alarm. */
     readonly tries: number
   }
+  /** On a master: all of the database is verified once in this time; null: by order only. */
+  readonly verify: { readonly intervalMs: number | null }
   readonly commit: CommitPolicy
   readonly queue: QueuePolicy
   readonly failover: {
@@ -148,6 +151,13 @@ function time(min: number, max: number, range: string) {
   })
 }
 
+const hour = 3_600_000
+const interval = parsed('a time from 1 s to 1000 days, such as "1d", or "off"', value => {
+  const ms = typeof value === 'string' ? parseTime(value) : null
+  if (ms !== null && ms >= 1000 && ms <= 1000 * 24 * hour) return { ms }
+  return value === 'off' ? { ms: null } : null
+})
+
 const cacheSize = parsed(
   'a size of at least 4 MiB, such as "512MiB", or a share of the memory, such as "25%"',
   value => {
@@ -160,7 +170,6 @@ const cacheSize = parsed(
   },
 )
 
-const hour = 3_600_000
 const schema = v.strictObject({
   name,
   type: oneOf('master', 'slave'),
@@ -208,6 +217,7 @@ const schema = v.strictObject({
     }),
     {},
   ),
+  verify: v.optional(v.strictObject({ interval: v.optional(interval, '1d') }), {}),
   queue: v.optional(
     v.strictObject({
       limit: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'in bytes'), 0),
@@ -342,7 +352,7 @@ function checkCommit({ type, commit, slaves }: Settings, refuse: Refuse): void {
 }
 
 function resolve(settings: Settings, layout: Layout): Config {
-  const { log, link, slave, commit, queue, helpers, failover, slaves } = settings
+  const { log, link, slave, commit, queue, helpers, verify, failover, slaves } = settings
   const { cache_size: cache } = settings.database
   const cacheBytes =
     'bytes' in cache
@@ -382,6 +392,7 @@ function resolve(settings: Settings, layout: Layout): Config {
       applyTries: slave.apply_tries,
     },
     helpers: { bytes: helpers.size, patienceMs: helpers.patience, tries: helpers.tries },
+    verify: { intervalMs: verify.interval.ms },
     queue: { limitBytes: queue.limit, onLimit: queue.on_limit },
     commit: {
       level: commit.level,
@@ -394,50 +405,4 @@ function resolve(settings: Settings, layout: Layout): Config {
     replicate: settings.replicate,
     ships: settings.type === 'master' || (slave.log_slave_updates && slaves.length > 0),
   }
-}
-
-/** "log.fsync"; of the second slave "slaves.address". */
-function keyText(keys: readonly string[]): string {
-  return keys.filter(key => !/^\d+$/.test(key)).join('.')
-}
-
-/**
- * The line of a key, for people: found by how TOML is usually written, a table's head and "key =" at the start of
- * a line. A key that is not written that way, or missing, is looked for under what holds it.
- */
-export function lineOf(source: string, keys: readonly string[]): number | null {
-  const lines = keyLines(source)
-  for (let length = keys.length; length > 0; length--) {
-    const line = lines.get(keys.slice(0, length).join('.'))
-    if (line !== undefined) return line
-  }
-  return null
-}
-
-/** Lines by full key; the elements of [[slaves]] are numbered: "slaves.0.name". */
-function keyLines(source: string): Map<string, number> {
-  const lines = new Map<string, number>()
-  const counts = new Map<string, number>()
-  let table = ''
-  source.split('\n').forEach((line, index) => {
-    const head = /^\s*(\[\[?)\s*([^\]]+?)\s*\]/.exec(line)
-    const key = /^\s*([\w.\-"' ]+?)\s*=/.exec(line)
-    if (head !== null) {
-      table = plainKey(head[2] ?? '')
-      if (head[1] === '[[') {
-        const count = counts.get(table) ?? 0
-        counts.set(table, count + 1)
-        table = `${table}.${count}`
-      }
-      lines.set(table, index + 1)
-    } else if (key !== null) {
-      const full = (table === '' ? '' : `${table}.`) + plainKey(key[1] ?? '')
-      if (!lines.has(full)) lines.set(full, index + 1)
-    }
-  })
-  return lines
-}
-
-function plainKey(key: string): string {
-  return key.replaceAll(/["' ]/g, '')
 }

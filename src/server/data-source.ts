@@ -1,6 +1,8 @@
 // What those who serve data commands work on: an open master, a slave, or files that are only looked at.
 import type { Database } from '../database/database.ts'
 import type { Bytes } from '../log/record.ts'
+import type { VerifyPass } from './continuous-verification.ts'
+import type { VerifyMarks } from './verify-marks.ts'
 
 export interface DataSource {
   readonly database: Database
@@ -8,6 +10,14 @@ export interface DataSource {
   settled(): Promise<void>
   /** Null where nothing may be written: ERR_READ_ONLY. */
   readonly writes: DataWrites | null
+  /** For "hb verify"; null where nothing may be written. */
+  readonly verifier: Verifier | null
+}
+
+export interface Verifier {
+  readonly marks: VerifyMarks
+  /** A whole pass has been made. */
+  passed(pass: VerifyPass): Promise<void>
 }
 
 /** Updates by name. Every promise resolves when the update is durable. */

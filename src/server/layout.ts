@@ -16,6 +16,8 @@
 //   missing-updates/   what an old master had and the new one did not (missing-updates.ts)
 //   seed/              a copy of the database that is on its way: on a slave it comes in, on a master it goes out
 //   apply-updates      "on" or "off" since "hb apply" was used; goes before hb.toml
+//   verify             on a master: where verification stands (continuous-verification.ts)
+//   differences        on a slave: its known differences from the master
 //   run/               locks, sockets, and the output of the server in the background
 //   run/owner          lock of the process that owns the log and the database
 //   run/shipper        lock of the process that sends the log to the slaves
@@ -39,6 +41,8 @@ export interface Layout {
   readonly fenced: string
   readonly rejoin: string
   readonly missingUpdates: string
+  readonly verify: string
+  readonly differences: string
   readonly run: string
   readonly ownerLock: string
   readonly ownerSocket: string
@@ -70,6 +74,8 @@ export function layoutOf(directory: string): Layout {
     fenced: at('fenced'),
     rejoin: at('rejoin'),
     missingUpdates: at('missing-updates'),
+    verify: at('verify'),
+    differences: at('differences'),
     run: at('run'),
     ownerLock: at('run', 'owner'),
     ownerSocket: at('run', 'owner.sock'),

@@ -5,6 +5,7 @@ import { BlockView } from '../log/block.ts'
 import { BlockChain } from '../log/chain.ts'
 import { readDurableMark } from '../log/durable.ts'
 import { flagWords, namesFile, RecordCursor, RecordType, recordTypeNames } from '../log/record.ts'
+import { decodeVerify } from '../log/verify-record.ts'
 import { SegmentScan } from '../log/scan.ts'
 import { segmentFiles } from '../log/segments.ts'
 import type { Disk } from '../platform/disk.ts'
@@ -231,6 +232,9 @@ class RecordPrinter {
       case RecordType.resizeFile:
         lines.ascii(`modulo ${record.modulo()}`)
         break
+      case RecordType.verify:
+        lines.ascii(verifyText(record))
+        break
       default:
         if (record.idEnd > record.idStart) lines.quoted(record.bytes, record.idStart, record.idEnd)
     }
@@ -267,6 +271,9 @@ class RecordPrinter {
       case RecordType.resizeFile:
         lines.ascii(`"modulo":${record.modulo()},`)
         break
+      case RecordType.verify:
+        lines.ascii(`${JSON.stringify(verifyFields(record)).slice(1, -1)},`)
+        break
       case RecordType.createAccount:
       case RecordType.deleteAccount:
         lines.ascii(`"account":${JSON.stringify(record.idText())},`)
@@ -294,6 +301,29 @@ class RecordPrinter {
     }
     lines.bytes(record.last ? jsonLast : jsonNotLast)
   }
+}
+
+/** What a verify record says, without its digests. */
+function verifyFields(record: RecordCursor): Record<string, string | number> {
+  const said = decodeVerify(record.bytes, record.valueStart, record.valueEnd)
+  const { form } = said
+  switch (said.form) {
+    case 'range':
+    case 'items': {
+      const { from, to, modulo } = said
+      const items = said.form === 'range' ? said.items : said.items.length
+      return { form, fileNumber: record.fileNumber, modulo, from, to, items }
+    }
+    case 'files':
+      return { form, accounts: said.accounts.length, files: said.files.length }
+    case 'end':
+      return { form, begun: said.txn }
+  }
+}
+
+function verifyText(record: RecordCursor): string {
+  const { form = '', ...fields } = verifyFields(record)
+  return [form, ...Object.entries(fields).map(([name, value]) => `${name} ${value}`)].join('  ')
 }
 
 /** Of a value, in a line for people. */

@@ -18,13 +18,21 @@ import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import { QueueLimit, type QueueEvent } from './queue-limit.ts'
 import { Replication } from './replication.ts'
 import { ReachedSlaves } from './reached-slaves.ts'
+import { ContinuousVerification } from './continuous-verification.ts'
 import { Updates } from './updates.ts'
+import { VerifyMarks } from './verify-marks.ts'
 
 const ownershipPollMs = 25
 /** A checkpoint waits so long for slaves that are there. */
 const freshAckWaitMs = 1000
 
-export type MasterEvent = CommitEvent | QueueEvent | HelperEvent
+export type MasterEvent = CommitEvent | QueueEvent | HelperEvent | VerifyEvent
+
+/** A part of a file could not be read, so the slaves do not compare it. */
+export interface VerifyEvent {
+  readonly type: 'verify-failed'
+  readonly message: string
+}
 
 /** A helper has failed so often that somebody must look; it is tried again all the same. */
 export interface HelperEvent {
@@ -48,6 +56,8 @@ export interface Parts {
   readonly queue: QueueLimit
   readonly updates: Updates
   readonly replication: Replication
+  readonly marks: VerifyMarks
+  readonly verification: ContinuousVerification
 }
 
 /** A shipper that starts owns the directory for a moment, to bring the log in order: that is waited for. */
@@ -117,7 +127,15 @@ export async function openParts(
     const patterns = new FilePatterns(config.replicate)
     const updates = new Updates(log, database, checkpointer, commits, queue, patterns)
     const replication = new Replication(database, updates, platform.clock)
-    return { lock, database, log, checkpointer, commits, queue, updates, replication }
+    const marks = new VerifyMarks(database, updates)
+    const verification = new ContinuousVerification(platform, marks, {
+      // Nobody would compare.
+      intervalMs: slaves.length === 0 ? null : config.verify.intervalMs,
+      path: layout.verify,
+      failed: message => events.happened({ type: 'verify-failed', message }),
+    })
+    const workers = { commits, queue, updates, replication, marks, verification }
+    return { lock, database, log, checkpointer, ...workers }
   } catch (error) {
     await log?.close()
     await database.close()

@@ -16,6 +16,7 @@ import type { AckLevel } from '../ship/ack-file.ts'
 import { Account, checkAccount, type UpdateOptions } from './account.ts'
 import type { Commits, CommitStatus } from './commits.ts'
 import { loadConfig, type Config } from './config.ts'
+import type { ContinuousVerification, VerificationStatus } from './continuous-verification.ts'
 import { ControlServer } from './control.ts'
 import type { DataSource } from './data-source.ts'
 import { layoutOf, type Layout } from './layout.ts'
@@ -37,9 +38,10 @@ import { Retention } from './retention.ts'
 import { startHelpers } from './server-helpers.ts'
 import type { Transaction } from './transaction.ts'
 import type { Updates } from './updates.ts'
+import type { VerifyMarks } from './verify-marks.ts'
 import { WriteGate } from './write-gate.ts'
 
-export type { HelperEvent, MasterEvent } from './master-parts.ts'
+export type { HelperEvent, MasterEvent, VerifyEvent } from './master-parts.ts'
 
 export interface MasterOptions {
   /** The outside world: disk, network, clock and so on. Node's by default. */
@@ -61,6 +63,7 @@ export interface MasterStatus {
   readonly queue: QueueStatus
   readonly helpers: readonly HelperStatus[]
   readonly holds: readonly HoldSummary[]
+  readonly verify: VerificationStatus
 }
 
 /** At its end a master waits so long for its slaves; a checkpoint waits longer, if they are there. */
@@ -81,6 +84,8 @@ export class Master {
   readonly #queue: QueueLimit
   readonly #updates: Updates
   readonly #replication: Replication
+  readonly #marks: VerifyMarks
+  readonly #verification: ContinuousVerification
   readonly #retention: Retention
   readonly #gate: WriteGate
   readonly #reached: ReachedSlaves
@@ -100,6 +105,8 @@ export class Master {
     this.#queue = parts.queue
     this.#updates = parts.updates
     this.#replication = parts.replication
+    this.#marks = parts.marks
+    this.#verification = parts.verification
     this.#gate = new WriteGate(platform, layout, config.name, config.failover.leaseMs)
     this.#updates.gate = () => this.#gate.check()
     const slaves = config.slaves.map(slave => slave.name)
@@ -160,6 +167,8 @@ export class Master {
     try {
       if (prepared !== null) await master.#help(platform, layout, config, events, prepared)
       await master.#serve(platform, layout)
+      // An opening for a moment does nothing by itself.
+      if (helped) await master.#verification.begin()
       return master
     } catch (error) {
       await master.close()
@@ -272,6 +281,7 @@ export class Master {
       database: this.#database,
       settled: () => this.#updates.settled(),
       writes: new NamedWrites(this.#database, this.#updates, this.#replication),
+      verifier: { marks: this.#marks, passed: pass => this.#verification.passed(pass) },
     }
   }
 
@@ -285,6 +295,7 @@ export class Master {
       queue: this.#queue.status,
       helpers: this.#helpers?.status() ?? [],
       holds: this.#database.work.holds(),
+      verify: this.#verification.status,
     }
   }
 
@@ -328,7 +339,7 @@ export class Master {
 
   async #close(): Promise<void> {
     this.#updates.close()
-    const filling = this.#replication.stop()
+    const filling = Promise.all([this.#replication.stop(), this.#verification.stop()])
     await this.#queue.close()
     await this.#gate.close()
     await this.#commits.close()

@@ -74,6 +74,7 @@ export class FileReader {
       database: this.#database,
       settled: () => checkSame(this.#platform, this.#layout, this.#signature),
       writes: null,
+      verifier: null,
     }
     try {
       yield* operation(source, args)

@@ -4,6 +4,8 @@ import { Database } from '../database/database.ts'
 import { LogWriter } from '../log/writer.ts'
 import type { Platform } from '../platform/platform.ts'
 import { ApplyFailures } from '../slave/apply-failures.ts'
+import { compareWithMaster } from '../slave/comparison.ts'
+import { Differences } from '../slave/differences.ts'
 import { LostAndFound } from '../slave/lost-found.ts'
 import { Replayer } from '../slave/replayer.ts'
 import type { ReplayerEvents } from '../slave/replayer-terms.ts'
@@ -16,6 +18,7 @@ export interface SlaveData {
   readonly database: Database
   readonly log: LogWriter
   readonly lostAndFound: LostAndFound
+  readonly differences: Differences
 }
 
 /** The caller owns the server, and has helpers or not. Throws ERR_LOG_CORRUPT, ERR_DATABASE_CORRUPT, ERR_DISK. */
@@ -35,16 +38,19 @@ export async function openSlaveData(
       knownDurableTxn: database.stamp.txn,
       ownPromises: false,
     })
-    return { database, log, lostAndFound }
+    // What cannot be written is found again.
+    const differences = await Differences.open(platform.disk, layout.differences, () => {})
+    return { database, log, lostAndFound, differences }
   } catch (error) {
     await database.close()
     throw error
   }
 }
 
-export async function closeSlaveData({ database, log }: SlaveData): Promise<void> {
-  await log.close()
-  await database.close()
+export async function closeSlaveData(data: SlaveData): Promise<void> {
+  await data.log.close()
+  await data.database.close()
+  await data.differences.close()
 }
 
 /** `on`: it follows the log at once. */
@@ -52,7 +58,7 @@ export function startReplayer(
   platform: Platform,
   layout: Layout,
   config: Config,
-  { database, log, lostAndFound }: SlaveData,
+  { database, log, lostAndFound, differences }: SlaveData,
   on: boolean,
   say: Log,
   events: ReplayerEvents,
@@ -68,6 +74,9 @@ export function startReplayer(
       const message = `transaction ${txn}${more} could not be applied and lies in lost+found`
       say('error', `${message}: ${reason}`, { txn, count, lostAndFound: true })
     },
+  })
+  compareWithMaster(database, differences, platform.clock, ({ message, ...fields }) => {
+    say('error', message, { ...fields, difference: true })
   })
   const mode = { on, delayMs: config.slave.applyDelayMs }
   return new Replayer(platform, log, layout.log, database, mode, failures, events)

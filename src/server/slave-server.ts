@@ -42,7 +42,7 @@ import { Seeder, withSeeds } from './seeder.ts'
 import { startHelpers } from './server-helpers.ts'
 import { answerStatistics } from './statistics.ts'
 import { shipperOptions } from './shipper-server.ts'
-import { closeSlaveData, openSlaveData, startReplayer } from './slave-parts.ts'
+import { closeSlaveData, openSlaveData, startReplayer, type SlaveData } from './slave-parts.ts'
 import type { SlaveStatus } from './slave-status.ts'
 
 export class SlaveServer {
@@ -51,6 +51,7 @@ export class SlaveServer {
   readonly #config: Config
   readonly #say: Log
   readonly #lock: Lock
+  readonly #data: SlaveData
   readonly #database: Database
   readonly #log: LogWriter
   readonly #retention: Retention
@@ -95,23 +96,21 @@ export class SlaveServer {
     layout: Layout,
     config: Config,
     say: Log,
-    opened: {
-      lock: Lock
-      database: Database
-      log: LogWriter
-      replayer: (server: SlaveServer) => Replayer
-    },
+    lock: Lock,
+    data: SlaveData,
+    replayer: (server: SlaveServer) => Replayer,
   ) {
     this.#platform = platform
     this.#layout = layout
     this.#config = config
     this.#say = say
-    this.#lock = opened.lock
-    this.#database = opened.database
-    this.#log = opened.log
+    this.#lock = lock
+    this.#data = data
+    this.#database = data.database
+    this.#log = data.log
     const next = config.ships ? config.slaves.map(slave => slave.name) : []
-    this.#retention = new Retention(platform, opened.log, layout.slaves, next, config.log)
-    this.#replayer = opened.replayer(this)
+    this.#retention = new Retention(platform, data.log, layout.slaves, next, config.log)
+    this.#replayer = replayer(this)
   }
 
   /**
@@ -163,12 +162,12 @@ export class SlaveServer {
   ): Promise<SlaveServer> {
     await checkNotRejoining(platform.disk, layout, config.name)
     if (await installSeed(platform.disk, layout)) {
+      await platform.disk.remove(layout.differences)
       say('info', 'log and database are those of the copy that the master has given')
     }
     const data = await openSlaveData(platform, layout, config, true)
-    const { database, log } = data
     try {
-      if ((await unfinishedPromotion(platform.disk, layout, config, log)) !== null) {
+      if ((await unfinishedPromotion(platform.disk, layout, config, data.log)) !== null) {
         const message = `the promotion of ${config.name} has begun and is not complete`
         throw new HotBackupError('ERR_PROMOTING', message, { path: layout.directory })
       }
@@ -187,7 +186,7 @@ export class SlaveServer {
           if (reopen) server.#reopen()
         },
       })
-    return new SlaveServer(platform, layout, config, say, { lock, database, log, replayer })
+    return new SlaveServer(platform, layout, config, say, lock, data, replayer)
   }
 
   async #listen(): Promise<void> {
@@ -287,6 +286,7 @@ export class SlaveServer {
       },
       helpers: this.#helpers?.status() ?? [],
       holds: this.#database.work.holds(),
+      differences: this.#data.differences.status,
       failure: (this.#log.failed ?? this.#replayer.failure)?.message ?? null,
     }
   }
@@ -388,12 +388,8 @@ export class SlaveServer {
     const parts = { config: this.#config, log: this.#log, replayer: this.#replayer }
     const report = await promoteParts(this.#platform, this.#layout, parts, master)
     const { timeline, lineage, lastTxn, drained } = report
-    this.#say('info', `promoted: a master now, on timeline ${timeline}`, {
-      timeline,
-      lineage,
-      lastTxn,
-      drained,
-    })
+    const fields = { timeline, lineage, lastTxn, drained }
+    this.#say('info', `promoted: a master now, on timeline ${timeline}`, fields)
     return report
   }
 
@@ -416,8 +412,7 @@ export class SlaveServer {
       // A checkpoint would keep the applications out for as long as it takes; they replay faster.
       if (this.#promoting === null) await this.#replayer.stop()
     } finally {
-      await this.#log.close()
-      await this.#database.close()
+      await closeSlaveData(this.#data)
       await this.#lock.release()
     }
   }
@@ -430,6 +425,7 @@ export class SlaveServer {
 
   get #source(): DataSource {
     // Only what is durable is applied, so whatever a reader sees is.
-    return { database: this.#database, settled: () => Promise.resolve(), writes: null }
+    const none = { writes: null, verifier: null }
+    return { database: this.#database, settled: () => Promise.resolve(), ...none }
   }
 }

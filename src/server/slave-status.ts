@@ -2,6 +2,7 @@
 import type { HoldSummary } from '../database/long-work.ts'
 import type { HelperStatus } from '../helpers/helpers.ts'
 import type { ShipStatus } from '../ship/status.ts'
+import type { DifferencesStatus } from '../slave/differences.ts'
 import type { ReceiverStatus } from '../slave/receiver.ts'
 
 export interface SlaveStatus {
@@ -16,6 +17,7 @@ export interface SlaveStatus {
   }
   readonly helpers: readonly HelperStatus[]
   readonly holds: readonly HoldSummary[]
+  readonly differences: DifferencesStatus
   /** Why the slave applies or stores no more; null while it does. */
   readonly failure: string | null
 }

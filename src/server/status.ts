@@ -15,12 +15,14 @@ import { readAck } from '../ship/ack-file.ts'
 import { readDropped } from '../ship/dropped.ts'
 import { measureQueue } from '../ship/queue.ts'
 import type { ShipStatus } from '../ship/status.ts'
+import { Differences, type DifferencesStatus } from '../slave/differences.ts'
 import { countLost } from '../slave/lost-found.ts'
 import { addressText } from './address.ts'
 import { readApplyUpdates } from './apply-updates.ts'
 import { measureBacklog, type Backlog } from './backlog.ts'
 import type { CommitStatus } from './commits.ts'
 import { loadConfig, type Config, type ServerType, type SlaveAddress } from './config.ts'
+import type { VerificationStatus } from './continuous-verification.ts'
 import { ControlClient } from './control-client.ts'
 import { fencedError, readFenced } from './fence.ts'
 import { layoutOf, type Layout } from './layout.ts'
@@ -61,6 +63,10 @@ export interface ServerStatus {
   readonly helpers: readonly HelperStatus[]
   readonly holds: readonly HoldRow[]
   readonly lostAndFound: number
+  /** On a master what verification does; null when nobody has it open. */
+  readonly verify: VerificationStatus | null
+  /** On a slave what it knows to be different from its master. */
+  readonly differences: DifferencesStatus | null
   readonly timeline: number | null
   readonly databaseId: string | null
   /** The latest messages, newest first. */
@@ -141,6 +147,8 @@ export async function collectStatus(
     helpers: (found.master ?? found.slave)?.helpers ?? [],
     holds: ((found.master ?? found.slave)?.holds ?? []).map(holdRow),
     lostAndFound: await countLost(platform.disk, layout.lostAndFound),
+    verify: found.master?.verify ?? null,
+    differences: await differencesStatus(platform, layout, config, found),
     timeline: log.timeline,
     databaseId: log.databaseId,
     messages: await latestMessages(platform, layout),
@@ -267,6 +275,18 @@ export async function readCheckpointTxn(
   const file = path.join(layout.database, catalogName)
   const bytes = await readFile(disk, file, catalogBytesMax)
   return bytes === null ? 0 : decodeCatalog(bytes, file).stamp.txn
+}
+
+/** Without a slave that could say more, what it knew last. */
+async function differencesStatus(
+  { disk }: StatusPlatform,
+  layout: Layout,
+  { type }: Config,
+  found: Found,
+): Promise<DifferencesStatus | null> {
+  if (type !== 'slave') return null
+  if (found.slave !== null) return found.slave.differences
+  return (await Differences.open(disk, layout.differences, () => {})).status
 }
 
 async function applyStatus(

@@ -14,6 +14,7 @@ import {
   unsyncedBytesMax,
 } from '../limits.ts'
 import { fileFlags, isReplicated, type Bytes, type RecordEncoder } from '../log/record.ts'
+import { encodeVerify, type VerifyRecord } from '../log/verify-record.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { CommitLevel, Commits } from './commits.ts'
 import type { FilePatterns } from './file-patterns.ts'
@@ -269,6 +270,38 @@ export class Updates {
   async mark(what: string, details: object): Promise<void> {
     this.#change(encoder => encoder.mark(what, JSON.stringify(details)))
     await this.#log.synced()
+  }
+
+  /**
+   * Says in the log what `look` finds in the database, in the turn in which it looks; null: nothing. Whoever follows
+   * the log compares. Resolves, before that is durable, with the number of the transaction; null when there is none.
+   */
+  verify(
+    look: () => { readonly fileNumber: number; readonly record: VerifyRecord } | null,
+  ): Promise<number | null> {
+    return this.#inTurn(() => {
+      const found = look()
+      if (found === null) return Promise.resolve(null)
+      this.#update(encoder => encoder.verify(found.fileNumber, encodeVerify(found.record)))
+      return Promise.resolve(this.#log.lastTxn)
+    })
+  }
+
+  /**
+   * Writes the items as they are at this moment, also those that are not there any more: as deleted. Resolves when
+   * that is durable on this master.
+   */
+  repair(file: HashedFile, ids: readonly Buffer[]): Promise<void> {
+    return this.#inTurn(() => {
+      const items = ids.map(id => [id, file.read(id)] as const)
+      this.#update(encoder => {
+        for (const [id, value] of items) {
+          if (value === null) encoder.deleteItem(file.number, id)
+          else encoder.writeItem(file.number, id, value)
+        }
+      }, file)
+      return this.#log.synced()
+    })
   }
 
   /**

@@ -122,7 +122,7 @@ t.test('what is applied is counted by operation', async t => {
   t.ok(since >= 0)
   const orders = Array.from({ length: 100 }, (_, i) => `order${i}value ${i}`).join('')
   t.equal(itemBytes, orders.length + 'adaAda Lovelace'.length)
-  t.strictSame(records, [101, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0, 0])
+  t.strictSame(records, [101, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
   await database.close()
 })
 

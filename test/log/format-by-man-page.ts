@@ -3,6 +3,7 @@
 import * as fs from 'node:fs'
 import * as zlib from 'node:zlib'
 import t from 'tap'
+import { encodeVerify } from '../../src/log/verify-record.ts'
 import { commit, identity, logDirectory, openHistory } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 
@@ -26,9 +27,9 @@ function rows(heading: string): string[][] {
     .map(line => line.slice('.It '.length).split(' Ta '))
 }
 
-function layout(heading: string): Layout {
+function layout(heading: string, start = 0): Layout {
   const fields = new Map<string, Field>()
-  let expected = 0
+  let expected = start
   for (const [offset = '', type = '', name = '', meaning = ''] of rows(heading)) {
     const bits = /^u(8|16|32|64)$/.exec(type)?.[1]
     const count = /^(\d+) bytes$/.exec(type)?.[1]
@@ -46,6 +47,13 @@ const seed = layout('Block seed')
 const record = layout('Record')
 const attributes = layout('File attributes')
 const promotion = layout('Promotion')
+const verification = layout('Verification')
+const forms = {
+  range: layout('Form range', 4),
+  items: layout('Form items', 4),
+  files: layout('Form files', 4),
+  end: layout('Form end', 4),
+}
 const durable = layout('Durable mark')
 const recordTypes = new Map(
   page
@@ -173,7 +181,49 @@ function decodeValue(name: string, value: Buffer): string {
     const lineage = slice(value, promotion, 'lineage', 0).toString('hex')
     return `${lineage} ${number(value, promotion, 'timeline', 0)}`
   }
+  if (name === 'verify') return decodeVerification(value)
   return value.toString()
+}
+
+function decodeVerification(value: Buffer): string {
+  const names = [...field(verification, 'form').meaning.matchAll(/(\d) (\w+)/g)]
+  const form = number(value, verification, 'form', 0)
+  const name = names.find(([, digit]) => Number(digit) === form)?.[2] as keyof typeof forms
+  const from = forms[name]
+  const shown = [...from]
+    .filter(([, { bytes }]) => bytes !== null)
+    .map(([what, { bytes }]) => {
+      if (bytes! > 8) return `${what} ${slice(value, from, what, 0).toString('hex')}`
+      return `${what} ${number(value, from, what, 0)}`
+    })
+  let at = [...from.values()].at(-1)!.offset
+  if (name === 'range')
+    for (; at < value.length; at += 4) shown.push(`tag ${value.readUInt32LE(at)}`)
+  if (name === 'items') {
+    for (let item = 0; item < number(value, from, 'items', 0); item++) {
+      const end = at + 18 + value.readUInt16LE(at)
+      shown.push(
+        `${value.toString('hex', at + 2, at + 18)} ${value.toString('utf8', at + 18, end)}`,
+      )
+      at = end
+    }
+  }
+  if (name === 'files') {
+    shown.push(`whole ${number(value, verification, 'whole', 0)}`)
+    for (let account = 0; account < number(value, from, 'accounts', 0); account++) {
+      const end = at + 1 + value.readUInt8(at)
+      shown.push(value.toString('utf8', at + 1, end))
+      at = end
+    }
+    for (let file = 0; file < number(value, from, 'files', 0); file++) {
+      const end = at + 6 + value.readUInt16LE(at + 4)
+      const about = decodeValue('map-file', value.subarray(at + 6, end))
+      shown.push(`${value.readUInt32LE(at)} ${about}`)
+      at = end
+    }
+  }
+  if (name !== 'end') must(at === value.length, 'verification')
+  return [name, ...shown].join(', ')
 }
 
 /** The hexadecimal dumps of EXAMPLES. */
@@ -191,7 +241,7 @@ function examples(): Buffer[] {
 t.test('the page has what it must', async t => {
   t.equal(header.size, 10)
   t.equal(block.size, 14)
-  t.equal(recordTypes.size, 12)
+  t.equal(recordTypes.size, 13)
   t.strictSame(flagNames, ['local', 'excluded', 'filling'])
 })
 
@@ -214,6 +264,16 @@ t.test('a real segment is read by the page', async t => {
   log.begin().promote('east', new Uint8Array(16).fill(0xab), 9)
   log.encoder.mark('alone', '{}')
   log.encoder.setFile(2, { account: 'SALES', file: 'CUSTOMERS', modulo: 5, flags: 6 })
+  const range = { modulo: 5, from: 7, to: 2 ** 32 }
+  const words = Uint32Array.of(1, 2, 3, 0xffffffff)
+  const sums = { items: 9, bytes: 2 ** 40, span: 4, digest: words, tags: words.subarray(2) }
+  log.encoder.verify(2, encodeVerify({ form: 'range', ...range, ...sums }))
+  const items = [{ id: Buffer.from('ada'), hash: Buffer.alloc(16, 0xcd) }]
+  log.encoder.verify(2, encodeVerify({ form: 'items', ...range, to: 99, items }))
+  const files = [{ number: 2, account: 'SALES', file: 'CUSTOMERS', modulo: 5, flags: 1 }]
+  const accounts = ['SALES', 'OLD']
+  log.encoder.verify(0, encodeVerify({ form: 'files', whole: true, accounts, files }))
+  log.encoder.verify(0, encodeVerify({ form: 'end', txn: 3 }))
   log.commit()
   await log.close()
   const lines = [
@@ -230,6 +290,10 @@ t.test('a real segment is read by the page', async t => {
     `4 promote 0 east ${'ab'.repeat(16)} 9`,
     '4 mark 0 alone {}',
     '4 set-file 2  SALES/CUSTOMERS 5 excluded filling',
+    `4 verify 2  range, modulo 5, from 7, to 0, items 9, span 4, bytes ${2 ** 40}, digest 010000000200000003000000ffffffff, tag 3, tag 4294967295`,
+    `4 verify 2  items, modulo 5, from 7, to 99, items 1, ${'cd'.repeat(16)} ada`,
+    '4 verify 0  files, accounts 2, files 1, whole 1, SALES, OLD, 2 SALES/CUSTOMERS 5 local',
+    '4 verify 0  end, txn 3',
   ]
   t.strictSame(decode(disk.contents(path)), lines)
 

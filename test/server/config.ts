@@ -16,7 +16,8 @@ import { isHotBackupError } from '../../src/errors.ts'
 import { nodeDisk } from '../../src/platform/node-disk.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { isLoopback, parseAddress } from '../../src/server/address.ts'
-import { lineOf, loadConfig, parseConfig } from '../../src/server/config.ts'
+import { lineOf } from '../../src/server/config-lines.ts'
+import { loadConfig, parseConfig } from '../../src/server/config.ts'
 import { initialConfigText } from '../../src/server/config-text.ts'
 import { readServerId } from '../../src/server/identity.ts'
 import { makeKey, readKey } from '../../src/server/key.ts'
@@ -90,6 +91,8 @@ on_limit = "drop"
 size = "1MiB"
 patience = "2s"
 tries = 2
+[verify]
+interval = "2h"
 [failover]
 lease = "10s"
 keep_size = "1GiB"
@@ -130,6 +133,7 @@ address = "192.0.2.7"
     },
     helpers: { bytes: 2 ** 20, patienceMs: 2000, tries: 2 },
     queue: { limitBytes: 2 ** 30, onLimit: 'drop' },
+    verify: { intervalMs: 7_200_000 },
     commit: { level: 'applied', slaves: 2, timeoutMs: 3000, onTimeout: 'continue' },
     replicate: { include: ['SALES/*'], exclude: ['*/TEMP?'] },
     failover: { leaseMs: 10_000, keepBytes: 2 ** 30 },
