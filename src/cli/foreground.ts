@@ -4,6 +4,7 @@ import { Command } from 'commander'
 import type { HotBackupError } from '../errors.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
+import { Alarm } from '../server/alarm.ts'
 import { backgroundVariable } from '../server/background.ts'
 import { loadConfig } from '../server/config.ts'
 import { layoutOf } from '../server/layout.ts'
@@ -61,12 +62,17 @@ async function serve(
   context: Context,
 ): Promise<void> {
   const layout = layoutOf(directory)
-  await loadConfig(nodePlatform.disk, layout)
+  const config = await loadConfig(nodePlatform.disk, layout)
   const background = process.env[backgroundVariable] !== undefined
   const messages = background
     ? MessagesLog.toFile(nodePlatform.disk, layout.messages)
     : MessagesLog.toPeople(line => context.tell(line))
-  const { log: say } = messages
+  const alarm = new Alarm(nodePlatform, layout, config, messages.log)
+  const { say } = alarm
+  const close = async () => {
+    alarm.end()
+    await messages.close()
+  }
   const signals = watchSignals()
   const ended: { error: HotBackupError | null } = { error: null }
   const begin = async (how: Start): Promise<RunningServer> => {
@@ -77,7 +83,7 @@ async function serve(
       })
     } catch (error) {
       if (background) say('error', `${name} did not start: ${String(error)}`)
-      await messages.close()
+      await close()
       throw error
     }
   }
@@ -102,7 +108,7 @@ async function serve(
     await server.stop()
     if (ended.error !== null) {
       say('error', errorText(ended.error))
-      await messages.close()
+      await close()
       throw ended.error
     }
     server = await begin(successor)
@@ -112,12 +118,13 @@ async function serve(
   if (reason === 'lost' && ended.error !== null) {
     // Somebody else may own the directory by now: write nothing more into it.
     say('error', errorText(ended.error))
+    alarm.end()
     process.exit(tell(name, ended.error, context))
   }
   say('info', `${name} stops`, { reason })
   await server.stop()
   say('info', `${name} has stopped`)
-  await messages.close()
+  await close()
 }
 
 async function reseedingOf({ reseeded }: RunningServer): Promise<'reseeded'> {

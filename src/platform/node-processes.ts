@@ -85,6 +85,36 @@ export const nodeProcesses: Processes = {
     }
   },
 
+  runCommand(command, { input, environment, timeoutMs }) {
+    return new Promise(resolve => {
+      const child = spawn(command, {
+        shell: true,
+        // A group of its own, so that all of it can be killed.
+        detached: true,
+        stdio: ['pipe', 'ignore', 'ignore'],
+        env: { ...process.env, ...environment },
+      })
+      let late = false
+      const timer = setTimeout(() => {
+        late = true
+        if (child.pid !== undefined) signalled(-child.pid, 'SIGKILL')
+      }, timeoutMs)
+      child.once('error', error => {
+        clearTimeout(timer)
+        resolve(`cannot be started: ${error.message}`)
+      })
+      child.once('exit', (code, signal) => {
+        clearTimeout(timer)
+        if (late) resolve(`was killed after ${timeoutMs / 1000} s`)
+        else if (code === 0) resolve(null)
+        else resolve(code === null ? `was ended by ${signal}` : `ended with exit status ${code}`)
+      })
+      // A command need not read what it is told.
+      child.stdin.on('error', () => {})
+      child.stdin.end(input)
+    })
+  },
+
   yieldToOthers() {
     setPriority(lowPriority)
   },

@@ -25,6 +25,14 @@ export interface StartOptions {
   readonly environment?: Readonly<Record<string, string>>
 }
 
+export interface CommandOptions {
+  /** Its standard input; what it says itself is thrown away. */
+  readonly input: string
+  readonly environment: Readonly<Record<string, string>>
+  /** Then it is killed, with what it has started. */
+  readonly timeoutMs: number
+}
+
 export interface Processes {
   self(): ProcessIdentity
   /** False only when it is certain: the same host, and no such process in this boot. */
@@ -36,6 +44,11 @@ export interface Processes {
    * the more, the more memory this process has. It is over with the function that is returned.
    */
   prepare(): () => void
+  /**
+   * Runs a command line of the operator's by the system's shell, in a session of its own: it outlives this process.
+   * Resolves with what was wrong, for people, or null; never rejects.
+   */
+  runCommand(command: string, options: CommandOptions): Promise<string | null>
   /** Others go first: for work that nobody waits for. */
   yieldToOthers(): void
   /** Calls back when the process that has started this one, with a pipe as its input, is gone. */

@@ -1,5 +1,5 @@
 // The text of hb.toml as "hb setup" writes it: every key with its default and what it is for, to be edited by
-// hand. No command changes it later.
+// hand; config-edit.ts changes single values of it.
 import type { ServerType } from './config.ts'
 
 /** What "hb setup" decides; the rest of hb.toml are defaults. */
@@ -29,6 +29,7 @@ export function initialConfigText(settings: InitialSettings): string {
     verifyText,
     failoverText,
     replicateText,
+    alarmText,
     slavesHead(type) + (slaves.length === 0 ? slavesExample : tables),
   )
   return parts.join('\n')
@@ -125,6 +126,15 @@ const replicateText = `[replicate]
 # an exclude pattern fits, stay on the master alone.
 # include = ["*/*"]
 # exclude = []
+`
+
+const alarmText = `[alarm]
+# Who is told: this command is run by the shell, with the messages on its standard input, when there are any of level "error",
+# or "warn" as well. Such as: "mail -s hotbackup operators@example.org". While it runs, further messages gather for the next run;
+# after timeout it is killed.
+# command = ""
+# level = "error"
+# timeout = "30s"
 `
 
 const commonText = `[log]

@@ -11,6 +11,7 @@ import type { Disk } from '../platform/disk.ts'
 import type { Address } from '../platform/network.ts'
 import { machineMemoryBytes } from '../platform/node-memory.ts'
 import { addressText, isLoopback, parseAddress, portDefault } from './address.ts'
+import type { AlarmPolicy } from './alarm.ts'
 import { commitLevels, type CommitPolicy } from './commits.ts'
 import { keyText, lineOf } from './config-lines.ts'
 import { isFilePattern, type ReplicatePolicy } from './file-patterns.ts'
@@ -78,6 +79,7 @@ export interface Config {
     /** A promoted server keeps its log for the old master until it is larger. */
     readonly keepBytes: number
   }
+  readonly alarm: AlarmPolicy
   readonly slaves: readonly SlaveAddress[]
   /** On a master: which files are replicated. */
   readonly replicate: ReplicatePolicy
@@ -117,6 +119,10 @@ const address = parsed('HOST:PORT with a port from 1024 to 65535', value =>
 const boolean = parsed('true or false', value => (typeof value === 'boolean' ? value : null))
 const text = parsed('text in quotes', value =>
   typeof value === 'string' && value !== '' ? value : null,
+)
+
+const command = parsed('a command in quotes, or "" for none', value =>
+  typeof value === 'string' && !value.includes('\0') ? value : null,
 )
 
 const filePattern = parsed('a pattern ACCOUNT/FILE, such as "SALES/TEMP*"', value =>
@@ -248,6 +254,14 @@ const schema = v.strictObject({
     }),
     {},
   ),
+  alarm: v.optional(
+    v.strictObject({
+      command: v.optional(command, ''),
+      level: v.optional(oneOf('error', 'warn'), 'error'),
+      timeout: v.optional(time(1000, hour, 'from 1 s to 1 h'), '30s'),
+    }),
+    {},
+  ),
   slaves: v.optional(v.array(v.strictObject({ name, address })), []),
 })
 
@@ -269,38 +283,50 @@ export async function readConfigText(disk: Disk, layout: Layout): Promise<string
 
 /** Checks the text of an hb.toml. Throws ERR_CONFIG. */
 export function parseConfig(source: string, layout: Layout): Config {
-  const refuse = (keys: readonly string[], message: string) => {
-    const line = lineOf(source, keys)
-    const place = line === null ? 'hb.toml' : `hb.toml line ${line}`
-    return new HotBackupError('ERR_CONFIG', `${place}: ${keyText(keys)}: ${message}`, {
-      path: layout.config,
-    })
+  const { settings, mistake } = check(source)
+  if (settings !== null) return resolve(settings, layout)
+  const { keys, message } = mistake
+  const line = mistake.line ?? lineOf(source, keys)
+  const place = line === null ? 'hb.toml' : `hb.toml line ${line}`
+  const key = keys.length === 0 ? '' : `${keyText(keys)}: `
+  throw new HotBackupError('ERR_CONFIG', `${place}: ${key}${message}`, { path: layout.config })
+}
+
+/** What is wrong in an hb.toml. */
+export interface Mistake {
+  /** Of the second slave ["slaves", "1", "address"]; empty when it is no TOML. */
+  readonly keys: readonly string[]
+  readonly message: string
+  readonly line?: number
+}
+
+/** The first mistake in the text of an hb.toml; null when there is none. */
+export function mistakeIn(source: string): Mistake | null {
+  return check(source).mistake
+}
+
+type Checked =
+  | { readonly settings: Settings; readonly mistake: null }
+  | { readonly settings: null; readonly mistake: Mistake }
+
+function check(source: string): Checked {
+  let document: unknown
+  try {
+    document = parse(source)
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error
+    const message = error.message.split('\n', 1)[0]?.replace(/^Invalid TOML document: /, '') ?? ''
+    return { settings: null, mistake: { keys: [], message, line: error.line } }
   }
-  const result = v.safeParse(schema, parseToml(source, layout))
+  const result = v.safeParse(schema, document)
   if (!result.success) {
     const issue = result.issues[0]
     const keys = (issue.path ?? []).map(item => String(item.key))
-    throw refuse(keys, issueText(issue))
+    return { settings: null, mistake: { keys, message: issueText(issue) } }
   }
   const settings = result.output
-  checkSlaves(settings, refuse)
-  checkLink(settings, refuse)
-  checkCommit(settings, refuse)
-  return resolve(settings, layout)
-}
-
-type Refuse = (keys: readonly string[], message: string) => HotBackupError
-
-function parseToml(source: string, layout: Layout): unknown {
-  try {
-    return parse(source)
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error
-    const message = error.message.split('\n', 1)[0]?.replace(/^Invalid TOML document: /, '')
-    throw new HotBackupError('ERR_CONFIG', `hb.toml line ${error.line}: ${message}`, {
-      path: layout.config,
-    })
-  }
+  const mistake = checkSlaves(settings) ?? checkLink(settings) ?? checkCommit(settings)
+  return mistake === null ? { settings, mistake } : { settings: null, mistake }
 }
 
 function issueText(issue: v.InferIssue<typeof schema>): string {
@@ -317,42 +343,44 @@ function issueText(issue: v.InferIssue<typeof schema>): string {
   return issue.message
 }
 
-function checkSlaves({ name: own, slaves }: Settings, refuse: Refuse): void {
+function checkSlaves({ name: own, slaves }: Settings): Mistake | null {
   const seen = new Set<string>([own])
-  slaves.forEach((slave, index) => {
+  for (const [index, slave] of slaves.entries()) {
     const keys = ['slaves', String(index), 'name']
-    if (seen.has(slave.name)) throw refuse(keys, `the name ${slave.name} is taken already`)
+    if (seen.has(slave.name)) return { keys, message: `the name ${slave.name} is taken already` }
     seen.add(slave.name)
-  })
+  }
+  return null
 }
 
-function checkLink({ link, slaves, failover }: Settings, refuse: Refuse): void {
-  if (link.timeout < 2 * link.heartbeat) {
-    throw refuse(['link', 'timeout'], 'expected at least twice link.heartbeat')
-  }
+function checkLink({ link, slaves, failover }: Settings): Mistake | null {
+  const twice = 'expected at least twice link.heartbeat'
+  if (link.timeout < 2 * link.heartbeat) return { keys: ['link', 'timeout'], message: twice }
   if (failover.lease > 0 && failover.lease < 2 * link.heartbeat) {
-    throw refuse(['failover', 'lease'], 'expected at least twice link.heartbeat')
+    return { keys: ['failover', 'lease'], message: twice }
   }
-  if (link.key !== undefined) return
+  if (link.key !== undefined) return null
   const rule = 'without a key nothing is encrypted, and only addresses of this machine are allowed'
   if (link.listen !== undefined && !isLoopback(link.listen)) {
-    throw refuse(['link', 'listen'], `${rule}, got "${addressText(link.listen)}"`)
+    const message = `${rule}, got "${addressText(link.listen)}"`
+    return { keys: ['link', 'listen'], message }
   }
-  slaves.forEach((slave, index) => {
-    if (isLoopback(slave.address)) return
-    const keys = ['slaves', String(index), 'address']
-    throw refuse(keys, `${rule}, got "${addressText(slave.address)}"`)
-  })
+  const index = slaves.findIndex(slave => !isLoopback(slave.address))
+  const outside = slaves[index]
+  if (outside === undefined) return null
+  const keys = ['slaves', String(index), 'address']
+  return { keys, message: `${rule}, got "${addressText(outside.address)}"` }
 }
 
-function checkCommit({ type, commit, slaves }: Settings, refuse: Refuse): void {
-  if (type !== 'master' || commit.level === 'local' || commit.slaves <= slaves.length) return
+function checkCommit({ type, commit, slaves }: Settings): Mistake | null {
+  if (type !== 'master' || commit.level === 'local' || commit.slaves <= slaves.length) return null
   const [key, what] = slaves.length === 0 ? ['level', 'local'] : ['slaves', String(slaves.length)]
-  throw refuse(['commit', key], `expected "${what}": this master has ${slaves.length} slaves`)
+  const message = `expected "${what}": this master has ${slaves.length} slaves`
+  return { keys: ['commit', key], message }
 }
 
 function resolve(settings: Settings, layout: Layout): Config {
-  const { log, link, slave, commit, queue, helpers, verify, failover, slaves } = settings
+  const { log, link, slave, commit, queue, helpers, verify, failover, alarm, slaves } = settings
   const { cache_size: cache } = settings.database
   const cacheBytes =
     'bytes' in cache
@@ -401,6 +429,11 @@ function resolve(settings: Settings, layout: Layout): Config {
       onTimeout: commit.on_timeout,
     },
     failover: { leaseMs: failover.lease, keepBytes: failover.keep_size },
+    alarm: {
+      command: alarm.command === '' ? null : alarm.command,
+      level: alarm.level,
+      timeoutMs: alarm.timeout,
+    },
     slaves,
     replicate: settings.replicate,
     ships: settings.type === 'master' || (slave.log_slave_updates && slaves.length > 0),

@@ -22,6 +22,7 @@ import { layoutOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import type { Log } from './messages-log.ts'
 import { readPromotion } from './promotion.ts'
+import { QueueWatch } from './queue-watch.ts'
 import { Seeder, withSeeds } from './seeder.ts'
 import { answerStatistics } from './statistics.ts'
 
@@ -45,6 +46,7 @@ export class ShipperServer {
   readonly #control: ControlServer
   /** Looks now and then whether the owner has died. */
   readonly #watch: OwnerWatch
+  readonly #queueWatch: QueueWatch
   #stopping: Promise<void> | null = null
 
   private constructor(
@@ -54,6 +56,7 @@ export class ShipperServer {
     fence: Fence,
     control: ControlServer,
     watch: OwnerWatch,
+    queueWatch: QueueWatch,
   ) {
     this.#lock = lock
     this.#shipper = shipper
@@ -61,6 +64,7 @@ export class ShipperServer {
     this.#fence = fence
     this.#control = control
     this.#watch = watch
+    this.#queueWatch = queueWatch
   }
 
   /**
@@ -99,7 +103,8 @@ export class ShipperServer {
         statistics: slave => answerStatistics(slave, null, shipper),
       })
       const watch = new OwnerWatch(platform, layout, config, say)
-      return new ShipperServer(lock, shipper, gatekeeper, fence, control, watch)
+      const queueWatch = new QueueWatch(platform, layout, config, say)
+      return new ShipperServer(lock, shipper, gatekeeper, fence, control, watch, queueWatch)
     } catch (error) {
       await lock.release()
       throw error
@@ -113,6 +118,7 @@ export class ShipperServer {
 
   async #stop(): Promise<void> {
     await this.#watch.stop()
+    await this.#queueWatch.stop()
     await this.#control.close()
     await this.#gatekeeper?.stop()
     await this.#fence.stop()

@@ -10,7 +10,9 @@ async function limit(pair: Pair, onLimit: string): Promise<void> {
   const text = await readFile(toml, 'utf8')
   const log = '[log]\nsegment_size = "64KiB"\n'
   const queue = `[queue]\nlimit = "1MiB"\non_limit = "${onLimit}"\n`
-  await writeFile(toml, text.replace('[log]\n', log).replace('[queue]\n', queue))
+  const alarm = `[alarm]\ncommand = 'cat >> "$HB_DIR/told"'\n`
+  const edited = text.replace('[log]\n', log).replace('[queue]\n', queue)
+  await writeFile(toml, edited.replace('[alarm]\n', alarm))
 }
 
 t.test('updates are refused, and taken again when the slave is back', async t => {
@@ -30,7 +32,13 @@ t.test('updates are refused, and taken again when the slave is back', async t =>
   const { code, stderr } = await hb('write', '-d', pair.master, 'A', 'F', 'one', 'more')
   t.equal(code, 4)
   t.match(stderr, /^hb: ERR_QUEUE_FULL: the transaction log queue has/)
-  await pair.start()
+
+  // The operators are told, whatever the program does that writes.
+  await ok('start', '-d', pair.master)
+  const told = () => readFile(path.join(pair.master, 'told'), 'utf8').catch(() => '')
+  while ((await told()) === '') await statusOf(pair.master)
+  t.match(await told(), / error alpha: the transaction log queue has .*, waiting for beta\n/)
+  await ok('start', '-d', pair.slave)
   await ok('wait', '-d', pair.master, '--timeout', '60')
   await ok('write', '-d', pair.master, 'A', 'F', 'one', 'more')
   const { master, slave } = await pair.digests()
