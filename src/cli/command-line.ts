@@ -1,4 +1,5 @@
 // What all commands share: the server's directory, errors as one line, exit codes, and a clean end on a signal.
+import type { Readable, Writable } from 'node:stream'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { exitCodes, HotBackupError, isHotBackupError } from '../errors.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
@@ -11,7 +12,7 @@ import { Progress } from './progress.ts'
 export const version = '0.1.0'
 
 /** SIGINT or SIGTERM came. */
-class Interrupted extends Error {
+export class Interrupted extends Error {
   readonly exitCode: number
   constructor(signal: 'SIGINT' | 'SIGTERM') {
     super(signal)
@@ -19,8 +20,16 @@ class Interrupted extends Error {
   }
 }
 
+/** Where somebody sits who can be asked. */
+export interface Terminal {
+  readonly input: Readable
+  readonly output: Writable
+}
+
 /** The streams that a command reads and writes. */
 export interface Streams {
+  /** Null or absent: there is nobody to be asked. */
+  readonly terminal?: Terminal | null
   readonly stdin: AsyncIterable<Uint8Array>
   readonly stdout: NodeJS.WritableStream & { readonly isTTY?: boolean }
   readonly stderr: { readonly isTTY?: boolean; write(text: string): unknown }
@@ -31,14 +40,16 @@ export class Context {
   readonly platform: Platform = nodePlatform
   readonly out: Output
   readonly stdin: AsyncIterable<Uint8Array>
+  readonly terminal: Terminal | null
   readonly #stderr: Streams['stderr']
   #interrupt: (signal: 'SIGINT' | 'SIGTERM') => void = () => {}
   /** Rejects on SIGINT and SIGTERM. */
   readonly #interrupted: Promise<never>
 
-  constructor({ stdin, stdout, stderr }: Streams) {
+  constructor({ stdin, stdout, stderr, terminal = null }: Streams) {
     this.out = new Output(stdout)
     this.stdin = stdin
+    this.terminal = terminal
     this.#stderr = stderr
     this.#interrupted = new Promise((_, reject) => {
       this.#interrupt = signal => reject(new Interrupted(signal))
@@ -151,7 +162,10 @@ export async function execute(
 /** The streams of this process. */
 export function processStreams(): Streams {
   const { stdin, stdout, stderr } = process
-  return { stdin: stdin as AsyncIterable<Uint8Array>, stdout, stderr }
+  const terminal = stdin.isTTY && stdout.isTTY ? { input: stdin, output: stdout } : null
+  // A serial line or a bare pseudo terminal does not tell its size.
+  if (terminal !== null && stdout.columns === 0) Object.assign(stdout, { columns: 80, rows: 24 })
+  return { stdin: stdin as AsyncIterable<Uint8Array>, stdout, stderr, terminal }
 }
 
 /** Subcommands that were made by themselves get the settings of the program. */

@@ -2,9 +2,7 @@
 import { Argument, Option, type Command } from 'commander'
 import { switchApplyUpdates } from '../server/apply-updates.ts'
 import { startServer, stopServer } from '../server/background.ts'
-import { addressText } from '../server/address.ts'
-import type { Config, ServerType } from '../server/config.ts'
-import { layoutOf } from '../server/layout.ts'
+import type { ServerType } from '../server/config.ts'
 import { setup } from '../server/setup.ts'
 import { collectStatus } from '../server/status.ts'
 import { waitForTxn } from '../server/wait.ts'
@@ -21,6 +19,7 @@ import {
   type ServerOptions,
 } from './command-line.ts'
 import { count } from './output.ts'
+import { setupLines } from './setup-text.ts'
 import { statusLines } from './status-text.ts'
 
 type Switch = 'on' | 'off'
@@ -49,8 +48,9 @@ interface SetupArguments extends ServerOptions {
 function setupCommand(context: Context): Command {
   return serverCommand(
     'setup',
-    'Make a server: its directory with a commented hb.toml, and on a master the key for its slaves.',
-    `hb setup -d /srv/north --type master --name north --slave south=192.0.2.7:2000
+    'Make a server: its directory with a commented hb.toml, and on a master the key for its slaves. Without options, in a terminal, it asks for everything, and changes the settings of a server that is there already.',
+    `hb setup -d /srv/north
+hb setup -d /srv/north --type master --name north --slave south=192.0.2.7:2000
 hb setup -d /srv/south --type slave --name south --key /root/hb.key`,
   )
     .addOption(new Option('--type <type>', 'what the server is').choices(['master', 'slave']))
@@ -74,6 +74,14 @@ hb setup -d /srv/south --type slave --name south --key /root/hb.key`,
       onOff('--auto-create <on|off>', 'create accounts and files that updates need (default: off)'),
     )
     .action(async (options: SetupArguments) => {
+      const { dir, ...given } = options
+      if (Object.values(given).every(value => value === undefined)) {
+        if (context.terminal === null) {
+          throw usageError('there is no terminal to ask in: --type and --name are needed')
+        }
+        const { setupDialogue } = await import('./setup-dialogue.ts')
+        return setupDialogue(context, context.terminal, dir)
+      }
       const { type, name, slave: slaves = [], listen = null } = options
       if (type === undefined) throw usageError('--type master or --type slave is needed')
       if (name === undefined) throw usageError('--name is needed')
@@ -97,18 +105,6 @@ hb setup -d /srv/south --type slave --name south --key /root/hb.key`,
       })
       for (const line of setupLines(config, options.dir)) await context.out.line(line)
     })
-}
-
-function setupLines({ name, type, link, slaves }: Config, dir: string): string[] {
-  const layout = layoutOf(dir)
-  const lines = [`${name} is a ${type} now: ${layout.config}`]
-  if (type === 'slave') lines.push(`It listens at ${addressText(link.listen)}.`)
-  for (const slave of slaves)
-    lines.push(`It sends to ${slave.name} at ${addressText(slave.address)}.`)
-  if (link.keyPath === null)
-    lines.push('It has no key: nothing is encrypted, within this machine only.')
-  else if (type === 'master') lines.push(`Give the key to each slave: ${link.keyPath}`)
-  return lines
 }
 
 function startCommand(context: Context): Command {

@@ -1,4 +1,4 @@
-// Changes single values in the text of hb.toml, for the commands that change what a server is (promote, rejoin,
+// Changes single values in the text of hb.toml, for the commands that change what a server is (setup, promote, rejoin,
 // switch). Comments and everything else stay as they are. Pure, but for `rewriteConfig`.
 import { HotBackupError } from '../errors.ts'
 import { writeFileAtomic } from '../platform/atomic-file.ts'
@@ -38,12 +38,12 @@ export function changedConfig(
 
 /** The text with another type of server. */
 export function withType(text: string, type: ServerType): string {
-  return withKey(text, null, 'type', `"${type}"`)
+  return withValue(text, null, 'type', `"${type}"`)
 }
 
 /** The text with `listen` in [link]. */
 export function withListen(text: string, address: string): string {
-  return withKey(text, 'link', 'listen', `"${address}"`)
+  return withValue(text, 'link', 'listen', `"${address}"`)
 }
 
 /** The text with the slave in it, at that address. */
@@ -72,7 +72,8 @@ export function withoutSlave(text: string, name: string, address: string): strin
   return lines.filter(line => line !== null).join('\n')
 }
 
-function withKey(text: string, table: string | null, key: string, value: string): string {
+/** The text with that value, as TOML, of a key in a table, or above all tables. */
+export function withValue(text: string, table: string | null, key: string, value: string): string {
   const lines = text.split('\n')
   const range = table === null ? topLevel(lines) : tables(lines, `[${table}]`)[0]
   if (range === undefined) return `${text}\n[${table}]\n${key} = ${value}\n`
@@ -89,6 +90,15 @@ function withKey(text: string, table: string | null, key: string, value: string)
   )
   if (shown >= 0) lines.splice(shown, 1, `${key} = ${value}`)
   else lines.splice(start, 0, `${key} = ${value}`)
+  return lines.join('\n')
+}
+
+/** The text without the key, as far as it stands on a line of its own. */
+export function withoutKey(text: string, table: string, key: string): string {
+  const lines = text.split('\n')
+  const range = tables(lines, `[${table}]`)[0]
+  const at = range === undefined ? null : keyLine(lines, range[0], range[1], key)
+  if (at !== null) lines[at] = `# ${lines[at] ?? ''}`
   return lines.join('\n')
 }
 
@@ -116,7 +126,7 @@ function keyLine(lines: readonly string[], start: number, end: number, key: stri
   return null
 }
 
-const assignment = /^(\s*[^=]*=\s*)("[^"]*"|'[^']*'|[^#\s]*)(.*)$/
+const assignment = /^(\s*[^=]*=\s*)("(?:[^"\\]|\\.)*"|'[^']*'|\[[^\]]*\]|[^#\s]*)(.*)$/
 
 function valueOf(line = ''): string {
   return (assignment.exec(line)?.[2] ?? '').replaceAll(/^["']|["']$/g, '')

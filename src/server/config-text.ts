@@ -129,9 +129,9 @@ const replicateText = `[replicate]
 `
 
 const alarmText = `[alarm]
-# Who is told: this command is run by the shell, with the messages on its standard input, when there are any of level "error",
-# or "warn" as well. Such as: "mail -s hotbackup operators@example.org". While it runs, further messages gather for the next run;
-# after timeout it is killed.
+# Who is told when something is wrong: a command for the shell, which gets the messages of level "error", or "warn" as
+# well, on its standard input: "mail -s hotbackup operators@example.org". While it runs, further messages gather for
+# the next run; after timeout it is killed.
 # command = ""
 # level = "error"
 # timeout = "30s"

@@ -30,6 +30,17 @@ export interface SetupOptions {
 
 type SetupPlatform = Pick<Platform, 'disk' | 'random' | 'fileModes'>
 
+/** Where hb.key comes from. */
+export type KeyChoice =
+  | { readonly kind: 'make' }
+  /** It lies in the directory. */
+  | { readonly kind: 'own' }
+  /** A copy of another file; hb.key may be there if it is the same. */
+  | { readonly kind: 'take'; readonly file: string }
+  /** hb.toml names this file, and goes on doing so. */
+  | { readonly kind: 'keep'; readonly file: string }
+  | { readonly kind: 'none' }
+
 /** Throws ERR_EXISTS when there is a server already, ERR_USAGE, ERR_KEY, ERR_DISK. */
 export async function setup(
   platform: SetupPlatform,
@@ -37,52 +48,81 @@ export async function setup(
   options: SetupOptions,
 ): Promise<Config> {
   const layout = layoutOf(directory)
-  if (await platform.disk.exists(layout.config)) {
-    const message = `${layout.directory} is a server already: it has an hb.toml`
-    throw new HotBackupError('ERR_EXISTS', message, { path: layout.config })
-  }
+  await refuseServer(platform, layout)
   const settings = checkOptions(options)
-  const ownKey = options.keyFile !== false && (await platform.disk.exists(layout.key))
-  const key =
-    options.keyFile !== false && (ownKey || options.keyFile !== null || options.type === 'master')
-  const text = initialConfigText({ ...settings, key })
+  const key = await keyChoice(platform, layout, options)
+  const text = initialConfigText({ ...settings, key: key.kind !== 'none' })
   // What would be refused later is refused now, before anything is made.
-  const config = checkText(text, layout)
-  const given =
-    typeof options.keyFile === 'string' ? await readKey(platform, options.keyFile) : null
+  checkText(text, layout)
+  return makeServer(platform, layout, text, key)
+}
 
+/** Makes the server with that hb.toml. Throws ERR_EXISTS, ERR_CONFIG, ERR_KEY, ERR_DISK. */
+export async function makeServer(
+  platform: SetupPlatform,
+  layout: Layout,
+  text: string,
+  key: KeyChoice,
+): Promise<Config> {
+  await refuseServer(platform, layout)
+  const config = parseConfig(text, layout)
+  if (key.kind === 'take') await readKey(platform, key.file)
   for (const made of [layout.directory, layout.run, layout.slaves]) {
     await platform.disk.makeDirectory(made)
   }
-  if (ownKey) await checkSameKey(platform, layout, given)
-  else if (given !== null) await writeKey(platform, layout.key, given)
-  else if (key) await makeKey(platform, layout.key)
+  await provideKey(platform, layout, key)
   await makeServerId(platform, layout)
   await writeFileAtomic(platform.disk, layout.config, Buffer.from(text))
   return config
 }
 
+async function refuseServer(
+  { disk }: Pick<Platform, 'disk'>,
+  { directory, config }: Layout,
+): Promise<void> {
+  if (!(await disk.exists(config))) return
+  const message = `${directory} is a server already: it has an hb.toml`
+  throw new HotBackupError('ERR_EXISTS', message, { path: config })
+}
+
+async function keyChoice(
+  { disk }: Pick<Platform, 'disk'>,
+  { key }: Layout,
+  { keyFile, type }: SetupOptions,
+): Promise<KeyChoice> {
+  if (keyFile === false) return { kind: 'none' }
+  if (keyFile !== null) return { kind: 'take', file: keyFile }
+  if (await disk.exists(key)) return { kind: 'own' }
+  return { kind: type === 'master' ? 'make' : 'none' }
+}
+
+/** A key that lies in the directory already is taken, but never another one than was asked for. */
+export async function provideKey(
+  platform: SetupPlatform,
+  layout: Layout,
+  choice: KeyChoice,
+): Promise<void> {
+  if (choice.kind === 'none' || choice.kind === 'keep') return
+  if (choice.kind === 'make') return makeKey(platform, layout.key)
+  const there = choice.kind === 'own' || (await platform.disk.exists(layout.key))
+  const own = there ? await readKey(platform, layout.key) : null
+  if (choice.kind === 'own') return
+  const given = await readKey(platform, choice.file)
+  if (own === null) return writeKey(platform, layout.key, given)
+  if (Buffer.compare(own.bytes, given.bytes) === 0) return
+  throw new HotBackupError('ERR_EXISTS', `${layout.key} exists already and is another key`, {
+    path: layout.key,
+  })
+}
+
 /** There is no hb.toml yet: what is wrong are the options. */
-function checkText(text: string, layout: Layout): Config {
+function checkText(text: string, layout: Layout): void {
   try {
-    return parseConfig(text, layout)
+    parseConfig(text, layout)
   } catch (error) {
     if (!isHotBackupError(error, 'ERR_CONFIG')) throw error
     throw usage(error.message.replace(/^hb\.toml line \d+: /, ''))
   }
-}
-
-/** A key that lies in the directory already is taken, but never another one than was asked for. */
-async function checkSameKey(
-  platform: SetupPlatform,
-  layout: Layout,
-  given: { readonly bytes: Uint8Array } | null,
-): Promise<void> {
-  const own = await readKey(platform, layout.key)
-  if (given === null || Buffer.compare(own.bytes, given.bytes) === 0) return
-  throw new HotBackupError('ERR_EXISTS', `${layout.key} exists already and is another key`, {
-    path: layout.key,
-  })
 }
 
 function checkOptions(options: SetupOptions): Omit<InitialSettings, 'key'> {
