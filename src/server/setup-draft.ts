@@ -101,17 +101,19 @@ export class SetupDraft {
     }
     const text = this.#text(new Map(this.#answers).set(field, input))
     const mistake = mistakeIn(text)
-    if (mistake !== null && (mistake.keys.length === 0 || isAbout(mistake, field))) {
-      return mistake.message
+    const unedited = 'hb.toml is written in a way that cannot be changed here: edit it by hand'
+    if (mistake !== null && mistake.keys.length === 0) return unedited
+    if (mistake !== null && isAbout(mistake, field)) return mistake.message
+    return this.#holds(text, field, input) ? null : unedited
+  }
+
+  /** The text says what was meant. */
+  #holds(text: string, field: Answer, input: string): boolean {
+    if (field.kind === 'slaves') {
+      return isDeepStrictEqual(slavesIn(text).map(slaveText).sort(), listOf(input).sort())
     }
-    const arrived =
-      field.kind === 'slaves'
-        ? isDeepStrictEqual(slavesIn(text).map(slaveText).sort(), listOf(input).sort())
-        : isDeepStrictEqual(valueIn(text, field.table, field.key) ?? null, valueOf(field, input)) ||
-          this.#shown(field.table, field.key) === input
-    return arrived
-      ? null
-      : 'hb.toml is written in a way that cannot be changed here: edit it by hand'
+    if (input === this.shown(field)) return true
+    return isDeepStrictEqual(valueIn(text, field.table, field.key), valueOf(field, input))
   }
 
   set(field: Answer, input: string): void {
@@ -120,13 +122,16 @@ export class SetupDraft {
 
   /** What can be done about the key; the first is what will be done unless another one is chosen. */
   keyChoices(): readonly KeyChoice[] {
+    const none: KeyChoice = { kind: 'none' }
     const kept = this.exists ? valueIn(this.#base, 'link', 'key') : undefined
-    if (typeof kept === 'string') return [{ kind: 'keep', file: kept }, { kind: 'none' }]
-    if (this.#ownKey) return [{ kind: 'own' }, { kind: 'none' }]
+    if (typeof kept === 'string') return [{ kind: 'keep', file: kept }, none]
     const taken: KeyChoice = { kind: 'take', file: '' }
-    return this.#type === 'master'
-      ? [{ kind: 'make' }, taken, { kind: 'none' }]
-      : [taken, { kind: 'none' }]
+    const others: KeyChoice[] = this.#ownKey
+      ? [{ kind: 'own' }]
+      : this.#type === 'master'
+        ? [{ kind: 'make' }, taken]
+        : [taken]
+    return this.exists ? [none, ...others] : [...others, none]
   }
 
   get key(): KeyChoice {

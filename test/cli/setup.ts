@@ -220,16 +220,30 @@ t.test('every setting: what is shown can be given; what cannot be kept is said',
 
   // Written by hand, in ways that "hb setup" would not.
   mkdirSync(path.join(root, 'odd'))
-  const toml =
-    'name = "n"\ntype = "master"\nlink.heartbeat = "1s"\n[replicate]\ninclude = [\n"A/*"]\n'
+  const toml = `name = "n"
+type = "master"
+slaves = [{ name = "a", address = "127.0.0.1" }]
+link.heartbeat = "1s"
+[replicate]
+include = [
+"A/*"]
+`
   writeFileSync(path.join(root, 'odd', 'hb.toml'), toml)
   const odd = await SetupDraft.open(nodePlatform, path.join(root, 'odd'))
-  const problems = odd.fields().map(field => {
-    if (field.kind === 'secret' || field.kind === 'slaves' || field.kind === 'choice') return null
-    const other = { include: 'B/*', heartbeat: '2s' }[field.key]
-    return other === undefined ? null : odd.problem(field, other)
-  })
-  t.equal(problems.filter(problem => problem !== null).length, 2)
+  t.notOk(odd.changed)
+  const others: Readonly<Record<string, string>> = {
+    'Replicated files': 'B/*',
+    'Check period': '2s',
+    Slaves: '',
+    'Left out': 'B/*',
+  }
+  for (const field of odd.fields()) {
+    const other = others[field.title]
+    if (field.kind === 'secret' || other === undefined) continue
+    t.equal(odd.problem(field, odd.shown(field)), null)
+    const problem = odd.problem(field, other) ?? ''
+    t.equal(problem.includes('edit it by hand'), field.title !== 'Left out', field.title)
+  }
 })
 
 t.test(
