@@ -305,11 +305,14 @@ function answered(text: string, field: Answer, input: string): string {
   }
   const wanted = listOf(input).map(slaveOf)
   let edited = text
-  for (const slave of slavesIn(text)) {
-    const stays = wanted.some(({ name }) => name === slave.name)
-    if (!stays) edited = withoutSlave(edited, slave.name, slave.address)
+  const present = slavesIn(text)
+  for (const { name, address } of present) {
+    if (!wanted.some(slave => slave.name === name)) edited = withoutSlave(edited, name, address)
   }
-  for (const { name, address } of wanted) edited = withSlave(edited, name, address)
+  for (const { name, address } of wanted) {
+    const stays = present.some(slave => slave.name === name && slave.address === address)
+    if (!stays) edited = withSlave(edited, name, address)
+  }
   return edited
 }
 
