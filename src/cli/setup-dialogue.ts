@@ -1,5 +1,6 @@
-// hb setup in a terminal (Setup Server): asks for the essentials one by one, then shows all settings, to change any of them,
-// until the server is made. Escape goes one step back, Ctrl-C leaves; nothing is written before the end.
+// hb setup in a terminal (Setup Server): asks for the essentials one by one, then shows all settings, to change
+// any of them, until the server is made. Escape goes one step back, Ctrl-C leaves; nothing is written before the
+// end.
 import path from 'node:path'
 import { styleText } from 'node:util'
 import { intro, isCancel, log, note, outro, select } from '@clack/prompts'

@@ -1,6 +1,6 @@
-// Who is told when something is wrong (D3's notify list): a command of the operator's, [alarm] in hb.toml, which gets the
-// messages on its standard input. One runs at a time; what is said meanwhile gathers for the next run, so that a flood of
-// messages is few mails and never holds the server up.
+// Who is told when something is wrong (D3's notify list): a command of the operator's, [alarm] in hb.toml, which
+// gets the messages on its standard input. One runs at a time; what is said meanwhile gathers for the next run, so
+// that a flood of messages is few mails and never holds the server up.
 import type { Clock } from '../platform/clock.ts'
 import type { Processes } from '../platform/processes.ts'
 import type { Layout } from './layout.ts'

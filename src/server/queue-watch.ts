@@ -1,5 +1,6 @@
-// The shipper's look at the transaction log queue: it says when the queue has passed parts of its limit, and so tells the
-// operators, whoever writes to the master and whatever that program does with its own alarms (queue-limit.ts).
+// The shipper's look at the transaction log queue: it says when the queue has passed parts of its limit, and so
+// tells the operators, whoever writes to the master and whatever that program does with its own alarms (queue-
+// limit.ts).
 import { readDurableMark } from '../log/durable.ts'
 import { listSegments } from '../log/segments.ts'
 import type { Clock, Timer } from '../platform/clock.ts'

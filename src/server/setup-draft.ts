@@ -1,6 +1,6 @@
-// What Setup Server works on: the text of an hb.toml that is to be, and the key. Every answer is an edit of that text, and is
-// checked by what checks hb.toml, so whatever is accepted here is accepted later, and refused in the same words. Nothing is
-// written before `save`.
+// What Setup Server works on: the text of an hb.toml that is to be, and the key. Every answer is an edit of that
+// text, and is checked by what checks hb.toml, so whatever is accepted here is accepted later, and refused in the
+// same words. Nothing is written before `save`.
 import path from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { parse } from 'smol-toml'
