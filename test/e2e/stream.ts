@@ -4,54 +4,52 @@ import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import {
-  hbProcess as hb,
-  hbWithInput,
-  okProcess as ok,
-  Pair,
-  statusOf,
-} from '../helpers/servers.ts'
+import { hb, hbProcess, hbWithInput, ok, okProcess, Pair, statusOf } from '../helpers/servers.ts'
 
 t.test('every kind of update reaches the slave', async t => {
   const pair = await Pair.make(t)
   await pair.start()
   const { master, slave } = pair
-  await ok('create-account', '-d', master, 'SALES')
-  await ok('create-file', '-d', master, 'SALES', 'CUSTOMERS', '--modulo', '7')
-  await ok('create-file', '-d', master, 'SALES', 'OLD')
-  await ok('create-account', '-d', master, 'GONE')
-  await ok('create-file', '-d', master, 'GONE', 'FILE')
-  await ok('write', '-d', master, 'SALES', 'CUSTOMERS', 'ada', 'Ada Lovelace')
-  await ok('write', '-d', master, 'SALES', 'CUSTOMERS', 'bob', 'Bob')
-  await ok('delete', '-d', master, 'SALES', 'CUSTOMERS', 'bob')
-  await ok('write', '-d', master, 'SALES', 'OLD', 'x', 'y')
-  await ok('clear-file', '-d', master, 'SALES', 'OLD')
-  await ok('delete-file', '-d', master, 'SALES', 'OLD')
-  await ok('delete-account', '-d', master, 'GONE')
-  await ok('resize-file', '-d', master, 'SALES', 'CUSTOMERS', '--modulo', '13')
+  await okProcess('create-account', '-d', master, 'SALES')
+  await okProcess('create-file', '-d', master, 'SALES', 'CUSTOMERS', '--modulo', '7')
+  await okProcess('create-file', '-d', master, 'SALES', 'OLD')
+  await okProcess('create-account', '-d', master, 'GONE')
+  await okProcess('create-file', '-d', master, 'GONE', 'FILE')
+  await okProcess('write', '-d', master, 'SALES', 'CUSTOMERS', 'ada', 'Ada Lovelace')
+  await okProcess('write', '-d', master, 'SALES', 'CUSTOMERS', 'bob', 'Bob')
+  await okProcess('delete', '-d', master, 'SALES', 'CUSTOMERS', 'bob')
+  await okProcess('write', '-d', master, 'SALES', 'OLD', 'x', 'y')
+  await okProcess('clear-file', '-d', master, 'SALES', 'OLD')
+  await okProcess('delete-file', '-d', master, 'SALES', 'OLD')
+  await okProcess('delete-account', '-d', master, 'GONE')
+  await okProcess('resize-file', '-d', master, 'SALES', 'CUSTOMERS', '--modulo', '13')
   const bytes = Buffer.from([0, 1, 2, 255, 254, 10, 13, 0])
   t.equal((await hbWithInput(bytes, 'write', '-d', master, 'SALES', 'CUSTOMERS', 'raw')).code, 0)
-  await ok('create-file', '-d', master, 'SALES', 'LATER', '--local')
-  await ok('create-file', '-d', master, 'SALES', 'SCRATCH', '--local')
-  for (const file of ['LATER', 'SCRATCH']) await ok('write', '-d', master, 'SALES', file, 'x', 'y')
-  await ok('set-file', '-d', master, 'SALES', 'LATER', '--local', 'off')
+  await okProcess('create-file', '-d', master, 'SALES', 'LATER', '--local')
+  await okProcess('create-file', '-d', master, 'SALES', 'SCRATCH', '--local')
+  for (const file of ['LATER', 'SCRATCH'])
+    await okProcess('write', '-d', master, 'SALES', file, 'x', 'y')
+  await okProcess('set-file', '-d', master, 'SALES', 'LATER', '--local', 'off')
   const { master: ours, slave: theirs } = await pair.digests()
   t.equal(theirs, ours)
-  t.equal(await ok('read', '-d', slave, 'SALES', 'LATER', 'x'), 'y')
-  t.equal((await hb('read', '-d', slave, 'SALES', 'SCRATCH', 'x')).code, 3)
-  t.match(await ok('why', '-d', slave, 'SALES', 'SCRATCH'), /is not replicated\nit is local/)
-  await ok('delete-file', '-d', master, 'SALES', 'SCRATCH')
-  await ok('wait', '-d', master, '--timeout', '60')
-  t.equal(await ok('read', '-d', slave, 'SALES', 'CUSTOMERS', 'ada'), 'Ada Lovelace')
-  const exported = await ok('export', '-d', slave, 'SALES', 'CUSTOMERS')
+  t.equal(await okProcess('read', '-d', slave, 'SALES', 'LATER', 'x'), 'y')
+  t.equal((await hbProcess('read', '-d', slave, 'SALES', 'SCRATCH', 'x')).code, 3)
+  t.match(await okProcess('why', '-d', slave, 'SALES', 'SCRATCH'), /is not replicated\nit is local/)
+  await okProcess('delete-file', '-d', master, 'SALES', 'SCRATCH')
+  await okProcess('wait', '-d', master, '--timeout', '60')
+  t.equal(await okProcess('read', '-d', slave, 'SALES', 'CUSTOMERS', 'ada'), 'Ada Lovelace')
+  const exported = await okProcess('export', '-d', slave, 'SALES', 'CUSTOMERS')
   t.match(exported, `"value":${JSON.stringify(bytes.toString('base64'))}`)
   t.match(exported, '"base64":true')
-  t.equal(await ok('list', '-d', slave, '--json'), await ok('list', '-d', master, '--json'))
-  t.equal((await hb('read', '-d', slave, 'SALES', 'CUSTOMERS', 'bob')).code, 3)
-  t.equal((await hb('read', '-d', slave, 'SALES', 'OLD', 'x')).code, 3)
-  t.equal((await hb('read', '-d', slave, 'GONE', 'FILE', 'x')).code, 3)
+  t.equal(
+    await okProcess('list', '-d', slave, '--json'),
+    await okProcess('list', '-d', master, '--json'),
+  )
+  t.equal((await hbProcess('read', '-d', slave, 'SALES', 'CUSTOMERS', 'bob')).code, 3)
+  t.equal((await hbProcess('read', '-d', slave, 'SALES', 'OLD', 'x')).code, 3)
+  t.equal((await hbProcess('read', '-d', slave, 'GONE', 'FILE', 'x')).code, 3)
 
-  const refused = await hb('write', '-d', slave, 'SALES', 'CUSTOMERS', 'eve', 'Eve')
+  const refused = await hbProcess('write', '-d', slave, 'SALES', 'CUSTOMERS', 'eve', 'Eve')
   t.equal(refused.code, 4, 'nobody but the replayer writes on a slave')
   t.match(refused.stderr, /^hb: ERR_READ_ONLY: [^\n]+\n$/, 'one line')
 })
@@ -96,7 +94,7 @@ t.test('a slave that was away catches up; sealed segments are the same files', a
     await ok('digest', '-d', pair.master),
     'through the process that has it open',
   )
-  t.ok(Buffer.from(await ok('read', '-d', pair.slave, 'A', 'F', 'big')).equals(big))
+  t.ok(Buffer.from(await okProcess('read', '-d', pair.slave, 'A', 'F', 'big')).equals(big))
   await master.close()
   t.equal(
     await ok('digest', '-d', pair.slave),
