@@ -174,7 +174,11 @@ function rejoinLines(outcome: RejoinOutcome): string[] {
       lines.push(`  ${account} ${file}: ${counted(updates, 'update')}`)
     }
     if (files.length > filesShown) lines.push(`  and ${files.length - filesShown} more files`)
-    lines.push(`They are saved in ${missing.path}`, `and listed in ${missing.list}`)
+    lines.push(
+      `They are saved in ${missing.path}`,
+      `and listed in ${missing.list}`,
+      `"hb-replay --missing" brings them to ${master}, as far as nothing there has changed since.`,
+    )
   }
   lines.push(pid === null ? 'Start it with "hb start".' : `Its server runs, process ${pid}.`)
   if (newCopy) {

@@ -1,7 +1,10 @@
 // The options, the progress and the report of hb-replay(1).
 import path from 'node:path'
-import { Command, InvalidArgumentError } from 'commander'
-import type { ReplayProgress, ReplayReport, ReplayRequest } from '../server/manual-replay.ts'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { HotBackupError } from '../errors.ts'
+import type { ReplayProgress, ReplayReport } from '../server/manual-replay.ts'
+import { replayMissingOn } from '../server/missing-command.ts'
+import type { MissingProgress, MissingReport } from '../server/missing-replay.ts'
 import { replayServer } from '../server/replay-command.ts'
 import { durationText } from '../server/sizes-and-times.ts'
 import {
@@ -23,6 +26,8 @@ interface ReplayArguments extends ServerOptions {
   readonly account?: string
   readonly file?: string
   readonly lostFound?: readonly string[]
+  readonly missing?: string
+  readonly overwrite?: boolean
   readonly dryRun?: boolean
   readonly json?: boolean
 }
@@ -35,10 +40,11 @@ hb-replay -d /srv/south --until-txn 4710 --dry-run
 hb-replay -d /srv/south --until-time 2026-11-24T13:59:00Z
 hb-replay -d /srv/south --segments /media/stick/log
 hb-replay -d /srv/south --account sales --file orders
-hb-replay -d /srv/south --lost-found 4711`,
+hb-replay -d /srv/south --lost-found 4711
+hb-replay -d /srv/south --missing /srv/north/missing-updates/4-5-b650bd9a.log --dry-run`,
   )
     .description(
-      'Apply by hand what a slave has not applied: its backlog, segments that are brought, and what lies in lost+found.',
+      'Apply by hand what a slave has not applied: its backlog, segments that are brought, and what lies in lost+found; on a master, what an old one had alone.',
     )
     .version(version)
     .addOption(directoryOption())
@@ -52,9 +58,20 @@ hb-replay -d /srv/south --lost-found 4711`,
       'apply this entry of lost+found, or "all"; as often as there are',
       collect,
     )
+    .addOption(
+      new Option(
+        '--missing <path>',
+        'on a master: the updates that "hb rejoin" has saved, but for what has changed since',
+      ).conflicts(['untilTxn', 'untilTime', 'segments', 'lostFound']),
+    )
+    .option('--overwrite', 'with --missing: also over what has changed since')
     .option('--dry-run', 'say what would be done, and change nothing')
     .option('--json', 'as JSON')
     .action(async (options: ReplayArguments) => {
+      if (options.missing !== undefined) return replayMissing(context, options, options.missing)
+      if (options.overwrite === true) {
+        throw new HotBackupError('ERR_USAGE', '--overwrite goes with --missing')
+      }
       const { untilTxn = null, untilTime = null, segments = [], lostFound = [] } = options
       const { dryRun = false, json = false } = options
       const request = {
@@ -66,26 +83,40 @@ hb-replay -d /srv/south --lost-found 4711`,
         lost: lostFound,
         dryRun,
       }
-      const report = await replay(context, options.dir, request)
+      const report = await withProgress<ReplayProgress, ReplayReport>(context, (update, signal) =>
+        replayServer(context.platform, options.dir, request, update, signal),
+      )
       if (json) return context.out.json(report)
       for (const line of reportLines(report)) await context.out.line(line)
     })
 }
 
-async function replay(
+async function replayMissing(
   context: Context,
-  directory: string,
-  request: ReplayRequest,
-): Promise<ReplayReport> {
+  { dir, account, file, overwrite = false, dryRun = false, json }: ReplayArguments,
+  missing: string,
+): Promise<void> {
+  const about = { account: account ?? null, file: file ?? null }
+  const request = { path: path.resolve(missing), ...about, overwrite, dryRun }
+  const report = await withProgress<MissingProgress, MissingReport>(context, (update, signal) =>
+    replayMissingOn(context.platform, dir, request, update, signal),
+  )
+  if (json === true) return context.out.json(report)
+  for (const line of missingLines(report)) await context.out.line(line)
+}
+
+async function withProgress<P extends ReplayProgress | MissingProgress, R>(
+  context: Context,
+  work: (update: (progress: P) => void, signal: AbortSignal) => Promise<R>,
+): Promise<R> {
   const shown = context.progress()
   const stop = new AbortController()
-  const update = (progress: ReplayProgress) => show(shown, progress)
-  const work = replayServer(context.platform, directory, request, update, stop.signal)
+  const working = work(progress => show(shown, progress), stop.signal)
   try {
-    return await context.untilSignal(work)
+    return await context.untilSignal(working)
   } catch (error) {
     stop.abort()
-    await work.catch(() => {})
+    await working.catch(() => {})
     throw error
   } finally {
     shown.end()
@@ -97,9 +128,10 @@ const stepWords = {
   storing: 'stored',
   applying: 'applied',
   replaying: 'replayed from lost+found',
+  bringing: 'brought',
 } as const
 
-function show(shown: Progress, { step, done, total }: ReplayProgress): void {
+function show(shown: Progress, { step, done, total }: ReplayProgress | MissingProgress): void {
   shown.update(seconds => {
     const rate = done / Math.max(seconds, 0.001)
     const of = total === 0 ? counted(done, 'transaction') : `${count(done)} of ${count(total)}`
@@ -193,3 +225,31 @@ function backlogLines(
   }
   return lines
 }
+
+function missingLines({
+  dryRun,
+  applied,
+  leftOut,
+  kept,
+  firstTxn,
+  lastTxn,
+}: MissingReport): string[] {
+  const range = `${count(firstTxn)} to ${count(lastTxn)}`
+  const what = `${counted(applied, 'transaction')} of ${range}`
+  const lines = dryRun
+    ? ['Nothing has been changed.', `Would apply ${what}.`]
+    : [`Applied ${what}.`]
+  if (leftOut === 0) return lines
+  lines.push(`${dryRun ? 'Would leave' : 'Left'} out ${counted(leftOut, 'transaction')}:`)
+  for (const { txn, account, file, id, why } of kept) {
+    const about = [account, file, id === null ? null : JSON.stringify(id)].filter(Boolean).join(' ')
+    lines.push(`  ${count(txn)}  ${about}: ${keptWords[why]}`)
+  }
+  if (leftOut > kept.length) lines.push(`  and ${count(leftOut - kept.length)} more`)
+  return lines
+}
+
+const keptWords = {
+  'changed since': 'has been changed here since',
+  'not there': 'there is no such account or file here',
+} as const

@@ -27,6 +27,8 @@ export interface ControlServices {
   handOver?(): void
   /** On a slave: applies by hand, see hb-replay(1). */
   replay?(request: JsonObject): AsyncGenerator<Message>
+  /** On a master: takes in updates that an old master had and this one never got, see hb-replay(1). */
+  replayMissing?(request: JsonObject): AsyncGenerator<Message>
   /** On a slave: makes a master of it, and says how. */
   promote?(): Promise<object>
   /** Lets others copy the directory while the server works. */
@@ -187,6 +189,9 @@ class Peer {
     } else if (name === 'replay') {
       if (services.replay === undefined) throw notHere(name)
       yield* services.replay(header)
+    } else if (name === 'replay-missing') {
+      if (services.replayMissing === undefined) throw notHere(name)
+      yield* services.replayMissing(header)
     } else if (name === 'promote') {
       if (services.promote === undefined) {
         throw new HotBackupError('ERR_WRONG_TYPE', 'only a slave is promoted')

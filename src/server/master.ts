@@ -29,8 +29,10 @@ import {
 } from './master-parts.ts'
 import type { Log } from './messages-log.ts'
 
+import { missingRequest, replayMissing } from './missing-replay.ts'
 import { NamedWrites } from './named-writes.ts'
 import { neededForReturn } from './old-master.ts'
+import { progressMessages } from './progress-messages.ts'
 import type { QueueLimit, QueueStatus } from './queue-limit.ts'
 import type { Replication } from './replication.ts'
 import { ReachedSlaves } from './reached-slaves.ts'
@@ -202,6 +204,15 @@ export class Master {
       },
       fence: () => this.#gate.look(),
       handOver: () => this.#handOver(),
+      replayMissing: request => {
+        const wanted = missingRequest(request)
+        const [disk, name] = [platform.disk, this.name]
+        const [database, log, updates] = [this.#database, this.#log, this.#updates]
+        const parts = { disk, layout, name, database, log, updates }
+        return progressMessages((progress, signal) =>
+          replayMissing(parts, wanted, progress, signal),
+        )
+      },
     })
     // After that: whoever was fencing it before it could be told so has left the marker by now.
     await this.#gate.open()

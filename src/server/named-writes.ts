@@ -71,7 +71,7 @@ export class NamedWrites implements DataWrites {
     const found = findFile(this.#database, account, file)
     let last = this.#updates.settled()
     for (const { id, value } of items) {
-      if (this.#updates.crowded) await this.#updates.room()
+      if (this.#updates.turns.crowded) await this.#updates.turns.room()
       last = this.#updates.writeItem(found, id, value)
       last.catch(() => {}) // The last one says so for all of them.
     }

@@ -1,5 +1,4 @@
-// hb-replay(1) on a slave's directory: asks the server that runs, or opens the slave itself. And how the one hears of
-// the other's progress over the control socket.
+// hb-replay(1) on a slave's directory: asks the server that runs, or opens the slave itself.
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -15,7 +14,7 @@ import {
   type ReplayReport,
   type ReplayRequest,
 } from './manual-replay.ts'
-import type { Message } from './operations.ts'
+import { askWithProgress } from './progress-messages.ts'
 import { unfinishedPromotion } from './promotion.ts'
 import { closeSlaveData, openSlaveData, startReplayer } from './slave-parts.ts'
 
@@ -44,7 +43,7 @@ export async function replayServer(
   for (;;) {
     const client = await ControlClient.connect(platform, layout.ownerSocket)
     try {
-      if (client !== null) return await ask(client, request, progress, signal)
+      if (client !== null) return await askWithProgress(client, 'replay', request, progress, signal)
       return await replayStopped(platform, layout, config, request, progress, signal)
     } catch (error) {
       // The attempts at a transaction are counted, so this ends.
@@ -56,28 +55,6 @@ export async function replayServer(
     }
     await sleep(clock, pollMs)
   }
-}
-
-async function ask(
-  client: ControlClient,
-  request: ReplayRequest,
-  progress: Progress,
-  signal: AbortSignal,
-): Promise<ReplayReport> {
-  const end = () => client.close()
-  signal.addEventListener('abort', end)
-  let report: JsonObject | null = null
-  try {
-    for await (const { header } of client.request('replay', { request: { ...request } })) {
-      if (header['progress'] === undefined) report = header['report'] as JsonObject
-      else progress(header['progress'] as unknown as ReplayProgress)
-    }
-  } finally {
-    signal.removeEventListener('abort', end)
-    client.close()
-  }
-  if (report === null) throw new HotBackupError('ERR_WIRE', 'replay was not answered')
-  return report as unknown as ReplayReport
 }
 
 async function replayStopped(
@@ -113,48 +90,6 @@ async function replayStopped(
     }
   } finally {
     await lock.release()
-  }
-}
-
-/**
- * The answer to a request on the control socket: progress as fast as it is taken, then the report. Whoever stops taking
- * ends the work between two transactions.
- */
-export async function* replayMessages(
-  work: (progress: Progress, signal: AbortSignal) => Promise<ReplayReport>,
-): AsyncGenerator<Message> {
-  const stop = new AbortController()
-  let latest: ReplayProgress | null = null
-  let wake = () => {}
-  let ended = false
-  const working = work(progress => {
-    latest = progress
-    wake()
-  }, stop.signal).finally(() => {
-    ended = true
-    wake()
-  })
-  working.catch(() => {}) // It is awaited below, unless nobody listens any more.
-  const next = (): ReplayProgress | null => {
-    const progress = latest
-    latest = null
-    return progress
-  }
-  try {
-    while (!ended) {
-      const progress = next()
-      if (progress !== null) yield { header: { progress: { ...progress } } }
-      else {
-        await new Promise<void>(resolve => {
-          wake = resolve
-          if (ended) resolve()
-        })
-      }
-    }
-    yield { header: { report: (await working) as unknown as JsonObject } }
-  } finally {
-    stop.abort()
-    await working.catch(() => {})
   }
 }
 

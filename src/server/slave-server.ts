@@ -34,7 +34,8 @@ import {
   type PromoteReport,
 } from './promote.ts'
 import { checkMasterConfig, unfinishedPromotion } from './promotion.ts'
-import { replayMessages, replayRequest } from './replay-command.ts'
+import { progressMessages } from './progress-messages.ts'
+import { replayRequest } from './replay-command.ts'
 import { Retention } from './retention.ts'
 import { installSeed } from './seed-install.ts'
 import { DirectorySeedTaker } from './seed-taker.ts'
@@ -250,7 +251,7 @@ export class SlaveServer {
       applyUpdates: on => this.applyUpdates(on),
       replay: request => {
         const wanted = replayRequest(request)
-        return replayMessages((progress, signal) => this.#replay(wanted, progress, signal))
+        return progressMessages((progress, signal) => this.#replay(wanted, progress, signal))
       },
       promote: () => this.promote(),
       statistics: slave => answerStatistics(slave, this.#receiver, this.#shipper),

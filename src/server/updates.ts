@@ -20,6 +20,7 @@ import type { CommitLevel, Commits } from './commits.ts'
 import type { FilePatterns } from './file-patterns.ts'
 import type { QueueLimit } from './queue-limit.ts'
 import { Transaction } from './transaction.ts'
+import { Turns } from './turns.ts'
 
 export class Updates {
   readonly #log: LogWriter
@@ -27,8 +28,8 @@ export class Updates {
   readonly #checkpointer: Checkpointer
   readonly #commits: Commits
   readonly #queue: QueueLimit
-  /** Updates that wait for room, in the order of the calls. */
-  readonly #waiting: (() => void)[] = []
+  /** Whose turn it is. */
+  readonly turns: Turns
   readonly #patterns: FilePatterns
   #fillingBegins: (file: HashedFile) => void = () => {}
   #closed = false
@@ -49,6 +50,15 @@ export class Updates {
     this.#commits = commits
     this.#queue = queue
     this.#patterns = patterns
+    this.turns = new Turns({
+      full: () => log.unsyncedBytes > unsyncedBytesMax || database.overfull || queue.paced,
+      emptied: async () => {
+        await log.drained()
+        await checkpointer.room()
+        await queue.room()
+      },
+      stopped: () => log.failed !== null || this.#closed,
+    })
   }
 
   /** Refuses every further update with ERR_CLOSED. */
@@ -75,7 +85,7 @@ export class Updates {
     checkItemId(id)
     checkItem(value)
     this.#commits.check(level)
-    if (this.crowded) return this.#whenRoom(() => this.#writeItem(file, id, value, level))
+    if (this.turns.crowded) return this.turns.take(() => this.#writeItem(file, id, value, level))
     return this.#writeItem(file, id, value, level)
   }
 
@@ -93,7 +103,7 @@ export class Updates {
   deleteItem(file: HashedFile, id: Bytes, level?: CommitLevel): Promise<boolean> {
     checkItemId(id)
     this.#commits.check(level)
-    return this.#inTurn(async () => {
+    return this.turns.take(async () => {
       const found = file.has(id)
       if (found) this.#update(encoder => encoder.deleteItem(file.number, id), file)
       await (found ? this.#commits.done(level) : this.settledFile(file))
@@ -103,7 +113,7 @@ export class Updates {
 
   createAccount(account: string): Promise<void> {
     checkName('account', account)
-    return this.#inTurn(() => {
+    return this.turns.take(() => {
       if (this.#database.hasAccount(account)) {
         throw new HotBackupError('ERR_EXISTS', `account ${account} exists already`, { account })
       }
@@ -113,7 +123,7 @@ export class Updates {
 
   /** Deletes the account with its files, in one transaction. */
   deleteAccount(account: string): Promise<void> {
-    return this.#inTurn(() =>
+    return this.turns.take(() =>
       this.#updateAndSync(encoder => {
         const here = this.#database.files(account)
         for (const file of [...here, ...this.#database.absentFiles(account)]) {
@@ -128,7 +138,7 @@ export class Updates {
   createFile(account: string, file: string, modulo: number, local = false): Promise<void> {
     checkName('file', file)
     checkModulo(modulo)
-    return this.#inTurn(() => {
+    return this.turns.take(() => {
       if (this.#database.file(account, file) !== undefined) {
         const place = { account, file }
         throw new HotBackupError('ERR_EXISTS', `file ${account} ${file} exists already`, place)
@@ -149,16 +159,20 @@ export class Updates {
   }
 
   deleteFile(file: HashedFile): Promise<void> {
-    return this.#inTurn(() => this.#updateAndSync(encoder => encoder.deleteFile(file.number), file))
+    return this.turns.take(() =>
+      this.#updateAndSync(encoder => encoder.deleteFile(file.number), file),
+    )
   }
 
   clearFile(file: HashedFile): Promise<void> {
-    return this.#inTurn(() => this.#updateAndSync(encoder => encoder.clearFile(file.number), file))
+    return this.turns.take(() =>
+      this.#updateAndSync(encoder => encoder.clearFile(file.number), file),
+    )
   }
 
   resizeFile(file: HashedFile, modulo: number): Promise<void> {
     checkModulo(modulo)
-    return this.#inTurn(() =>
+    return this.turns.take(() =>
       this.#updateAndSync(encoder => encoder.resizeFile(file.number, modulo), file),
     )
   }
@@ -176,7 +190,7 @@ export class Updates {
 
   /** Keeps the file on this master alone, or not. Resolves when that is durable here; filling comes afterwards. */
   setLocal(file: HashedFile, local: boolean): Promise<void> {
-    return this.#inTurn(() => {
+    return this.turns.take(() => {
       let flags = this.flagsOf(file.account, file.name, local)
       const begins = isReplicated(flags) && !isReplicated(file.flags)
       if (begins) flags |= fileFlags.filling
@@ -190,7 +204,7 @@ export class Updates {
 
   /** All items have been written again. */
   endFilling(file: HashedFile): Promise<void> {
-    return this.#inTurn(() => {
+    return this.turns.take(() => {
       this.#setFile(file, file.flags & ~fileFlags.filling)
       return this.#log.synced()
     })
@@ -210,7 +224,7 @@ export class Updates {
     next: number,
     bytesMax: number,
   ): Promise<number> {
-    return this.#inTurn(async () => {
+    return this.turns.take(async () => {
       const items: [Buffer, Buffer][] = []
       let bytes = 0
       let end = next
@@ -236,7 +250,7 @@ export class Updates {
    */
   transaction<T>(work: (transaction: Transaction) => T, level?: CommitLevel): Promise<T> {
     this.#commits.check(level)
-    return this.#inTurn(async () => {
+    return this.turns.take(async () => {
       const transaction = new Transaction()
       const result = work(transaction)
       if (result instanceof Promise) {
@@ -279,7 +293,7 @@ export class Updates {
   verify(
     look: () => { readonly fileNumber: number; readonly record: VerifyRecord } | null,
   ): Promise<number | null> {
-    return this.#inTurn(() => {
+    return this.turns.take(() => {
       const found = look()
       if (found === null) return Promise.resolve(null)
       this.#update(encoder => encoder.verify(found.fileNumber, encodeVerify(found.record)))
@@ -292,7 +306,7 @@ export class Updates {
    * that is durable on this master.
    */
   repair(file: HashedFile, ids: readonly Buffer[]): Promise<void> {
-    return this.#inTurn(() => {
+    return this.turns.take(() => {
       const items = ids.map(id => [id, file.read(id)] as const)
       this.#update(encoder => {
         for (const [id, value] of items) {
@@ -331,63 +345,6 @@ export class Updates {
     }
     log.commit()
     this.#checkpointer.note()
-  }
-
-  /**
-   * Too much is under way, or others wait already: the next update waits behind them, so that memory is bounded
-   * by settings and not by eagerness, and updates take effect in the order of the calls.
-   */
-  get crowded(): boolean {
-    return this.#waiting.length > 0 || this.#full
-  }
-
-  get #full(): boolean {
-    return (
-      this.#log.unsyncedBytes > unsyncedBytesMax || this.#database.overfull || this.#queue.paced
-    )
-  }
-
-  /** Resolves when the next update would not wait. */
-  room(): Promise<void> {
-    return this.#inTurn(() => settledAlready)
-  }
-
-  #inTurn<T>(update: () => Promise<T>): Promise<T> {
-    return this.crowded ? this.#whenRoom(update) : update()
-  }
-
-  #whenRoom<T>(update: () => Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push(() => {
-        try {
-          resolve(update())
-        } catch (error) {
-          reject(error as Error)
-        }
-      })
-      if (this.#waiting.length === 1) void this.#admit()
-    })
-  }
-
-  /** Lets in those who wait, in order, while there is room. */
-  async #admit(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      try {
-        await this.#log.drained()
-        await this.#checkpointer.room()
-        await this.#queue.room()
-      } catch {
-        // The log has stopped: each of them hears of it by its own update.
-      }
-      const stopped = this.#log.failed !== null || this.#closed
-      let admitted = 0
-      for (const update of this.#waiting) {
-        if (this.#full && !stopped) break
-        update()
-        admitted++
-      }
-      this.#waiting.splice(0, admitted)
-    }
   }
 }
 

@@ -3,7 +3,16 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { freePort, hb, killServer, ok, Pair, statusOf, type Outcome } from '../helpers/servers.ts'
+import {
+  freePort,
+  hb,
+  killServer,
+  ok,
+  Pair,
+  replay,
+  statusOf,
+  type Outcome,
+} from '../helpers/servers.ts'
 
 t.test('the master is killed, the slave takes over', async t => {
   const pair = await Pair.make(t)
@@ -239,6 +248,21 @@ t.test('the old master comes back as a slave; what it alone had is saved', async
   await ok('write', '-d', slave, 'SALES', 'ORDERS', '3', 'figs')
   await ok('wait', '-d', slave, '--timeout', '60')
   t.equal(await ok('read', '-d', master, 'SALES', 'ORDERS', '3'), 'figs')
+
+  await ok('write', '-d', slave, 'SALES', 'ORDERS', '1', 'cherries')
+  const missing = ['-d', slave, '--missing', path.join(saved, segment)]
+  const left = /out 1 transaction:\n {2}4 {2}SALES ORDERS "1": has been changed here since\n$/
+  const dry = await replay(...missing, '--dry-run')
+  t.match(dry.stdout, /^Nothing has been changed.\nWould apply 1 transaction of 4 to 5.\n/)
+  t.match(dry.stdout, left)
+  t.equal((await hb('read', '-d', slave, 'SALES', 'ORDERS', 'lost')).code, 3)
+  const brought = await replay(...missing)
+  t.match(brought, { code: 0, stdout: /^Applied 1 transaction of 4 to 5.\n/ }, brought.stderr)
+  t.match(brought.stdout, left)
+  t.equal(await ok('read', '-d', slave, 'SALES', 'ORDERS', '1'), 'cherries')
+  await ok('wait', '-d', slave, '--timeout', '60')
+  t.equal(await ok('read', '-d', master, 'SALES', 'ORDERS', 'lost'), 'and found')
+  t.match(await replay('-d', master, ...missing.slice(2)), { code: 4, stderr: /ERR_WRONG_TYPE/ })
 })
 
 t.test('another slave of the old master follows the new one, also when it had more', async t => {
