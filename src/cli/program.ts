@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { version, type Context } from './command-line.ts'
 import { addDataCommands } from './data-commands.ts'
 import { addFailoverCommands } from './failover-commands.ts'
+import { addHelpCommand } from './help-command.ts'
 import { addLogCommands } from './log-commands.ts'
 import { addLostCommands } from './lost-commands.ts'
 import { addSaveCommands } from './save-commands.ts'
@@ -15,7 +16,6 @@ export function hbProgram(context: Context): Command {
     .description('Hot backup: a slave server holds what the master holds, at any time.')
     .version(version)
     .configureHelp({ subcommandTerm: command => `${command.name()} ${argumentsOf(command)}` })
-    .helpCommand('help [command]', 'show the help of a command')
     .addHelpText(
       'after',
       `
@@ -35,6 +35,8 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 wrong state of the 
   program.commandsGroup('The log:')
   addLogCommands(program, context)
   addLostCommands(program, context)
+  program.commandsGroup('Help:')
+  addHelpCommand(program, context)
   return program
 }
 

@@ -1,9 +1,10 @@
 // Processes by node:child_process and Linux's /proc. Elsewhere a pid is all that is known of a process, and
 // a dead one whose pid was given away again counts as alive.
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readlinkSync } from 'node:fs'
 import { hostname, setPriority } from 'node:os'
 import { HotBackupError } from '../errors.ts'
+import { KiB } from '../limits.ts'
 import { hearLines } from './node-lines.ts'
 import { Nursery } from './node-nursery.ts'
 import { type ChildProcess, type ProcessIdentity, type Processes } from './processes.ts'
@@ -13,6 +14,9 @@ const machinePidNamespace = 'pid:[4026531836]'
 
 /** As `nice` would. */
 const lowPriority = 10
+
+/** Of a program that is asked for something: a page of a manual. */
+const outputBytesMax = 1024 * KiB
 
 export const nodeProcesses: Processes = {
   self,
@@ -112,6 +116,14 @@ export const nodeProcesses: Processes = {
       // A command need not read what it is told.
       child.stdin.on('error', () => {})
       child.stdin.end(input)
+    })
+  },
+
+  output(program, args) {
+    return new Promise(resolve => {
+      execFile(program, [...args], { maxBuffer: outputBytesMax }, (error, stdout) =>
+        resolve(error === null ? stdout : null),
+      )
     })
   },
 

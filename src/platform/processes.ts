@@ -49,6 +49,8 @@ export interface Processes {
    * Resolves with what was wrong, for people, or null; never rejects.
    */
   runCommand(command: string, options: CommandOptions): Promise<string | null>
+  /** What a program of the system writes to its standard output; null when there is no such program, or it fails. */
+  output(program: string, args: readonly string[]): Promise<string | null>
   /** Others go first: for work that nobody waits for. */
   yieldToOthers(): void
   /** Calls back when the process that has started this one, with a pipe as its input, is gone. */

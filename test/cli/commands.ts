@@ -230,7 +230,19 @@ t.test('a mistake is one line on standard error, and its exit code', async t => 
   const bare = await hb()
   t.equal(bare.code, 2)
   t.match(bare.stderr, /^Usage: hb /)
-  t.match(await ok('help', 'import'), /^Usage: hb import .*Examples:\n/s)
+  const mandoc = existsSync('/usr/bin/mandoc')
+  const [import_, lost, itself] = mandoc
+    ? [
+        /^hb import account file .*\n +Write an item/s,
+        /^hb lost list.*\nhb lost discard/s,
+        /^hb help \[/,
+      ]
+    : [/^Usage: hb import .*Examples:\n/s, /^Usage: hb lost/, /^Usage: hb help/]
+  t.match(await ok('help', 'import'), import_)
+  t.match(await ok('help', 'lost'), lost)
+  t.match(await ok('help', 'help'), itself)
+  t.match(await ok('help'), /^Usage: hb /)
+  t.match(await hb('help', 'log', 'dig'), { code: 2, stderr: /unknown command "log dig"/ })
   t.match(await ok('log', 'verify', '--help'), /^Usage: hb log verify /)
   t.match(await ok('--version'), /^\d+\.\d+\.\d+\n$/)
 })
