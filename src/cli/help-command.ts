@@ -45,9 +45,12 @@ async function manualOf(
   return null
 }
 
-/** The entries of a rendered page whose heads begin so, without what makes letters bold; null when there are none. */
+/** A letter is made bold by writing it twice, with this between. */
+const overstrike = new RegExp('.[\\b]', 'gu')
+
+/** The entries of a rendered page whose heads begin so, in plain letters; null when there are none. */
 export function entriesOf(rendered: string, head: string): string | null {
-  const lines = rendered.replaceAll(/.\u0008/gu, '').split('\n')
+  const lines = rendered.replaceAll(overstrike, '').split('\n')
   const indent = (line: string) => /^ */.exec(line)?.[0].length ?? 0
   const found: string[] = []
   let inside: number | null = null
