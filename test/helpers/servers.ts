@@ -202,7 +202,7 @@ export class Pair {
 /** A process of the tests' own, next to the built test files. */
 export function startHelper(name: string, ...args: readonly string[]): ChildProcess {
   const file = new URL(`${name}.js`, import.meta.url).pathname
-  return spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+  return spawn(process.execPath, [file, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
 }
 
 export async function freePort(): Promise<number> {
