@@ -1,4 +1,5 @@
 // The status of a server for people.
+import type { HelperStatus } from '../helpers/helpers.ts'
 import type { Backlog } from '../server/backlog.ts'
 import type { CommitStatus } from '../server/commits.ts'
 import type { QueueStatus } from '../server/queue-limit.ts'
@@ -117,11 +118,11 @@ function commitText({ level, state, since }: CommitStatus): string {
 function workLines({ helpers, holds }: ServerStatus): string[] {
   const lines: string[] = []
   if (helpers.length > 0) {
-    const rows = helpers.map(({ account, file, operation, pid, progress, failures }) => [
-      `${account} ${file}`,
-      operation,
-      pid === null ? (failures > 0 ? `waits after ${counted(failures, 'failure')}` : 'waits') : pid,
-      `${Math.floor(progress * 100)} %`,
+    const rows = helpers.map(helper => [
+      `${helper.account} ${helper.file}`,
+      helper.operation,
+      helperText(helper),
+      `${Math.floor(helper.progress * 100)} %`,
     ])
     lines.push('', ...table([['Helper for', 'Operation', 'Process', 'Done'], ...rows]))
   }
@@ -135,6 +136,12 @@ function workLines({ helpers, holds }: ServerStatus): string[] {
     lines.push('', ...table([['Hold file of', 'State', 'Updates', 'Size'], ...rows]))
   }
   return lines
+}
+
+function helperText({ pid, failures, alarm }: HelperStatus): string {
+  const doing = pid === null ? 'waits' : String(pid)
+  if (failures === 0) return doing
+  return `${doing} after ${counted(failures, 'failure')}${alarm ? ': ALARM' : ''}`
 }
 
 function slaveLines({ slaves }: ServerStatus, durableTxn: number): string[] {

@@ -35,19 +35,23 @@ export interface HelperStatus {
   readonly pid: number | null
   /** From 0 to 1. */
   readonly progress: number
-  /** Failures in a row. */
+  /** Failures in a row, */
   readonly failures: number
+  /** and so many that an operator should look. */
+  readonly alarm: boolean
 }
 
 type HelpersPlatform = {
   readonly disk: Disk
   readonly clock: Clock
-  readonly processes: Processes
+  readonly processes: Pick<Processes, 'start'>
   readonly random: Random
 }
 
 /** Each takes a core; the server needs one. */
 const helpersMax = 2
+/** What is to be removed can wait; updates are held for as long as a file is being built. */
+const removalsMax = 1
 const cacheBytes = 64 * MiB
 const backoffFirstMs = 1000
 const backoffLastMs = 60_000
@@ -102,7 +106,8 @@ export class Helpers {
   status(): HelperStatus[] {
     return [...this.#attempts.values()].map(({ job, child, progress, failures }) => {
       const { account, file, operation } = job
-      return { account, file, operation, pid: child?.pid ?? null, progress, failures }
+      const alarm = failures >= this.#options.tries
+      return { account, file, operation, pid: child?.pid ?? null, progress, failures, alarm }
     })
   }
 
@@ -151,13 +156,13 @@ export class Helpers {
       if (result === null || (this.#paused && job.kind === 'build')) continue
       await this.#takeIn(attempt, result)
     }
-    let running = [...this.#attempts.values()].filter(({ child }) => child !== null).length
     for (const attempt of this.#attempts.values()) {
-      if (running >= helpersMax) break
-      const { child, backoff, result } = attempt
+      const { job, child, backoff, result } = attempt
       if (child !== null || backoff !== null || result !== null) continue
-      await this.#start(attempt)
-      running++
+      const running = [...this.#attempts.values()].filter(other => other.child !== null)
+      if (running.length >= helpersMax) break
+      const removals = running.filter(other => other.job.kind === 'remove').length
+      if (job.kind === 'build' || removals < removalsMax) await this.#start(attempt)
     }
   }
 

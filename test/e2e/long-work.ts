@@ -2,6 +2,7 @@
 // helpers, application, slave and the slave's slave are killed at any instant. What comes out is what no kill would
 // have given, and nothing is left.
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
@@ -161,6 +162,7 @@ class Chain {
   readonly #root: string
   #application: { readonly child: ChildProcess; readonly lines: AsyncIterator<string> } | null =
     null
+  #gone: Promise<unknown> = Promise.resolve()
   kills = 0
 
   private constructor(root: string) {
@@ -197,6 +199,7 @@ class Chain {
     const child = startHelper('long-work-process', this.directory('a'))
     const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]()
     this.#application = { child, lines }
+    this.#gone = once(child, 'exit')
     child.stdin!.on('error', () => {})
     if ((await lines.next()).value !== 'open') throw new Error('the application did not open it')
   }
@@ -226,6 +229,9 @@ class Chain {
       } catch {
         // It was done in time.
       }
+      // Whoever starts it again must not find it dying.
+      if (victim === pid) while ((await statusOf(this.directory(name))).pid === pid);
+      if (victim === application) await this.#gone
     }
   }
 

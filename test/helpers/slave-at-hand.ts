@@ -16,6 +16,8 @@ export interface SlaveSettings {
   readonly autoCreate?: boolean
   readonly tries?: number
   readonly delayMs?: number
+  /** Files of so many bytes are work for helpers. */
+  readonly longWorkBytes?: number
 }
 
 export class SlaveAtHand {
@@ -47,7 +49,8 @@ export class SlaveAtHand {
     this.asksToReopen = new Promise(resolve => {
       this.#reopen = resolve
     })
-    const options = { cacheBytes: 1, autoCreate, replica: true }
+    const longWork = settings.longWorkBytes === undefined ? null : { bytes: settings.longWorkBytes }
+    const options = { cacheBytes: 1, autoCreate, replica: true, longWork }
     this.database = await Database.open({ disk, clock: hastyClock }, '/server', options)
     this.log = await openHistory({ disk, clock, knownDurableTxn: this.database.stamp.txn })
     this.lost = await LostAndFound.open(disk, lostDirectory)
