@@ -10,12 +10,12 @@
 //   3. harden    what lies behind log/durable is written again and synced. Written again, because after an fsync
 //                that failed the system may take pages for clean that never reached the disk.
 //   4. publish   log/durable says so (writer.ts): nobody has seen those transactions before.
-import { basename, join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import type { Disk } from '../platform/disk.ts'
 import { BlockChain, historyStart, type LogPosition } from './chain.ts'
 import { markMismatch, readDurableState, type DurableMark } from './durable.ts'
+import { freeCopyPath } from './kept-copies.ts'
 import { decide, type RecoveryRow, type TailFault } from './recovery-table.ts'
 import { SegmentScan } from './scan.ts'
 import { segmentHeaderBytes, type SegmentHeader } from './segment.ts'
@@ -285,7 +285,7 @@ async function cutOff(
   path: string,
   offset: number,
 ): Promise<{ bytes: number; tornPath: string }> {
-  const tornPath = await freeTornPath(disk, path)
+  const tornPath = await freeCopyPath(disk, path, 'torn')
   const file = await disk.open(path, 'write')
   try {
     const bytes = (await writtenEnd(file, offset)) - offset
@@ -310,24 +310,6 @@ async function cutOff(
   } finally {
     await file.close()
   }
-}
-
-/** SEGMENT.torn, or with a number behind it: a copy is never written over. */
-async function freeTornPath(disk: Disk, path: string): Promise<string> {
-  for (let count = 0; ; count++) {
-    const tornPath = count === 0 ? `${path}.torn` : `${path}.torn.${count}`
-    if (!(await disk.exists(tornPath))) return tornPath
-  }
-}
-
-/** The copies of what was cut off one segment. */
-export async function tornCopies(disk: Disk, path: string): Promise<string[]> {
-  const directory = join(path, '..')
-  const prefix = `${basename(path)}.torn`
-  const entries = await disk.list(directory)
-  return entries
-    .filter(entry => entry.name.startsWith(prefix))
-    .map(entry => join(directory, entry.name))
 }
 
 async function harden(disk: Disk, directory: string, found: Examined): Promise<void> {

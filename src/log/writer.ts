@@ -19,13 +19,8 @@ import { readDurableMark, sameMark, type DurableMark } from './durable.ts'
 import { FileMaps } from './file-maps.ts'
 import type { LogIdentity, LogOptions } from './options.ts'
 import type { FileAttributes, RecordEncoder } from './record.ts'
-import {
-  markAtEnd,
-  recoverLog,
-  tornCopies,
-  type RecoveredLog,
-  type RecoveryReport,
-} from './recovery.ts'
+import { markAtEnd, recoverLog, type RecoveredLog, type RecoveryReport } from './recovery.ts'
+import { keptCopies } from './kept-copies.ts'
 import { encodeSegmentHeader, segmentHeaderBytes, type SegmentHeader } from './segment.ts'
 import type { SegmentInfo } from './segments.ts'
 import { SegmentList } from './segment-list.ts'
@@ -340,7 +335,7 @@ export class LogWriter {
   async removeBefore(txn: number): Promise<number> {
     let count = 0
     for (const path of this.#segments.removable(txn)) {
-      for (const copy of await tornCopies(this.#disk, path)) await this.#disk.remove(copy)
+      for (const copy of await keptCopies(this.#disk, path)) await this.#disk.remove(copy)
       await this.#disk.remove(path)
       await this.#disk.syncDirectory(this.#directory)
       this.#segments.remove(path)

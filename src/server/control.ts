@@ -37,6 +37,8 @@ export interface ControlServices {
   seed?(slave: string): AsyncIterable<object>
   /** What this slave has done since its start, or one that this server ships to. */
   statistics?(slave: string | null): Promise<object>
+  /** Mends what is damaged in the log, beside the server's work, and tells what that was. */
+  mend?(): Promise<readonly object[]>
 }
 
 /** Requests that a connection may have waiting before it is read no further. */
@@ -209,6 +211,9 @@ class Peer {
       const slave = header['slave'] ?? null
       const answer = await services.statistics(slave === null ? null : textOf(slave))
       yield { header: answer as JsonObject }
+    } else if (name === 'mend') {
+      if (services.mend === undefined) throw notHere(name)
+      yield { header: { mended: (await services.mend()) as readonly JsonObject[] } }
     } else if (name.startsWith('copy-')) {
       yield* this.#copying(name)
     } else {

@@ -26,7 +26,13 @@ const ownershipPollMs = 25
 /** A checkpoint waits so long for slaves that are there. */
 const freshAckWaitMs = 1000
 
-export type MasterEvent = CommitEvent | QueueEvent | HelperEvent | VerifyEvent
+export type MasterEvent = CommitEvent | QueueEvent | HelperEvent | VerifyEvent | LogDamageEvent
+
+/** Something in the log fails its check, or did: it has been mended with a slave's bytes. */
+export interface LogDamageEvent {
+  readonly type: 'log-damaged' | 'log-mended'
+  readonly message: string
+}
 
 /** A part of a file could not be read, so the slaves do not compare it. */
 export interface VerifyEvent {

@@ -27,8 +27,8 @@ import {
   type Parts,
   type PartsEvents,
 } from './master-parts.ts'
+import { mendRunning, ownDatabaseId, slavePeers, withSoundLog } from './mend.ts'
 import type { Log } from './messages-log.ts'
-
 import { missingRequest, replayMissing } from './missing-replay.ts'
 import { NamedWrites } from './named-writes.ts'
 import { neededForReturn } from './old-master.ts'
@@ -159,7 +159,9 @@ export class Master {
     // Before the database takes memory.
     const prepared = helped ? platform.processes.prepare() : null
     try {
-      const parts = await openParts(platform, layout, config, lock, events, helped)
+      const parts = await withSoundLog(platform, layout, config, tellOf(events), () =>
+        openParts(platform, layout, config, lock, events, helped),
+      )
       master = new Master(layout, config, platform, parts)
     } catch (error) {
       prepared?.()
@@ -168,7 +170,7 @@ export class Master {
     }
     try {
       if (prepared !== null) await master.#help(platform, layout, config, events, prepared)
-      await master.#serve(platform, layout)
+      await master.#serve(platform, layout, config, tellOf(events))
       // An opening for a moment does nothing by itself.
       if (helped) await master.#verification.begin()
       return master
@@ -193,7 +195,7 @@ export class Master {
     this.#drainer.wake()
   }
 
-  async #serve(platform: Platform, layout: Layout): Promise<void> {
+  async #serve(platform: Platform, layout: Layout, config: Config, say: Log): Promise<void> {
     this.#control = await ControlServer.start(platform, layout.ownerSocket, {
       data: this.source,
       status: () => Promise.resolve(this.status()),
@@ -212,6 +214,10 @@ export class Master {
         return progressMessages((progress, signal) =>
           replayMissing(parts, wanted, progress, signal),
         )
+      },
+      mend: async () => {
+        const peers = slavePeers(platform, config, await ownDatabaseId(platform, layout), say)
+        return mendRunning(platform, layout, this.#retention, peers, say)
       },
     })
     // After that: whoever was fencing it before it could be told so has left the marker by now.
@@ -370,6 +376,14 @@ export class Master {
       await this.#database.close()
       await this.#lock.release()
     }
+  }
+}
+
+/** What is said of damage in the log becomes an event. */
+function tellOf({ happened }: PartsEvents): Log {
+  return (level, message) => {
+    if (level === 'error') happened({ type: 'log-damaged', message })
+    else if (level === 'warn') happened({ type: 'log-mended', message })
   }
 }
 

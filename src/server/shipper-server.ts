@@ -20,10 +20,12 @@ import { readKey } from './key.ts'
 import { answerJoin, ownMark } from './joining.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
+import { withSoundLog } from './mend.ts'
 import type { Log } from './messages-log.ts'
 import { readPromotion } from './promotion.ts'
 import { QueueWatch } from './queue-watch.ts'
 import { Seeder, withSeeds } from './seeder.ts'
+import { ShipperMending } from './shipper-mending.ts'
 import { answerStatistics } from './statistics.ts'
 
 /** What the control socket answers to "status". */
@@ -47,6 +49,7 @@ export class ShipperServer {
   /** Looks now and then whether the owner has died. */
   readonly #watch: OwnerWatch
   readonly #queueWatch: QueueWatch
+  readonly #mending: ShipperMending
   #stopping: Promise<void> | null = null
 
   private constructor(
@@ -57,6 +60,7 @@ export class ShipperServer {
     control: ControlServer,
     watch: OwnerWatch,
     queueWatch: QueueWatch,
+    mending: ShipperMending,
   ) {
     this.#lock = lock
     this.#shipper = shipper
@@ -65,6 +69,7 @@ export class ShipperServer {
     this.#control = control
     this.#watch = watch
     this.#queueWatch = queueWatch
+    this.#mending = mending
   }
 
   /**
@@ -90,7 +95,8 @@ export class ShipperServer {
       await recoverLog(platform, layout, config, say)
       const seeder: Seeder = new Seeder(platform, layout, config, say, slave => shipper.add(slave))
       await seeder.forget()
-      const fence = new Fence(platform, layout, config, say, seeder)
+      const mending = new ShipperMending(platform, layout, config, say)
+      const fence = new Fence(platform, layout, config, say, seeder, mending)
       const shipper = await fence.shipper()
       const gatekeeper = await startGatekeeper(platform, layout, config, shipper, say)
       const control = await ControlServer.start(platform, layout.shipperSocket, {
@@ -104,7 +110,16 @@ export class ShipperServer {
       })
       const watch = new OwnerWatch(platform, layout, config, say)
       const queueWatch = new QueueWatch(platform, layout, config, say)
-      return new ShipperServer(lock, shipper, gatekeeper, fence, control, watch, queueWatch)
+      return new ShipperServer(
+        lock,
+        shipper,
+        gatekeeper,
+        fence,
+        control,
+        watch,
+        queueWatch,
+        mending,
+      )
     } catch (error) {
       await lock.release()
       throw error
@@ -123,6 +138,7 @@ export class ShipperServer {
     await this.#gatekeeper?.stop()
     await this.#fence.stop()
     await this.#shipper.stop()
+    await this.#mending.stop()
     await this.#lock.release()
   }
 }
@@ -167,17 +183,26 @@ class Fence {
   readonly #config: Config
   readonly #say: Log
   readonly #seeder: Seeder
+  readonly #mending: ShipperMending
   #shipper: Shipper | null = null
   #met = false
   #telling: Promise<void> = Promise.resolve()
   #stopped = false
 
-  constructor(platform: Platform, layout: Layout, config: Config, say: Log, seeder: Seeder) {
+  constructor(
+    platform: Platform,
+    layout: Layout,
+    config: Config,
+    say: Log,
+    seeder: Seeder,
+    mending: ShipperMending,
+  ) {
     this.#platform = platform
     this.#layout = layout
     this.#config = config
     this.#say = say
     this.#seeder = seeder
+    this.#mending = mending
   }
 
   async shipper(): Promise<Shipper> {
@@ -193,6 +218,7 @@ class Fence {
       ...options,
       slaves: over ? [] : options.slaves,
       needsSeed: slave => this.#seeder.needed(slave),
+      damaged: error => this.#mending.damaged(error),
       fenced: ({ timeline, lineageId, serverName }, { address }) => {
         const lineage = Buffer.from(lineageId).toString('hex')
         const time = this.#platform.clock.now()
@@ -284,8 +310,11 @@ async function recoverLog(
       ...config.database,
       readOnly: true,
     })
-    const log = await openMasterLog(platform, layout, config, database.stamp.txn)
+    const { txn } = database.stamp
     await database.close()
+    const log = await withSoundLog(platform, layout, config, say, () =>
+      openMasterLog(platform, layout, config, txn),
+    )
     if (log.durableTxn > 0) say('info', 'the log is in order', { durableTxn: log.durableTxn })
     await log.close()
   } finally {

@@ -4,6 +4,7 @@
 import type { Database } from '../database/database.ts'
 import { HotBackupError } from '../errors.ts'
 import type { Helpers } from '../helpers/helpers.ts'
+import { readPiece } from '../log/pieces.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -18,13 +19,8 @@ import { checkNotRejoining } from './fence.ts'
 import { readServerId, readUpstream, writeUpstream } from './identity.ts'
 import { readKey } from './key.ts'
 import { layoutOf, type Layout } from './layout.ts'
-import {
-  replayByHand,
-  type ReplayParts,
-  type ReplayProgress,
-  type ReplayReport,
-  type ReplayRequest,
-} from './manual-replay.ts'
+import { ManualReplays } from './manual-replays.ts'
+import { ownDatabaseId, slavePeers, withSoundLog } from './mend.ts'
 import type { Log } from './messages-log.ts'
 import {
   checkPromotable,
@@ -43,6 +39,7 @@ import { Seeder, withSeeds } from './seeder.ts'
 import { startHelpers } from './server-helpers.ts'
 import { answerStatistics } from './statistics.ts'
 import { shipperOptions } from './shipper-server.ts'
+import { SlaveMending } from './slave-mending.ts'
 import { closeSlaveData, openSlaveData, startReplayer, type SlaveData } from './slave-parts.ts'
 import type { SlaveStatus } from './slave-status.ts'
 
@@ -84,11 +81,8 @@ export class SlaveServer {
   readonly reopen = new Promise<void>(resolve => {
     this.#reopen = resolve
   })
-  /** What is done by hand: one after the other. */
-  #replaying: Promise<void> = Promise.resolve()
-  readonly #replayEnds = new AbortController()
-  /** Segments are brought by hand: no master may append to the log. */
-  #bringing = false
+  readonly #replays: ManualReplays
+  readonly #mending: SlaveMending
   /** One "apply updates" after the other. */
   #switching: Promise<void> = Promise.resolve()
 
@@ -112,6 +106,22 @@ export class SlaveServer {
     const next = config.ships ? config.slaves.map(slave => slave.name) : []
     this.#retention = new Retention(platform, data.log, layout.slaves, next, config.log)
     this.#replayer = replayer(this)
+    const replays = { platform, layout, config, database: data.database, log: data.log }
+    this.#replays = new ManualReplays({
+      ...replays,
+      replayer: this.#replayer,
+      master: () => this.#receiver?.status().master?.name ?? null,
+    })
+    this.#mending = new SlaveMending({
+      platform,
+      layout,
+      retention: this.#retention,
+      mastersLog: () => this.#receiver?.mastersLog ?? null,
+      peers: async () => slavePeers(platform, config, await ownDatabaseId(platform, layout), say),
+      standsStill: () => this.#replayer.failure !== null,
+      reopen: () => this.#reopen(),
+      say,
+    })
   }
 
   /**
@@ -166,7 +176,9 @@ export class SlaveServer {
       await platform.disk.remove(layout.differences)
       say('info', 'log and database are those of the copy that the master has given')
     }
-    const data = await openSlaveData(platform, layout, config, true)
+    const data = await withSoundLog(platform, layout, config, say, () =>
+      openSlaveData(platform, layout, config, true),
+    )
     try {
       if ((await unfinishedPromotion(platform.disk, layout, config, data.log)) !== null) {
         const message = `the promotion of ${config.name} has begun and is not complete`
@@ -185,6 +197,7 @@ export class SlaveServer {
           const what = reopen ? 'the database is opened again' : 'updates are not applied any more'
           say('error', `${what}: ${error.message}`, { code: error.code })
           if (reopen) server.#reopen()
+          else if (error.code === 'ERR_LOG_CORRUPT') server.#mending.damaged(error)
         },
       })
     return new SlaveServer(platform, layout, config, say, lock, data, replayer)
@@ -215,10 +228,8 @@ export class SlaveServer {
           })
         },
       },
-      refusal: () => {
-        const text = 'segments are being brought by hand'
-        return this.#bringing ? new HotBackupError('ERR_LINK_REFUSED', text) : null
-      },
+      piece: question => readPiece(this.#platform.disk, this.#layout.log, question),
+      refusal: () => this.#replays.refusal,
       logger: this.#say,
       upstream: await readUpstream(this.#platform.disk, this.#layout),
       upstreamChanged: upstream => this.#keepUpstream(upstream),
@@ -243,6 +254,7 @@ export class SlaveServer {
         ...options,
         upstream: () => receiver.upstream,
         needsSeed: slave => seeder.needed(slave),
+        damaged: error => this.#mending.damaged(error),
       })
     }
     this.#control = await ControlServer.start(this.#platform, this.#layout.ownerSocket, {
@@ -251,10 +263,13 @@ export class SlaveServer {
       applyUpdates: on => this.applyUpdates(on),
       replay: request => {
         const wanted = replayRequest(request)
-        return progressMessages((progress, signal) => this.#replay(wanted, progress, signal))
+        return progressMessages((progress, signal) =>
+          this.#replays.replay(wanted, progress, signal),
+        )
       },
       promote: () => this.promote(),
       statistics: slave => answerStatistics(slave, this.#receiver, this.#shipper),
+      mend: () => this.#mending.mend(),
       ...(this.#seeder === null ? {} : { seed: name => this.#seeder!.order(name) }),
       copying: {
         database: this.#database,
@@ -334,43 +349,6 @@ export class SlaveServer {
     return this.#promoting
   }
 
-  /** One after the other; a promotion and a stop end it. */
-  #replay(
-    request: ReplayRequest,
-    progress: (progress: ReplayProgress) => void,
-    signal: AbortSignal,
-  ): Promise<ReplayReport> {
-    const parts: ReplayParts = {
-      platform: this.#platform,
-      layout: this.#layout,
-      config: this.#config,
-      database: this.#database,
-      log: this.#log,
-      replayer: this.#replayer,
-      on: this.#replayer.on,
-      keepMasterOut: () => this.#keepMasterOut(),
-    }
-    const ends = AbortSignal.any([signal, this.#replayEnds.signal])
-    const replayed = this.#replaying.then(() => replayByHand(parts, request, progress, ends))
-    this.#replaying = replayed.then(
-      () => {},
-      () => {},
-    )
-    return replayed
-  }
-
-  #keepMasterOut(): () => void {
-    const master = this.#receiver?.status().master ?? null
-    if (master !== null) {
-      const message = `${master.name} is connected, and sends what there is: nobody else may bring segments meanwhile`
-      throw new HotBackupError('ERR_UNSAFE', message)
-    }
-    this.#bringing = true
-    return () => {
-      this.#bringing = false
-    }
-  }
-
   async #promote(): Promise<PromoteReport> {
     const { receiver } = this.status()
     const master = {
@@ -378,9 +356,9 @@ export class SlaveServer {
       connected: receiver.master?.name ?? null,
       shipping: true,
     }
-    this.#replayEnds.abort()
-    await this.#replaying
+    await this.#replays.ended()
     await this.#switching
+    await this.#mending.stop()
     await this.#helpers?.stop()
     await this.#receiver?.stop()
     await this.#keeping
@@ -401,9 +379,10 @@ export class SlaveServer {
   }
 
   async #stop(): Promise<void> {
-    this.#replayEnds.abort()
+    this.#replays.end()
     await this.#control?.close()
-    await this.#replaying
+    await this.#replays.ended()
+    await this.#mending.stop()
     await this.#helpers?.stop()
     await this.#receiver?.stop()
     await this.#keeping

@@ -1,4 +1,5 @@
 // What a link to one slave is given by whoever opens it.
+import type { HotBackupError } from '../errors.ts'
 import type { DurableMark } from '../log/durable.ts'
 import type { Address, SharedKey } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -24,6 +25,8 @@ export interface LinkOptions {
   readonly fenced: (fence: Fence, slave: LinkOptions['slave']) => void
   /** The slave needs a copy of the database: the log does not reach back to where it stands. */
   readonly needsSeed: (slave: LinkOptions['slave']) => void
+  /** What is to be sent cannot be read: it is damaged (ERR_LOG_CORRUPT). */
+  readonly damaged: (error: HotBackupError) => void
 }
 
 /** The log that is shipped, as far as it is durable. */

@@ -2,7 +2,7 @@
 // where the slave is, hands over to a stream of runs, takes acks. It shares nothing with other links but the
 // log's durable mark, so a slow or dead slave holds up nobody.
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { historyStart, sameIdentity, type LogPosition } from '../log/chain.ts'
+import { historyStart, type LogPosition } from '../log/chain.ts'
 import type { LogReader } from '../log/reader.ts'
 import type { Timer } from '../platform/clock.ts'
 import type { Connection } from '../platform/network.ts'
@@ -19,10 +19,14 @@ import { countAgain } from './dropped.ts'
 import { AckFile, ackOf } from './ack-file.ts'
 import { backoffMs } from './backoff.ts'
 import type { LinkOptions, LinkPlatform, LinkSource } from './link-options.ts'
+import { checkNotSelf } from './not-self.ts'
 import { RunStream } from './run-stream.ts'
 import { next, type SessionAction, type SessionEvent, type SessionState } from './session.ts'
 import { notConnected, StatisticsQuestions, type StatisticsAnswer } from './statistics-questions.ts'
 import { shipStatus, type ShipStatus } from './status.ts'
+
+/** Before WELCOME. */
+const firstMessages = ['welcome', 'fence', 'refuse', 'ask-log'] as const
 
 /** What belongs to one connection, and goes with it. */
 interface Call {
@@ -229,6 +233,7 @@ export class Link {
       const text = `the log no longer holds what follows transaction ${call.stream?.sentTxn ?? 0}: the slave needs a new copy of the database`
       this.#refuse(call, new HotBackupError('ERR_LINK_SEED', text, {}, error))
     } else {
+      if (error.code === 'ERR_LOG_CORRUPT') this.#options.damaged(error)
       this.#refuse(call, error)
     }
   }
@@ -261,21 +266,15 @@ export class Link {
     const { heartbeatMs, timeoutMs } = this.#options
     const durableTxn = () => this.#source.mark?.txn ?? 0
     const options = { heartbeatMs, timeoutMs, durableTxn }
-    const channel = new Channel(
-      connection,
-      this.#platform.clock,
-      options,
-      ['welcome', 'fence', 'refuse'],
-      {
-        message: message => this.#message(call, message),
-        writable: () => call.stream?.wake(),
-        closed: error => {
-          this.#leaving.delete(channel)
-          if (call !== this.#call) return
-          this.#fail(error ?? new HotBackupError('ERR_WIRE', 'the slave closed the connection'))
-        },
+    const channel = new Channel(connection, this.#platform.clock, options, firstMessages, {
+      message: message => this.#message(call, message),
+      writable: () => call.stream?.wake(),
+      closed: error => {
+        this.#leaving.delete(channel)
+        if (call !== this.#call) return
+        this.#fail(error ?? new HotBackupError('ERR_WIRE', 'the slave closed the connection'))
       },
-    )
+    })
     const questions = new StatisticsQuestions(this.name, this.#platform.clock, timeoutMs, channel)
     const nothing = { hello: null, welcome: null, reader: null, stream: null }
     const call: Call = { channel, questions, ...nothing }
@@ -302,7 +301,7 @@ export class Link {
     const mark = this.#source.mark
     if (welcome === null || mark === null) throw new TypeError('nobody to look up')
     try {
-      this.#checkNotSelf(welcome)
+      checkNotSelf(this.#options, welcome)
       // After a rewind the lineage in WELCOME no longer belongs to the position, which was found on this log before.
       const rewound = call.stream !== null
       const { log } = this.#source
@@ -317,14 +316,6 @@ export class Link {
     }
   }
 
-  #checkNotSelf(welcome: Welcome): void {
-    const { serverId, slave } = this.#options
-    if (!sameIdentity(welcome.serverId, serverId)) return
-    const { host, port } = slave.address
-    const text = `the server at ${host}:${port} has the id of this one: it is this server, or its directory was copied`
-    throw new HotBackupError('ERR_LINK_LOOP', text)
-  }
-
   #stream(call: Call): void {
     const { channel, welcome, reader } = call
     if (welcome === null || reader === null) throw new TypeError('nothing to stream')
@@ -335,7 +326,7 @@ export class Link {
     const startTxn = welcome.position.txn
     call.stream = new RunStream(reader, channel, startTxn, windowBytes, mark, failed)
     const told = welcome.version >= statisticsVersion ? (['statistics'] as const) : []
-    channel.established('ack', 'rewind', 'refuse', ...told)
+    channel.established('ack', 'rewind', 'refuse', 'ask-log', ...told)
     channel.send({ name: 'start', position: welcome.position })
     // Its word counts only now that its history is known to be this one.
     this.#keep(welcome)
@@ -385,7 +376,7 @@ export class Link {
       case 'welcome':
         call.welcome = message
         // A second one has no place, and nothing else has before START.
-        call.channel.established('refuse')
+        call.channel.established('refuse', 'ask-log')
         this.#handle('welcomed')
         return
       case 'refuse': {
@@ -405,6 +396,11 @@ export class Link {
         return
       case 'statistics':
         call.questions.answered(message)
+        return
+      case 'ask-log':
+        // A damaged slave asks before it lets anybody in, and that may take longer than a handshake.
+        if (call.welcome === null) call.channel.established(...firstMessages)
+        void this.#source.log.answer(call.channel, message)
         return
       default:
         throw new HotBackupError('ERR_WIRE', `a slave sends no ${message.name.toUpperCase()}`)

@@ -5,11 +5,14 @@ import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { hex, sameIdentity, type LogPosition } from '../log/chain.ts'
 import type { DurableMark } from '../log/durable.ts'
 import type { History, Timeline } from '../log/fork.ts'
+import { readPiece } from '../log/pieces.ts'
 import { LogReader } from '../log/reader.ts'
 import { identityBytes, segmentName, type SegmentHeader } from '../log/segment.ts'
 import { readSegmentHeader, segmentFiles } from '../log/segments.ts'
 import type { Disk } from '../platform/disk.ts'
+import { answerLog } from '../wire/answer-log.ts'
 import type { Hello } from '../wire/messages/hello.ts'
+import type { AskLog } from '../wire/messages/log-piece.ts'
 import type { Welcome } from '../wire/messages/welcome.ts'
 import { positionText } from '../wire/position-text.ts'
 
@@ -32,6 +35,11 @@ export class OwnLog {
     const [firstTxn = mark.segmentFirstTxn] = await this.#firstTxns()
     const durable = { txn: mark.txn, chain: mark.chain }
     return { databaseId, lineageId, timeline, firstTxn, durable }
+  }
+
+  /** Answers a slave whose own log is damaged. */
+  answer(channel: Parameters<typeof answerLog>[1], question: AskLog): Promise<void> {
+    return answerLog(asked => readPiece(this.#disk, this.#directory, asked), channel, question)
   }
 
   /** The timelines in the log, and its end. Throws ERR_LOG_CORRUPT, ERR_LOG_VERSION or ERR_DISK. */

@@ -37,6 +37,8 @@ export interface ShipperOptions {
   readonly fenced?: LinkOptions['fenced']
   /** See LinkOptions. */
   readonly needsSeed?: LinkOptions['needsSeed']
+  /** See LinkOptions. */
+  readonly damaged?: LinkOptions['damaged']
 }
 
 export class Shipper {
@@ -79,6 +81,7 @@ export class Shipper {
       log: options.log,
       fenced: options.fenced ?? (() => {}),
       needsSeed: options.needsSeed ?? (() => {}),
+      damaged: options.damaged ?? (() => {}),
     }
     const open = (slave: LinkOptions['slave']) =>
       Link.open(platform, { ...linkOptions, slave }, source, acksDirectory)

@@ -8,20 +8,26 @@
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { unsyncedBytesMax } from '../limits.ts'
 import type { LogPosition } from '../log/chain.ts'
+import type { PieceSource } from '../log/mend.ts'
+import type { PieceQuestion } from '../log/pieces.ts'
 import { identityBytes } from '../log/segment.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Connection } from '../platform/network.ts'
+import { answerLog } from '../wire/answer-log.ts'
 import { Channel } from '../wire/channel.ts'
 import type { LinkLog } from '../wire/link-log.ts'
+import { LogQuestions } from '../wire/log-questions.ts'
 import type { Message } from '../wire/messages.ts'
 import type { Progress } from '../wire/messages/ack.ts'
 import type { Hello } from '../wire/messages/hello.ts'
+import type { AskLog } from '../wire/messages/log-piece.ts'
 import type { Promote } from '../wire/messages/promote.ts'
 import type { Seed } from '../wire/messages/seed.ts'
 import type { SlaveStatistics } from '../wire/messages/statistics.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
 import {
+  askLogVersion,
   askVersion,
   protocolVersionMax,
   statisticsVersion,
@@ -40,6 +46,7 @@ export interface ReceiverSessionOptions {
   readonly appliedTime: () => number
   /** What the master may ask for. */
   readonly statistics: () => SlaveStatistics
+  readonly piece: (question: PieceQuestion) => Promise<Uint8Array | null>
   readonly heartbeatMs: number
   readonly timeoutMs: number
   readonly logger: LinkLog
@@ -52,6 +59,8 @@ export interface ReceiverSessionEvents {
   promote(request: Promote): HotBackupError | null
   /** A master that would give a copy: who takes it, or why nobody does. */
   seed(seed: Seed): SeedTaker | HotBackupError
+  /** A master whose log is damaged asks for bytes of this one: it is no stranger. */
+  asked(): void
   streaming(): void
   /** Nothing more comes of it. Once. Null: the master hung up. */
   ended(error: HotBackupError | null): void
@@ -76,6 +85,7 @@ export class ReceiverSession {
   #masterDurableTxn = 0
   #intake: Intake | null = null
   #seed: SeedSession | null = null
+  #questions: LogQuestions | null = null
   #ackPlanned = false
   /** What the last ack said; null when the next one is to go out in any case. */
   #acknowledged: Progress | null = null
@@ -94,7 +104,7 @@ export class ReceiverSession {
     const { heartbeatMs, timeoutMs, log } = options
     const durableTxn = () => log.durableTxn
     const limits = { heartbeatMs, timeoutMs, durableTxn }
-    const first = ['hello', 'promote', 'join', 'seed'] as const
+    const first = ['hello', 'promote', 'join', 'seed', 'ask-log'] as const
     this.#channel = new Channel(connection, clock, limits, first, {
       message: message => this.#message(message),
       writable: () => {},
@@ -124,6 +134,11 @@ export class ReceiverSession {
   }
   get midMessage(): boolean {
     return this.#channel.midMessage
+  }
+
+  /** The master's log, while it streams; null before, and when its program is too old to be asked. */
+  get mastersLog(): PieceSource | null {
+    return this.#state === 'streaming' ? this.#questions : null
   }
 
   /** Tells the master how far the slave is, at the end of this turn of the event loop, unless it was told so last. */
@@ -163,6 +178,7 @@ export class ReceiverSession {
     if (this.#state === 'ended') return
     this.#change('ended', error?.message ?? 'the master hung up')
     void this.#seed?.end()
+    this.#questions?.end(error)
     this.#events.ended(error)
   }
 
@@ -231,6 +247,12 @@ export class ReceiverSession {
           this.#channel.send({ name: 'statistics', token, statistics: this.#options.statistics() })
         }
         return
+      case 'ask-log':
+        this.#asked(message)
+        return
+      case 'log-piece':
+        this.#questions?.answered(message)
+        return
       case 'refuse':
         this.#refused(message.code, message.text)
         return
@@ -248,6 +270,13 @@ export class ReceiverSession {
     this.#channel.established('seed-image', 'refuse')
     this.#change('seeding', `"${seed.serverName}" gives a copy of the database`)
     this.#seed = new SeedSession(this.#channel, taker, error => this.refuse(error))
+  }
+
+  /** A connection for such questions and no more. */
+  #asked(question: AskLog): void {
+    this.#events.asked()
+    this.#channel.established('ask-log', 'refuse')
+    void answerLog(this.#options.piece, this.#channel, question)
   }
 
   get #opened(): Intake {
@@ -301,7 +330,11 @@ export class ReceiverSession {
     }
     this.#intake = new Intake(log)
     const asked = this.#version >= statisticsVersion ? (['ask-statistics'] as const) : []
-    this.#channel.established('segment', 'blocks', 'start', 'refuse', ...asked)
+    if (this.#version >= askLogVersion && this.#master !== null) {
+      this.#questions ??= new LogQuestions(this.#channel, this.#master.databaseId)
+    }
+    const answers = this.#questions === null ? [] : (['log-piece'] as const)
+    this.#channel.established('segment', 'blocks', 'start', 'refuse', ...asked, ...answers)
     this.#change('streaming', `streaming ${followingText(position)}`)
     this.#events.streaming()
     this.#acknowledged = null

@@ -4,6 +4,7 @@
 import { HotBackupError } from '../errors.ts'
 import { connectionsMax, heartbeatMsDefault, linkTimeoutMsDefault } from '../limits.ts'
 import { sameIdentity } from '../log/chain.ts'
+import type { PieceSource } from '../log/mend.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Address, Connection, Listener, SharedKey } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -32,6 +33,8 @@ export interface ReceiverOptions {
   readonly appliedTime: () => number
   /** What this slave has done since its start, but for what has come over the network. */
   readonly statistics: () => Omit<SlaveStatistics, 'bytesReceived'>
+  /** Bytes of this log, for a master whose own are damaged. */
+  readonly piece: ReceiverSessionOptions['piece']
   readonly heartbeatMs?: number
   readonly timeoutMs?: number
   readonly logger: LinkLog
@@ -163,6 +166,11 @@ export class Receiver {
     }
   }
 
+  /** The log of the master that streams, for mending this one; null while there is none that can be asked. */
+  get mastersLog(): PieceSource | null {
+    return this.#session?.mastersLog ?? null
+  }
+
   /** What this slave has done since its start. */
   statistics(): SlaveStatistics {
     return { ...this.#options.statistics(), bytesReceived: this.#bytesReceived }
@@ -210,6 +218,9 @@ export class Receiver {
         return refusal
       },
       seed: seed => this.#seed(session, seed),
+      asked: () => {
+        this.#strangers.delete(session)
+      },
       streaming: () => {
         this.#lastError = null
       },

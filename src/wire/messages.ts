@@ -8,6 +8,7 @@ import { fenceCodec, type Fence } from './messages/fence.ts'
 import { helloCodec, type Hello } from './messages/hello.ts'
 import { historyCodec, type HistoryMessage } from './messages/history.ts'
 import { joinCodec, type Join } from './messages/join.ts'
+import { askLogCodec, logPieceCodec, type AskLog, type LogPiece } from './messages/log-piece.ts'
 import { pingCodec, pongCodec, type Ping, type Pong } from './messages/ping.ts'
 import { promoteCodec, type Promote } from './messages/promote.ts'
 import { refuseCodec, type Refuse } from './messages/refuse.ts'
@@ -61,6 +62,8 @@ export type SmallMessage =
   | SeedData
   | AskStatistics
   | Statistics
+  | AskLog
+  | LogPiece
 export type Message = SmallMessage | Blocks
 
 type CodecTable = {
@@ -87,6 +90,8 @@ const codecs: CodecTable = {
   'seed-data': seedDataCodec,
   'ask-statistics': askStatisticsCodec,
   statistics: statisticsCodec,
+  'ask-log': askLogCodec,
+  'log-piece': logPieceCodec,
 }
 
 /** Codecs by the type's number; no entry for BLOCKS. */

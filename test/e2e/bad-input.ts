@@ -3,7 +3,7 @@ import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import path from 'node:path'
 import t from 'tap'
-import { hb, ok, Pair, statusOf, temporaryDirectory } from '../helpers/servers.ts'
+import { hb, impatient, ok, Pair, statusOf, temporaryDirectory } from '../helpers/servers.ts'
 
 t.test('strangers at the port of a slave', async t => {
   const pair = await Pair.make(t)
@@ -62,6 +62,8 @@ t.test('damage to files that lie still', async t => {
     await ok('write', '-d', pair.master, 'A', 'F', `item ${i}`, 'value '.repeat(20))
   await pair.digests()
   await ok('stop', '-d', pair.slave)
+  await ok('stop', '-d', pair.master)
+  impatient(pair.slave)
   const log = path.join(pair.slave, 'log')
   const name = readdirSync(log).find(file => /^\d+\.log$/.test(file)) ?? ''
   const segment = path.join(log, name)
@@ -74,8 +76,8 @@ t.test('damage to files that lie still', async t => {
   t.equal(verify.code, 5)
   t.match(verify.stderr, new RegExp(`${name}.*(byte|offset)`), 'it says where')
   const start = await hb('start', '-d', pair.slave)
-  t.not(start.code, 0, 'the server refuses')
-  t.match(start.stderr, /ERR_LOG_CORRUPT/)
+  t.equal(start.code, 5, 'the server refuses: there is nobody to ask')
+  t.match(start.stderr, /ERR_LOG_CORRUPT.*could not be mended: no master .* has called/)
   t.ok(readFileSync(segment).equals(flipped), 'and does not touch it')
 
   const newer = Buffer.from(intact)
@@ -86,7 +88,7 @@ t.test('damage to files that lie still', async t => {
   t.match(version.stderr, /ERR_LOG_VERSION.*version 2/)
 
   writeFileSync(segment, intact)
-  await ok('start', '-d', pair.slave)
+  await pair.start()
   await ok('write', '-d', pair.master, 'A', 'F', 'after', 'repair')
   const { master, slave } = await pair.digests()
   t.equal(slave, master, 'put back, it goes on')

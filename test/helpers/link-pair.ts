@@ -3,6 +3,7 @@ import { strict as assert } from 'node:assert'
 import { join } from 'node:path'
 import { readDurableMark } from '../../src/log/durable.ts'
 import type { LogIdentity } from '../../src/log/options.ts'
+import { readPiece } from '../../src/log/pieces.ts'
 import { LogWriter } from '../../src/log/writer.ts'
 import { segmentFiles } from '../../src/log/segments.ts'
 import type { Clock } from '../../src/platform/clock.ts'
@@ -175,6 +176,7 @@ export class Slave extends Server {
       appliedTxn: () => slave?.applied.txn ?? 0,
       appliedTime: () => slave?.applied.time ?? 0,
       statistics: () => statistics,
+      piece: question => readPiece(world.disk, join(directory, 'log'), question),
       logger: (level, message, fields) => slave?.say(level, message, fields),
       ...options,
     })

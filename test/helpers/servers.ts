@@ -1,6 +1,6 @@
 // Real servers for tests: directories made by "hb setup", real processes, real TCP on a free port of this machine.
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -132,6 +132,20 @@ export function temporaryDirectory(t: Test): string {
   const directory = mkdtempSync(path.join(tmpdir(), 'hotbackup-test-'))
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
   return directory
+}
+
+/** Changes a line of hb.toml. */
+export function edit(directory: string, pattern: RegExp, text: string): void {
+  const toml = path.join(directory, 'hb.toml')
+  const before = readFileSync(toml, 'utf8')
+  if (!pattern.test(before)) throw new Error(`hb.toml has no ${String(pattern)}`)
+  writeFileSync(toml, before.replace(pattern, text))
+}
+
+/** Its link gives up soon. */
+export function impatient(directory: string): void {
+  edit(directory, /^# heartbeat = .*$/m, 'heartbeat = "200ms"')
+  edit(directory, /^# timeout = "30s"$/m, 'timeout = "1s"')
 }
 
 /** A master and a slave that know each other, in a temporary directory; all of it is gone after the test. */

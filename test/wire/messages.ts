@@ -5,6 +5,7 @@ import t from 'tap'
 import { HotBackupError, isHotBackupError } from '../../src/errors.ts'
 import { blockBytesMax, cascadeServersMax, refusalBytesMax } from '../../src/limits.ts'
 import { crc32 } from '../../src/log/crc.ts'
+import { pieceBytesMax } from '../../src/log/mend.ts'
 import { Liveness, type LivenessView } from '../../src/wire/liveness.ts'
 import { MessageReader } from '../../src/wire/message-reader.ts'
 import {
@@ -156,6 +157,16 @@ const samples: readonly SmallMessage[] = [
       records: Array.from({ length: recordTypesMax }, (_, index) => far - index),
     },
   },
+  {
+    name: 'ask-log',
+    token: far,
+    databaseId: identity(2),
+    segmentFirstTxn: far,
+    offset: 96,
+    length: pieceBytesMax,
+  },
+  { name: 'log-piece', token: far, data: null },
+  { name: 'log-piece', token: far, data: new Uint8Array(777).fill(7) },
 ]
 
 function read(bytes: Buffer, chunkBytes: number, allowed = everyName): Message[] {
@@ -333,14 +344,37 @@ t.test('fields that contradict each other or cannot be counted with are refused'
     changed(4, f => f.writeUInt16LE(1000, at(2))),
     wire(/24 bytes too many/),
   )
-  const last = samples.length - 1
+  const statistics = samples.findIndex(({ name }) => name === 'statistics')
   t.throws(
-    changed(last, f => f.writeUInt16LE(0, at(56))),
+    changed(statistics, f => f.writeUInt16LE(0, at(56))),
     wire(/0 record types/),
   )
   t.throws(
-    changed(last, f => f.writeUInt16LE(63, at(56))),
+    changed(statistics, f => f.writeUInt16LE(63, at(56))),
     wire(/8 bytes too many/),
+  )
+  const [asked, piece] = ['ask-log', 'log-piece'].map(wanted =>
+    samples.findIndex(({ name }) => name === wanted),
+  ) as [number, number]
+  t.throws(
+    changed(asked, f => f.writeUInt32LE(0, at(40))),
+    wire(/a piece of 0 bytes/),
+  )
+  t.throws(
+    changed(asked, f => f.writeUInt32LE(65537, at(40))),
+    wire(/a piece of 65537 bytes/),
+  )
+  t.throws(
+    changed(piece, f => f.writeUInt8(2, at(8))),
+    wire(/an impossible answer/),
+  )
+  t.throws(
+    changed(piece, f => f.writeUInt32LE(1, at(12))),
+    wire(/an impossible answer/),
+  )
+  t.throws(
+    changed(piece + 1, f => f.writeUInt32LE(776, at(12))),
+    wire(/1 bytes too many/),
   )
   t.throws(() => encodeMessage({ name: 'ping', token: -1, durableTxn: 0 }), TypeError)
   t.throws(() => encodeMessage({ name: 'ping', token: 2 ** 53, durableTxn: 0 }), TypeError)

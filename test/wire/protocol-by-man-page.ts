@@ -107,7 +107,7 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
     },
     {
       'version min': 1,
-      'version max': 2,
+      'version max': 3,
       timeline: 7,
       'server id': '01'.repeat(16),
       'database id': '02'.repeat(16),
@@ -318,6 +318,27 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
       count: 3,
       records: '01' + '00'.repeat(7) + '00'.repeat(8) + '02' + '00'.repeat(7),
     },
+  ],
+  [
+    {
+      name: 'ask-log',
+      token: far,
+      databaseId: identity(2),
+      segmentFirstTxn: 55,
+      offset: far,
+      length: 4096,
+    },
+    {
+      token: far,
+      'database id': '02'.repeat(16),
+      'segment first txn': 55,
+      offset: far,
+      length: 4096,
+    },
+  ],
+  [
+    { name: 'log-piece', token: far, data: Uint8Array.of(1, 2, 3) },
+    { token: far, held: 1, length: 3, data: '010203' },
   ],
 ]
 
