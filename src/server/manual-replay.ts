@@ -125,13 +125,18 @@ export async function replayByHand(
   const { config, on } = parts
   checkRequest(parts, request)
   const entries = await lostEntries(parts, request)
+  // A slave that applies updates as they come begins with segments while they are stored.
+  const start = {
+    txn: parts.replayer.appliedTxn,
+    lost: await countLost(parts.platform.disk, parts.layout.lostAndFound),
+  }
   const segments =
     request.segments.length === 0 ? null : await bring(parts, request, progress, signal)
   const limited = request.untilTxn !== null || request.untilTime !== null
   const wanted = request.lost.length === 0 || segments !== null || limited
   const filtered = request.account !== null || request.file !== null
   const all = wanted && !filtered
-  const backlog = all ? await applyBacklog(parts, request, segments, progress, signal) : null
+  const backlog = all ? await applyBacklog(parts, request, segments, start, progress, signal) : null
   const selected = wanted && filtered ? await applySelected(parts, request, progress, signal) : null
   if (on && !request.dryRun) await catchUp(parts, entries, signal)
   const lost: ReplayedEntry[] = []
@@ -220,14 +225,14 @@ async function applyBacklog(
   parts: ReplayParts,
   request: ReplayRequest,
   brought: Brought | null,
+  start: { readonly txn: number; readonly lost: number },
   progress: (progress: ReplayProgress) => void,
   signal: AbortSignal,
 ): Promise<BacklogReport> {
   const { platform, layout, log, replayer } = parts
   const { untilTxn, untilTime } = request
-  const fromTxn = replayer.appliedTxn
+  const fromTxn = start.txn
   if (request.dryRun) return backlogToApply(parts, request, brought)
-  const lostBefore = await countLost(platform.disk, layout.lostAndFound)
   const total = Math.max(0, Math.min(log.durableTxn, untilTxn ?? Infinity) - fromTxn)
   const applied = (appliedTxn: number) =>
     progress({ step: 'applying', done: appliedTxn - fromTxn, total })
@@ -238,7 +243,7 @@ async function applyBacklog(
     throw asFailure(error, replayer)
   }
   const { appliedTxn } = replayer
-  const lost = (await countLost(platform.disk, layout.lostAndFound)) - lostBefore
+  const lost = (await countLost(platform.disk, layout.lostAndFound)) - start.lost
   return { fromTxn, appliedTxn, lost, remaining: Math.max(0, log.durableTxn - appliedTxn) }
 }
 

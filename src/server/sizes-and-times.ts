@@ -55,12 +55,15 @@ export function sizeText(bytes: number): string {
   return `${value.toFixed(1)} TiB`
 }
 
-/** A duration for people: "0.25 s", "3 min 20 s", "5 h 2 min". */
+/** A duration for people: "0.25 s", "3 min 20 s", "5 h 2 min", "12 d 3 h". */
 export function durationText(ms: number): string {
   const seconds = ms / 1000
   if (seconds < 10) return `${Number(seconds.toFixed(2))} s`
   if (seconds < 60) return `${Math.round(seconds)} s`
   const minutes = Math.floor(seconds / 60)
   if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+  const hours = Math.floor(minutes / 60)
+  return hours < 48
+    ? `${hours} h ${minutes % 60} min`
+    : `${Math.floor(hours / 24)} d ${hours % 24} h`
 }

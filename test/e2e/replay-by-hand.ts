@@ -98,7 +98,10 @@ t.test('segments come on a stick', async t => {
   })
   t.equal((await statusOf(pair.slave)).log.lastTxn, before)
   const real = await replayed('-d', pair.slave, '--segments', stick)
-  t.match(real, { segments: { taken: last - before, unproven: 0, torn: null } })
+  t.match(real, {
+    segments: { taken: last - before, unproven: 0, torn: null },
+    backlog: { fromTxn: before, appliedTxn: last },
+  })
   t.equal((await statusOf(pair.slave)).apply.appliedTxn, last)
   t.equal(await ok('digest', '-d', pair.slave), await ok('digest', '-d', pair.master))
 
