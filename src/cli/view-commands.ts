@@ -70,9 +70,9 @@ function acknowledged({ type, slaves, log }: ServerStatus): number {
   return slaves.length === 0 ? 0 : Math.min(...slaves.map(({ durableTxn }) => durableTxn))
 }
 
-/** The furthest of what a slave was sent and has answered, or is being sent. */
+/** The furthest of what a slave was sent, or is being sent. */
 function sentTxn({ slaves }: ServerStatus): number {
-  return Math.max(0, ...slaves.map(({ receivedTxn }) => receivedTxn))
+  return Math.max(0, ...slaves.map(slave => slave.sentTxn))
 }
 
 interface StatisticsArguments extends ViewArguments {
@@ -145,9 +145,10 @@ hb queue -d /srv/north --json | jq .bytes`,
     .option('--json', 'as JSON')
     .action(async ({ dir, json = false }: ViewArguments) => {
       const { queue, log, slaves } = await collectStatus(context.platform, dir)
-      const backlogs = slaves.map(({ name, state, receivedTxn, durableTxn, dropped }) => {
+      const backlogs = slaves.map(({ name, state, sentTxn, receivedTxn, durableTxn, dropped }) => {
         const backlogTxns = dropped ? 0 : Math.max(0, log.durableTxn - durableTxn)
-        return { name, state, backlogTxns, receivedTxn, lastAcknowledgedTxn: durableTxn, dropped }
+        const lastAcknowledgedTxn = durableTxn
+        return { name, state, backlogTxns, sentTxn, receivedTxn, lastAcknowledgedTxn, dropped }
       })
       if (json) return context.out.json({ ...queue, lastTxn: log.lastTxn, slaves: backlogs })
       const limit = queue.limitBytes === 0 ? 'no limit' : `of ${sizeText(queue.limitBytes)}`
@@ -156,10 +157,11 @@ hb queue -d /srv/north --json | jq .bytes`,
         slave.name,
         slave.state,
         slave.dropped ? 'dropped' : counted(slave.backlogTxns, 'transaction'),
+        count(slave.sentTxn),
         count(slave.receivedTxn),
         count(slave.lastAcknowledgedTxn),
       ])
-      const head = ['Slave', 'State', 'Backlog', 'Received', 'Last acknowledged']
+      const head = ['Slave', 'State', 'Backlog', 'Sent', 'Received', 'Last acknowledged']
       if (rows.length > 0) {
         for (const line of table([head, ...rows])) await context.out.line(line)
       }

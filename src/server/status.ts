@@ -98,6 +98,7 @@ export type SlaveRow = Pick<
   ShipStatus,
   | 'name'
   | 'address'
+  | 'sentTxn'
   | 'receivedTxn'
   | 'durableTxn'
   | 'appliedTxn'
@@ -348,6 +349,7 @@ async function rowFromAck(
     name,
     address: addressText(address),
     state: 'Stopped',
+    sentTxn: ack?.receivedTxn ?? 0,
     receivedTxn: ack?.receivedTxn ?? 0,
     durableTxn: ack?.durableTxn ?? 0,
     appliedTxn: ack?.appliedTxn ?? 0,

@@ -48,22 +48,26 @@ export async function whyReplicated(
 }
 
 export function whyLines(why: Why): string[] {
-  const { account, file, replicated, flags, pattern, server } = why
+  const { account, file, replicated, flags, pattern, changes, server } = why
   const lines = [`${account} ${file} is ${replicated ? '' : 'not '}replicated`]
   if (flags.includes('local')) {
     lines.push('it is local: "hb set-file --local off" on the master replicates it')
   }
   if (flags.includes('excluded')) {
-    const reason =
-      pattern === null ? 'no include pattern fits' : `the exclude pattern ${pattern} fits`
     lines.push(
-      server.type === 'master'
-        ? `hb.toml leaves it out: ${reason}`
-        : "the master's hb.toml leaves it out",
+      server.type === 'slave'
+        ? "the master's hb.toml leaves it out"
+        : changes
+          ? 'hb.toml left it out when the master was opened last'
+          : `hb.toml leaves it out: ${excluding(pattern)}`,
     )
   }
   if (replicated && server.type === 'master') {
-    lines.push(`the include pattern ${pattern ?? '*/*'} of hb.toml fits, and it is not local`)
+    lines.push(
+      changes
+        ? 'hb.toml did not leave it out when the master was opened last'
+        : `the include pattern ${pattern ?? '*/*'} of hb.toml fits, and it is not local`,
+    )
     const names = why.slaves.join(', ')
     lines.push(names === '' ? 'there are no slaves' : `its updates go to ${names}`)
   }
@@ -71,6 +75,15 @@ export function whyLines(why: Why): string[] {
     lines.push('it has become replicated, and its items are still on their way to the slaves')
   }
   if (why.absent) lines.push(`${server.name} is a slave and does not hold it`)
-  if (why.changes) lines.push('hb.toml has changed since: the master follows when it is opened')
+  if (changes) {
+    const now = flags.includes('excluded')
+      ? `the include pattern ${pattern ?? '*/*'} fits`
+      : excluding(pattern)
+    lines.push(`it has changed since: ${now}; the master follows when it is opened`)
+  }
   return lines
+}
+
+function excluding(pattern: string | null): string {
+  return pattern === null ? 'no include pattern fits' : `the exclude pattern ${pattern} fits`
 }

@@ -19,6 +19,8 @@ export interface ShipStatus {
   /** HOST:PORT */
   readonly address: string
   readonly state: ShipStatusWord
+  /** The last transaction that was sent, or is being sent. */
+  readonly sentTxn: number
   readonly receivedTxn: number
   readonly durableTxn: number
   readonly appliedTxn: number
@@ -74,6 +76,7 @@ export function shipStatus(from: StatusSources): ShipStatus {
       unacknowledged: durableTxn < sentTxn,
       unsent: sentTxn < durableHere,
     }),
+    sentTxn: stream?.sentTxn ?? ack?.receivedTxn ?? 0,
     receivedTxn: ack?.receivedTxn ?? 0,
     durableTxn,
     appliedTxn,

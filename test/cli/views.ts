@@ -30,7 +30,7 @@ t.test('query and queue', async t => {
   t.match(JSON.parse(await ok('queue', '-d', pair.master, '--json')), {
     bytes: 0,
     lastTxn: 2,
-    slaves: [{ name: 'beta', backlogTxns: 0, lastAcknowledgedTxn: 2 }],
+    slaves: [{ name: 'beta', backlogTxns: 0, sentTxn: 2, lastAcknowledgedTxn: 2 }],
   })
 
   // What the slave tells of itself is what the master hears over the link.

@@ -122,7 +122,10 @@ t.test('patterns of hb.toml, and what hb why says of them', async t => {
   writeFileSync(toml, before.replace(/^# exclude = .*$/m, 'exclude = ["*/TEMP?"]'))
   const why = async (file: string) =>
     whyLines(await whyReplicated(nodePlatform, directory, 'A', file)).join('; ')
-  t.match(await why('TEMP1'), /^A TEMP1 is replicated.*changed since/)
+  t.match(
+    await why('TEMP1'),
+    /^A TEMP1 is replicated; hb.toml did not .*changed since: the exclude pattern \*\/TEMP\? fits;/,
+  )
   master = await Master.open(directory)
   await master.filled()
   const slave = await replica()
@@ -139,6 +142,10 @@ t.test('patterns of hb.toml, and what hb why says of them', async t => {
 
   await master.close()
   writeFileSync(toml, before)
+  t.match(
+    await why('TEMP1'),
+    /hb.toml left it out .*changed since: the include pattern \*\/\* fits;/,
+  )
   master = await Master.open(directory)
   await master.filled()
   await slave.follow()

@@ -249,6 +249,7 @@ t.test('what status shows of a slave', async t => {
     name: 'beta',
     address: 'h:2000',
     state: 'Waiting for ACK',
+    sentTxn: 150,
     receivedTxn: 2 ** 40,
     durableTxn: 120,
     appliedTxn: 100,
