@@ -149,6 +149,10 @@ class BuildStore implements FrameStore {
     files.readFrame(generation, frame, slab, base)
   }
 
+  isBlank(generation: Generation, group: number): boolean {
+    return (generation === this.target ? this.#target : this.#source).isBlank(generation, group)
+  }
+
   spillFrame(generation: Generation, frame: number, slab: Slab, base: number): void {
     this.#target.spillFrame(generation, frame, slab, base)
     this.#unsyncedBytes += frameBytes

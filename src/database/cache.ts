@@ -159,7 +159,7 @@ export class FrameCache {
 
   /** True when the frame is certainly an empty group, neither here nor in the data file. */
   isBlank(generation: Generation, frame: number): boolean {
-    return frame >= generation.diskFrames && this.#find(generation.key, frame) < 0
+    return this.#find(generation.key, frame) < 0 && this.#store.isBlank(generation, frame)
   }
 
   /** Before every change of a frame. */

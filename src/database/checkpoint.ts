@@ -147,7 +147,7 @@ export class Checkpoint implements Tempo {
 
   /** Frames in the order of the data files; also, how long each data file will be. */
   async #sortFrames(): Promise<void> {
-    const { cache } = this.#parts
+    const { cache, dataFiles } = this.#parts
     for (let start = 0; start < this.#slots.length; start += sliceFrames) {
       const slice = this.#slots.subarray(start, start + sliceFrames)
       const keys = new Float64Array(slice.length)
@@ -162,6 +162,7 @@ export class Checkpoint implements Tempo {
         const frame = cache.frameOf(slot)
         const file = this.#catalog.files[generation.checkpointIndex]!
         if (file.diskFrames <= frame) file.diskFrames = frame + 1
+        dataFiles.noteWrite(generation, frame)
         keys[count++] = generation.checkpointIndex * 2 ** 32 + frame
       }
       this.#keys.add(keys.subarray(0, count))

@@ -9,6 +9,7 @@ import { frameBytes, frameFault, type Slab } from './frame.ts'
 import { type FrameChanges } from './frame-changes.ts'
 import { type FrameStore } from './frame-store.ts'
 import { type Generation } from './generation.ts'
+import { WrittenGroups } from './written-groups.ts'
 
 /** Far below the usual limit of 1,024 open files of a process. */
 const handlesMax = 256
@@ -74,6 +75,21 @@ export class DataFiles implements FrameStore {
     slab.u32[base >> 2] = 0
   }
 
+  isBlank(generation: Generation, group: number): boolean {
+    if (group >= generation.diskFrames) return true
+    if (generation.overlay !== null) return false
+    return !writtenOf(generation).has(group, (buffer, first) => {
+      const end = Math.min(first * frameBytes + buffer.length, generation.diskFrames * frameBytes)
+      const length = end - first * frameBytes
+      return this.#handle(generation)?.readSync(buffer, 0, length, first * frameBytes) ?? 0
+    })
+  }
+
+  /** The frame is about to be written to the data file. */
+  noteWrite(generation: Generation, frame: number): void {
+    writtenOf(generation).note(frame)
+  }
+
   /** Opens the data file for its reader alone, who closes it. */
   openToRead(generation: Generation): Promise<DiskFile> {
     return this.#disk.open(this.pathOf(generation), 'read')
@@ -83,6 +99,7 @@ export class DataFiles implements FrameStore {
     const bytes = this.#spillBuffer
     bytes.set(slab.u8.subarray(base, base + frameBytes))
     sealFrame(bytes, 0)
+    this.noteWrite(generation, frame)
     // Before the write: half of it may lie on the disk when it fails.
     generation.spilled = true
     this.#writeHandle(generation).writeSync(bytes, 0, frameBytes, frame * frameBytes)
@@ -153,6 +170,11 @@ export class DataFiles implements FrameStore {
     this.#open.add(generation)
     return file
   }
+}
+
+function writtenOf(generation: Generation): WrittenGroups {
+  generation.written ??= new WrittenGroups(generation.modulo, false)
+  return generation.written
 }
 
 /** Writes the CRC into a frame that lies at `start` of the buffer. */

@@ -2,6 +2,7 @@
 // its own, and leaves the old one as it is until no durable catalog names it any more.
 import { type DiskFile } from '../platform/disk.ts'
 import { type RemoveJob } from './long-work.ts'
+import { WrittenGroups } from './written-groups.ts'
 
 /** What the catalog keeps of a generation. */
 export interface GenerationState {
@@ -56,6 +57,8 @@ export class Generation implements GenerationState {
   handle: DiskFile | null = null
   handleWrites = false
   handleUsed = 0
+  /** The groups that were written to the data file; null until somebody asks. */
+  written: WrittenGroups | null = null
   /** Read-only, with a journal that was not finished: where newer frames lie in the journal. */
   overlay: ReadonlyMap<number, number> | null = null
 
@@ -69,6 +72,7 @@ export class Generation implements GenerationState {
     this.freeHead = state.freeHead
     this.diskFrames = state.diskFrames
     this.named = named
+    if (state.diskFrames === 0) this.written = new WrittenGroups(state.modulo, true)
     lastKey += 2
     this.key = lastKey
   }

@@ -179,6 +179,10 @@ class MapStore implements FrameStore {
     slab.u32[(base >> 2) + 100] = this.frames.get(`${generation.number}.${frame}`) ?? 0
   }
 
+  isBlank(generation: Generation, group: number): boolean {
+    return group >= generation.diskFrames
+  }
+
   spillFrame(generation: Generation, frame: number, slab: Slab, base: number): void {
     if (this.failing) throw new Error('cannot write')
     this.spills++

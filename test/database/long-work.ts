@@ -289,3 +289,35 @@ t.test('a damaged source is found by the one who reads it', async t => {
   disk.overwrite(job.source.path, 5000, Buffer.from('damage'))
   await t.rejects(build(disk, job), { code: 'ERR_DATABASE_CORRUPT' })
 })
+
+t.test('groups that were never written are not read one by one', async t => {
+  const disk = new MemoryDisk()
+  const history = new History()
+  history.add([
+    { type: 'createAccount', account: 0 },
+    { type: 'createFile', account: 0, file: 0, modulo: 3000 },
+  ])
+  let database = await openDatabase(disk)
+  const scan = (): number => {
+    let reads = 0
+    disk.before = operation => void (reads += Number(operation === 'read'))
+    let items = 0
+    database.file('account0', 'file0')!.scan(0, Infinity, () => items++)
+    disk.before = null
+    t.equal(items, history.files()[0]?.file.items.size)
+    return reads
+  }
+  const write = async (from: number, to: number) => {
+    for (let id = from; id < to; id++) history.add([{ type: 'writeItem', file: 0, id, length: 20 }])
+    history.replay(database)
+    await checkpoint(database)
+  }
+  await write(0, 20)
+  t.ok(scan() <= 20, 'only those that this process has written')
+  await database.close()
+  database = await openDatabase(disk)
+  t.ok(scan() <= 20 + 3000 / 256 + 1, 'many at once, when nobody knows')
+  await write(20, 40)
+  t.ok(scan() <= 40, 'and then it is known')
+  t.equal(difference(database, history.model), null)
+})
