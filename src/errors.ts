@@ -118,7 +118,11 @@ const catalogue = {
   // The log
   ERR_LOG_CORRUPT: {
     exit: exitCodes.corrupt,
-    hint: 'Keep the directory as it is; fetch the segment from the peer, which holds the same bytes.',
+    hint: 'Keep the directory as it is; "hb scrub --repair" fetches the bytes from the peer, which holds the same.',
+  },
+  ERR_DAMAGED: {
+    exit: exitCodes.corrupt,
+    hint: 'Each line before says what helps.',
   },
   ERR_LOG_TORN: {
     exit: exitCodes.corrupt,

@@ -7,6 +7,7 @@ import { addHelpCommand } from './help-command.ts'
 import { addLogCommands } from './log-commands.ts'
 import { addLostCommands } from './lost-commands.ts'
 import { addSaveCommands } from './save-commands.ts'
+import { addScrubCommand } from './scrub-command.ts'
 import { addServerCommands } from './server-commands.ts'
 import { addTransferCommands } from './transfer-commands.ts'
 import { addViewCommands } from './view-commands.ts'
@@ -27,6 +28,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 wrong state of the 
   addServerCommands(program, context)
   addViewCommands(program, context)
   addSaveCommands(program, context)
+  addScrubCommand(program, context)
   program.commandsGroup('When the master dies:')
   addFailoverCommands(program, context)
   program.commandsGroup('Data:')

@@ -188,7 +188,7 @@ export function sealFrame(bytes: Uint8Array, start: number): void {
 
 /** What is wrong with a frame that was read from its place; null when nothing is. */
 export function readFault(
-  generation: Generation,
+  generation: Pick<Generation, 'modulo' | 'fileNumber' | 'number'>,
   frame: number,
   slab: Slab,
   base: number,

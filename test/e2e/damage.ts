@@ -1,10 +1,10 @@
 // Damage at rest, between real servers: bits that flip in a log are mended with the bytes of the other side, by the
 // servers themselves, on either side, stopped or at work; and in the end both logs are the same files.
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master, type MasterEvent } from '../../src/index.ts'
-import { edit, hb, ok, Pair, statusOf } from '../helpers/servers.ts'
+import { edit, hb, ok, Pair, statusOf, temporaryDirectory } from '../helpers/servers.ts'
 
 async function makePair(test: Parameters<typeof Pair.make>[0]): Promise<Pair> {
   const pair = await Pair.make(test)
@@ -114,4 +114,65 @@ t.test('bits flip', async t => {
     t.ok(sameSegments(pair))
     t.equal(kept(pair.master), 2)
   })
+
+  await t.test('in what nobody reads: hb scrub finds it all, and mends the log', async t => {
+    for (const directory of [pair.master, pair.slave]) {
+      t.match(await ok('scrub', '-d', directory), /nothing is damaged/)
+      const [, second, third] = segments(directory)
+      flip(second!)
+      flip(third!, 10)
+      const found = await hb('scrub', '-d', directory)
+      t.equal(found.code, 5)
+      t.match(found.stdout, new RegExp(`${path.basename(second!)}, byte \\d+, transaction`))
+      t.match(found.stdout, new RegExp(`${path.basename(third!)}, byte 0, transaction`))
+      t.match(found.stdout, /2 damages/)
+      t.match(await ok('scrub', '-d', directory, '--repair'), /mended: .*\nmended: /)
+      t.ok(sameSegments(pair))
+    }
+    await ok('stop', '-d', pair.slave)
+    const missing = segments(pair.slave)[4]!
+    rmSync(missing)
+    const json = await ok('scrub', '-d', pair.slave, '--repair', '--json')
+    t.match(JSON.parse(json), { damages: [], mended: [{ path: missing, kept: null }] })
+    t.ok(sameSegments(pair))
+  })
+
+  await t.test('in a data file: account, file and group are named', async t => {
+    await ok('start', '-d', pair.slave)
+    await pair.digests()
+    await ok('apply', '-d', pair.slave, 'off')
+    const database = path.join(pair.slave, 'database')
+    const name = readdirSync(database).find(name => /^[0-9a-f]{8}\./.test(name))!
+    flip(path.join(database, name), 7 * 4096 + 100)
+    const found = await hb('scrub', '-d', pair.slave)
+    t.equal(found.code, 5)
+    t.match(found.stdout, /database: .*, byte 28672: A F, group 7: frame 7 has a wrong CRC/)
+    t.match(found.stderr, /ERR_DAMAGED/)
+    flip(path.join(database, name), 7 * 4096 + 100)
+    await ok('scrub', '-d', pair.slave)
+  })
+})
+
+t.test('a server at work is read without false alarms', async t => {
+  const directory = path.join(temporaryDirectory(t), 'alpha')
+  await ok('setup', '-d', directory, '--type', 'master', '--name', 'alpha')
+  edit(directory, /^# segment_size = .*$/m, 'segment_size = "64KiB"')
+  const master = await Master.open(directory, { helpers: false })
+  const account = await master.createAccount('A')
+  const files = [await account.createFile('F'), await account.createFile('G')]
+  let done = false
+  const writing = (async () => {
+    for (let round = 0; !done; round++) {
+      for (let i = 0; i < 300; i++) void files[i % 2]!.write(`${i}`, `${round} `.repeat(200))
+      if (round % 3 === 0) void files[1]!.clear()
+      await master.checkpoint()
+    }
+  })()
+  for (let round = 0; round < 3; round++) {
+    const { code, stdout } = await hb('scrub', '-d', directory)
+    t.equal(code, 0, stdout)
+  }
+  done = true
+  await writing
+  await master.close()
 })

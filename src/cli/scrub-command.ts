@@ -1,0 +1,71 @@
+// hb scrub.
+import type { Command } from 'commander'
+import { HotBackupError } from '../errors.ts'
+import { scrub, type Damage, type ScrubReport } from '../server/scrub.ts'
+import { parseSize, sizeText } from '../server/sizes-and-times.ts'
+import { serverCommand, usageError, type Context, type ServerOptions } from './command-line.ts'
+import { counted } from './output.ts'
+
+interface ScrubArguments extends ServerOptions {
+  readonly repair?: boolean
+  readonly rate: string
+  readonly json?: boolean
+}
+
+export function addScrubCommand(program: Command, context: Context): void {
+  const command = serverCommand(
+    'scrub',
+    'Read everything, and say what is damaged.',
+    `hb scrub -d /srv/north
+hb scrub -d /srv/north --repair
+hb scrub -d /srv/north --rate 20MiB`,
+  )
+    .option('--repair', 'mend the log with the bytes of the other side')
+    .option('--rate <size>', 'read at most so much a second while a server runs', '50MiB')
+    .option('--json', 'as JSON')
+    .action(async ({ dir, repair = false, rate, json = false }: ScrubArguments) => {
+      const bytesPerSecond = parseSize(rate)
+      if (bytesPerSecond === null)
+        throw usageError(`--rate is ${rate}; a size like 20MiB is needed`)
+      const progress = context.progress()
+      const scrubbing = scrub(context.platform, dir, {
+        repair,
+        rate: bytesPerSecond,
+        progress: bytes =>
+          progress.update(
+            seconds => `${sizeText(bytes)} read, ${sizeText(Math.round(bytes / seconds))} a second`,
+          ),
+        say: (level, message) => {
+          if (level !== 'debug') context.tell(`${message}\n`)
+        },
+      })
+      const report = await context.untilSignal(scrubbing)
+      progress.end()
+      if (json) await context.out.json(report)
+      else for (const line of reportLines(report)) await context.out.line(line)
+      if (report.damages.length > 0) throw damageError(report)
+    })
+  program.addCommand(command)
+}
+
+function reportLines({ name, bytes, damages, mended }: ScrubReport): string[] {
+  return [
+    ...mended.map(({ path, kept }) =>
+      kept === null ? `mended: ${path}, which was missing` : `mended: ${path}; as it was: ${kept}`,
+    ),
+    ...damages.map(damage => `damaged: ${damageText(damage)}. ${damage.hint}`),
+    `${name}: ${sizeText(bytes)} read, ${damages.length === 0 ? 'nothing is damaged' : counted(damages.length, 'damage')}`,
+  ]
+}
+
+function damageText({ part, path, offset, txn, message }: Damage): string {
+  const transaction = txn === null ? '' : `, transaction ${txn}`
+  return `${part}: ${path}, byte ${offset}${transaction}: ${message}`
+}
+
+function damageError({ damages, unmended }: ScrubReport): HotBackupError {
+  const [first] = damages
+  const more = damages.length > 1 ? `; ${damages.length - 1} more` : ''
+  const why = unmended === null ? '' : `; it could not be mended: ${unmended}`
+  return new HotBackupError('ERR_DAMAGED', `${first?.path}: ${first?.message}${more}${why}`)
+}
