@@ -87,7 +87,8 @@ export class Commits {
   #watched: AckLevel = 'durable'
   #timer: Timer | null = null
   #closing: Promise<void> | null = null
-  #closed = false
+  /** Why nobody waits any more; null while somebody may. */
+  #ended: string | null = null
 
   constructor(
     platform: CommitPlatform,
@@ -154,16 +155,25 @@ export class Commits {
     const { clock } = this.#platform
     const end = clock.monotonic() + this.#policy.timeoutMs
     while (this.#waiters.length > 0 && clock.monotonic() < end) await sleep(clock, momentMs)
-    this.#closed = true
-    this.#timer?.cancel()
-    for (const { txn, reject } of this.#waiters.splice(0)) reject(unconfirmed(txn))
+    this.#end('the master was closed')
     await this.#acks?.close()
+  }
+
+  /** Another server is the master now, and no slave will answer: those who wait are rejected with ERR_UNCONFIRMED. */
+  giveUp(): void {
+    this.#end('another server became the master')
+  }
+
+  #end(reason: string): void {
+    this.#ended ??= reason
+    this.#timer?.cancel()
+    for (const { txn, reject } of this.#waiters.splice(0)) reject(unconfirmed(txn, this.#ended))
   }
 
   /** `deadline` by the monotonic clock; null: the policy says what happens when it takes too long. */
   #answered(txn: number, level: AckLevel, deadline: number | null): Promise<void> {
     if (deadline === null && this.#state === 'alone') return answeredAlready
-    if (this.#closed) return Promise.reject(unconfirmed(txn))
+    if (this.#ended !== null) return Promise.reject(unconfirmed(txn, this.#ended))
     this.#acks ??= new AckWatch(this.#platform, this.#acksDirectory, this.#slaves, () =>
       this.#settle(),
     )
@@ -199,7 +209,7 @@ export class Commits {
 
   /** Looks at the time while somebody waits, or while the slaves are not in step. */
   #tick(): void {
-    if (this.#timer !== null || this.#closed) return
+    if (this.#timer !== null || this.#ended !== null) return
     if (this.#waiters.length === 0 && this.#state === 'in step') return
     this.#timer = this.#platform.clock.after(momentMs, () => {
       this.#timer = null
@@ -260,7 +270,7 @@ export class Commits {
 
 const answeredAlready = Promise.resolve()
 
-function unconfirmed(txn: number): HotBackupError {
-  const message = `the master was closed before enough slaves had transaction ${txn}, which is durable here`
+function unconfirmed(txn: number, reason: string): HotBackupError {
+  const message = `${reason} before enough slaves had transaction ${txn}, which is durable here`
   return new HotBackupError('ERR_UNCONFIRMED', message, { txn })
 }

@@ -204,7 +204,7 @@ export class Master {
         retention: this.#retention,
         hold: () => this.#checkpointer.hold(),
       },
-      fence: () => this.#gate.look(),
+      fence: () => this.#fence(),
       handOver: () => this.#handOver(),
       replayMissing: request => {
         const wanted = missingRequest(request)
@@ -248,7 +248,8 @@ export class Master {
   /** Creates an account; resolves when that is durable. Errors: ERR_NAME, ERR_EXISTS. */
   async createAccount(name: string): Promise<Account> {
     await this.#updates.createAccount(name)
-    return this.account(name)
+    // Not looked up: it was created, and may have been deleted again.
+    return new Account(name, this.#database, this.#updates)
   }
 
   /** Deletes an account with its files; resolves when that is durable. Errors: ERR_NO_ACCOUNT. */
@@ -340,6 +341,12 @@ export class Master {
       const { type, reachedTxn, message } = event
       this.#updates.mark(`commit ${type}`, { reachedTxn, message }).catch(() => {})
     }
+  }
+
+  /** Another server may be the master now. */
+  async #fence(): Promise<void> {
+    await this.#gate.look()
+    if (this.#gate.over) this.#commits.giveUp()
   }
 
   /** The application has it open no more; what it tries from here on fails with ERR_FENCED. */

@@ -46,6 +46,11 @@ export class WriteGate {
     return this.#fenced !== null
   }
 
+  /** Fenced for good: another server is the master. */
+  get over(): boolean {
+    return this.#fenced !== null && this.#fenced.switching !== true
+  }
+
   get refusal(): HotBackupError | null {
     if (this.#fenced !== null) return fencedError(this.#name, this.#fenced)
     if (this.#leaseMs === 0 || this.#platform.clock.monotonic() <= this.#leasedUntil) return null

@@ -202,3 +202,18 @@ t.test('closing rejects what nobody has confirmed', async t => {
   await closed
   t.equal(done.state, 'ERR_UNCONFIRMED')
 })
+
+t.test('a master that is over rejects what nobody will confirm, at once', async t => {
+  const world = await World.make(t, ['south'], patient)
+  world.log.lastTxn = 3
+  world.log.sync()
+  const done = outcomeOf(world.commits.done())
+  await world.clock.advance(100)
+  t.equal(done.state, 'pending')
+  world.commits.giveUp()
+  await world.clock.advance(0)
+  t.equal(done.state, 'ERR_UNCONFIRMED')
+  const later = outcomeOf(world.commits.done())
+  await world.clock.advance(0)
+  t.equal(later.state, 'ERR_UNCONFIRMED')
+})
