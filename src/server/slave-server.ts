@@ -318,14 +318,25 @@ export class SlaveServer {
   }
 
   async #apply(on: boolean): Promise<void> {
+    const before = this.#replayer.on
+    await this.#switchTo(on)
+    try {
+      await writeApplyUpdates(this.#platform, this.#layout, on)
+    } catch (error) {
+      // Whoever is told that it failed must find it as it was.
+      await this.#switchTo(before)
+      throw error
+    }
+    const { appliedTxn } = this.#replayer
+    this.#say('info', `apply updates: ${on ? 'on' : 'off'}`, { appliedTxn })
+  }
+
+  async #switchTo(on: boolean): Promise<void> {
     // While nothing is applied helpers may work, but the database stands still.
     if (!on) await this.#helpers?.pause()
     if (on) await this.#replayer.resume()
     else await this.#replayer.pause()
     if (on) this.#helpers?.resume()
-    await writeApplyUpdates(this.#platform, this.#layout, on)
-    const { appliedTxn } = this.#replayer
-    this.#say('info', `apply updates: ${on ? 'on' : 'off'}`, { appliedTxn })
   }
 
   /**
