@@ -3,6 +3,7 @@
 // being tried. What a helper builds lies in a directory of its own until it is taken in.
 import { join } from 'node:path'
 import type { Database } from '../database/database.ts'
+import { frameBytes } from '../database/frame.ts'
 import type { HelperJob, LongOperation } from '../database/long-work.ts'
 import { MiB } from '../limits.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
@@ -52,7 +53,8 @@ type HelpersPlatform = {
 const helpersMax = 2
 /** What is to be removed can wait; updates are held for as long as a file is being built. */
 const removalsMax = 1
-const cacheBytes = 64 * MiB
+const cacheBytesMin = 1 * MiB
+const cacheBytesMax = 64 * MiB
 const backoffFirstMs = 1000
 const backoffLastMs = 60_000
 
@@ -196,6 +198,9 @@ export class Helpers {
   #orderOf(job: HelperJob, targetDirectory: string): HelperOrder {
     if (job.kind === 'remove') return { kind: 'remove', path: job.path }
     const { number, modulo } = job.target
+    // What it builds is about as large as what it reads.
+    const wanted = 4 * job.source.state.diskFrames * frameBytes
+    const cacheBytes = Math.min(cacheBytesMax, Math.max(cacheBytesMin, wanted))
     const sourceDirectory = this.#options.databaseDirectory
     const source = { ...job.source.state }
     return { kind: 'build', sourceDirectory, source, targetDirectory, number, modulo, cacheBytes }

@@ -66,7 +66,8 @@ export class Account {
     checkAccount(this.#database, this.name)
     const { modulo = moduloDefault, local = false } = options
     await this.#updates.createFile(this.name, name, modulo, local)
-    return this.file(name)
+    // Not looked up: it was created, and may have been deleted again.
+    return new File(this.name, name, this.#database, this.#updates)
   }
 
   /** Deletes a file with its items; resolves when that is durable. Errors: ERR_NO_ACCOUNT, ERR_NO_FILE. */

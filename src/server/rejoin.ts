@@ -19,7 +19,7 @@ import { Database } from '../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import type { LogPosition } from '../log/chain.ts'
 import { cutBack, placeOf, type LogPlace } from '../log/cut-back.ts'
-import type { DurableMark } from '../log/durable.ts'
+import { readDurableMark, type DurableMark } from '../log/durable.ts'
 import { findFork } from '../log/fork.ts'
 import { LogWriter } from '../log/writer.ts'
 import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
@@ -116,6 +116,10 @@ async function makePlan(
 ): Promise<Plan> {
   const { disk } = platform
   const stampTxn = await bringInOrder(platform, layout, config)
+  if ((await readDurableMark(disk, layout.log)) === null) {
+    const message = `${config.name} holds nothing: enter it as a slave in hb.toml of the new master, which sends it everything`
+    throw new HotBackupError('ERR_UNSAFE', message)
+  }
   const end = await ownMark(platform, layout)
   const listen = options.listen ?? config.link.listen
   const ask = (register: boolean) =>
