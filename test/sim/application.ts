@@ -1,0 +1,316 @@
+// An application: opens a master, updates it at random, and remembers what it was told. What it has done goes into
+// the model as it is done; what it is told is held against the servers by the checker.
+import { HotBackupError, isHotBackupError } from '../../src/errors.ts'
+import type { Platform } from '../../src/platform/platform.ts'
+import { Master } from '../../src/server/master.ts'
+import type { CommitLevel } from '../../src/server/commits.ts'
+import type { Checker } from './checker.ts'
+import { recordText, type History, type ModelRecord, type State } from './model.ts'
+import { checkExpected, type Node } from './nodes.ts'
+import type { SimProcess } from './world/process.ts'
+import type { SeededRandom } from './world/random.ts'
+
+/** An update, and what the model will say of it. */
+interface Planned {
+  readonly records: readonly ModelRecord[]
+  readonly run: () => Promise<unknown>
+  readonly items: boolean
+  readonly level: CommitLevel
+}
+
+/** How the applications of a story behave. */
+export interface Manners {
+  /** Pause between two updates, milliseconds at most. */
+  readonly pauseMs: number
+  /** Bytes of the largest items. */
+  readonly itemBytes: number
+  /** Levels that updates ask for. */
+  readonly levels: readonly (CommitLevel | undefined)[]
+  readonly localFiles: boolean
+  /** Resizes, clears and the like, among all. */
+  readonly longPart: number
+}
+
+const accounts = ['SALES', 'STOCK'] as const
+const files = ['ORDERS', 'ITEMS', 'NOTES'] as const
+
+/** Errors with which an update may be refused, or its outcome be unknown. */
+const refusals = [
+  'ERR_STOPPED',
+  'ERR_CLOSED',
+  'ERR_FENCED',
+  'ERR_LEASE',
+  'ERR_UNCONFIRMED',
+  'ERR_NO_SLAVE',
+  'ERR_DISK',
+  'ERR_DISK_FULL',
+] as const
+
+export class Application {
+  readonly node: Node
+  /** Resolves when it has ended, for whatever reason. */
+  readonly ended: Promise<void>
+  /** It was told that the server is no master any more. */
+  fenced = false
+  master: Master | null = null
+  history: History | null = null
+  readonly #process: SimProcess
+  readonly #checker: Checker
+  readonly #manners: Manners
+  readonly #random: SeededRandom
+  readonly #others: readonly Node[]
+  #leaving = false
+  /** It keeps the master open, and does nothing. */
+  quiet = false
+  pauseMs: number
+  #wake: () => void = () => {}
+
+  constructor(
+    node: Node,
+    others: readonly Node[],
+    checker: Checker,
+    manners: Manners,
+    random: SeededRandom,
+  ) {
+    this.node = node
+    this.#others = others
+    this.#checker = checker
+    this.#manners = manners
+    this.pauseMs = manners.pauseMs
+    this.#random = random
+    const { process, platform } = node.machine.spawn('app')
+    this.#process = process
+    const died = new Promise<void>(resolve => process.onEnd(resolve))
+    this.ended = Promise.race([died, this.#live(platform)])
+  }
+
+  get process(): SimProcess {
+    return this.#process
+  }
+
+  /** It closes the master, and ends. */
+  leave(): void {
+    this.#leaving = true
+    this.#wake()
+  }
+
+  async #live(platform: Platform): Promise<void> {
+    const { node } = this
+    try {
+      const master = await Master.open(node.layout.directory, {
+        platform,
+        onEvent: ({ message }) => node.world.note(`${node.name}: app: ${message}`),
+      })
+      this.history = this.#checker.opened(node, master.lastTxn, this.#others)
+      node.world.note(`${node.name}: app ${this.#process.pid} has opened it at ${master.lastTxn}`)
+      this.master = master
+      await this.#work(master, platform)
+      this.master = null
+      await master.close()
+      node.world.note(`${node.name}: app ${this.#process.pid} has closed it`)
+    } catch (error) {
+      if (!this.#process.dead) {
+        node.world.note(`${node.name}: app ${this.#process.pid} ends: ${String(error)}`)
+        if (error instanceof Error && !(error instanceof HotBackupError)) node.world.fail(error)
+        checkExpected(node, error)
+      }
+    }
+    this.master = null
+    this.#process.end(0, null)
+  }
+
+  async #work(master: Master, platform: Platform): Promise<void> {
+    while (!this.#leaving && !this.fenced && master.status().failure === null) {
+      const burst = this.#random.chance(0.1) ? this.#random.int(2, 6) : 1
+      const updates = this.quiet ? 0 : burst
+      let last: Promise<void> = Promise.resolve()
+      for (let i = 0; i < updates; i++) last = this.#update(master)
+      if (this.#random.chance(0.3)) await last
+      if (updates > 0 && this.#random.chance(0.03)) await this.#guarded(master.checkpoint())
+      await new Promise<void>(resolve => {
+        this.#wake = resolve
+        platform.clock.after(this.#random.fraction() * this.pauseMs, resolve)
+      })
+    }
+  }
+
+  async #guarded(work: Promise<unknown>): Promise<void> {
+    try {
+      await work
+    } catch (error) {
+      if (this.#process.dead) return
+      if (isHotBackupError(error, 'ERR_FENCED')) this.fenced = true
+      if (this.node.damaged && isHotBackupError(error, 'ERR_DATABASE_CORRUPT')) {
+        this.node.damageTold = error.message
+        return
+      }
+      if (!isHotBackupError(error, ...refusals)) this.node.world.fail(error)
+    }
+  }
+
+  /** One random update, or a read. Resolves when its outcome is known. */
+  #update(master: Master): Promise<void> {
+    const { history } = this
+    if (history === null) return Promise.resolve()
+    // What the model lacks the master has written by itself: it is in the log by now, or will be looked for later.
+    if (!this.#known(history, master.lastTxn)) return Promise.resolve()
+    const state = history.stateAt(master.lastTxn)
+    const random = this.#random
+    if (random.chance(0.1)) return this.#read(master, state)
+    const level = random.pick(this.#manners.levels)
+    const planned = this.#plan(master, state, level)
+    if (planned === null) return Promise.resolve()
+    const before = master.lastTxn
+    const outcome = planned.run()
+    if (master.lastTxn > before) {
+      const txn = master.lastTxn
+      history.set(txn, planned.records)
+      // Items come in numbers, and say nothing to the reader of a history.
+      if (!planned.items) {
+        this.node.world.note(
+          `${this.node.name}: app ${txn}: ${planned.records.map(recordText).join('; ')}`,
+        )
+      }
+      return this.#guarded(
+        outcome.then(() => {
+          if (this.#process.dead) return
+          this.#checker.acknowledged(history, txn)
+          if (planned.level !== 'local') this.#confirmed(txn, planned.level)
+        }),
+      )
+    }
+    return this.#guarded(outcome)
+  }
+
+  #known(history: History, last: number): boolean {
+    for (let txn = history.last + 1; txn <= last; txn++) {
+      if (history.at(txn) === undefined) {
+        this.#checker.log(this.node)
+        break
+      }
+    }
+    return last === 0 || history.at(last) !== undefined
+  }
+
+  /** Some slave must have it now. */
+  #confirmed(txn: number, level: CommitLevel): void {
+    const holds = (node: Node) =>
+      this.#checker.log(node).lastTxn >= txn || node.machine.down || node.attended
+    if (level === 'received' || this.#others.some(holds)) return
+    this.node.world.fail(new Error(`${txn} is done at the level ${level}, and no slave has it`))
+  }
+
+  #read(master: Master, state: State): Promise<void> {
+    const name = this.#random.pick([...state.files.keys(), 'none'])
+    const file = state.files.get(name)
+    const id = this.#id()
+    const expected = file?.items.get(id)
+    if (file === undefined) return Promise.resolve()
+    const { history, node } = this
+    const txn = file.lastTxn
+    const [account, fileName] = name.split('/') as [string, string]
+    const seen = (value: Buffer | null) => {
+      if (this.#process.dead) return
+      const same = expected === undefined ? value === null : value?.equals(expected) === true
+      if (!same) {
+        node.world.fail(new Error(`${name} ${id} was read, and is not what was written at ${txn}`))
+      }
+      // Whoever has read it may act on it.
+      if (history !== null) this.#checker.acknowledged(history, txn)
+    }
+    try {
+      return this.#guarded(master.account(account).file(fileName).read(id).then(seen))
+    } catch (error) {
+      return this.#guarded(Promise.reject(error as Error))
+    }
+  }
+
+  #id(): string {
+    return `i${this.#random.int(0, 24)}`
+  }
+
+  /** Text that no other update has, and as many bytes as it wants. */
+  #value(): Buffer {
+    const { itemBytes } = this.#manners
+    const length = this.#random.chance(0.15)
+      ? this.#random.int(1, itemBytes)
+      : this.#random.int(8, 120)
+    const value = Buffer.alloc(length, '.')
+    value.write(`v${this.#checker.values++}`, 0, 'latin1')
+    return value
+  }
+
+  #plan(master: Master, state: State, level: CommitLevel | undefined): Planned | null {
+    const random = this.#random
+    const name = `${random.pick(accounts)}/${random.pick(files)}`
+    const [account, fileName] = name.split('/') as [string, string]
+    const options = level === undefined ? {} : { level }
+    const make = (records: ModelRecord[], run: () => Promise<unknown>, items = false): Planned => {
+      // Whatever is thrown at once is an outcome as well. A level can be asked for with items only.
+      const asked = items ? (level ?? 'local') : 'local'
+      return { records, run: () => attempt(run), items, level: asked }
+    }
+    if (!state.accounts.has(account)) {
+      return make([{ kind: 'account', account }], () => master.createAccount(account))
+    }
+    const there = state.files.get(name)
+    if (there === undefined) {
+      const modulo = random.int(1, 5)
+      const local = this.#manners.localFiles && random.chance(0.2)
+      const record = { kind: 'create', file: name, modulo, flags: local ? 1 : 0 } as const
+      return make([record], () => master.account(account).createFile(fileName, { modulo, local }))
+    }
+    const file = () => master.account(account).file(fileName)
+    if (random.chance(this.#manners.longPart)) {
+      switch (random.weighted({ clear: 3, resize: 6, drop: 2, dropAccount: 0.5 })) {
+        case 'clear':
+          return make([{ kind: 'clear', file: name }], () => file().clear())
+        case 'resize': {
+          const modulo = random.int(1, 9)
+          return make([{ kind: 'resize', file: name, modulo }], () => file().resize(modulo))
+        }
+        case 'drop':
+          return make([{ kind: 'drop', file: name }], () =>
+            master.account(account).deleteFile(fileName),
+          )
+        case 'dropAccount': {
+          const gone = [...state.files.keys()].filter(key => key.startsWith(`${account}/`)).sort()
+          const drops = gone.map(key => ({ kind: 'drop', file: key }) as const)
+          return make([...drops, { kind: 'drop-account', account }], () =>
+            master.deleteAccount(account),
+          )
+        }
+      }
+    }
+    if (random.chance(0.15)) {
+      const ids = new Set(Array.from({ length: random.int(2, 6) }, () => this.#id()))
+      const changes = [...ids].map(id => ({ id, value: this.#value() }))
+      const records = changes.map(({ id, value }): ModelRecord => {
+        return { kind: 'write', file: name, id, value }
+      })
+      const work = () =>
+        master.transaction(transaction => {
+          for (const { id, value } of changes) transaction.write(file(), id, value)
+        }, options)
+      return make(records, work, true)
+    }
+    const id = this.#id()
+    if (random.chance(0.2) && there.items.has(id)) {
+      return make([{ kind: 'delete', file: name, id }], () => file().delete(id, options), true)
+    }
+    const value = this.#value()
+    return make(
+      [{ kind: 'write', file: name, id, value }],
+      () => file().write(id, value, options),
+      true,
+    )
+  }
+}
+
+function attempt(run: () => Promise<unknown>): Promise<unknown> {
+  try {
+    return run()
+  } catch (error) {
+    return Promise.reject(error as Error)
+  }
+}

@@ -1,0 +1,280 @@
+// What must be so whatever happens. It looks at what lies on the disks (by log-decoder.ts), at what readers see
+// (probe.ts) and at what anybody was told, and compares it with what the applications have done (model.ts).
+import type { Database } from '../../src/database/database.ts'
+import { crc32 } from 'node:zlib'
+import type { Node } from './nodes.ts'
+import {
+  History,
+  recordText,
+  sameTransaction,
+  valueText,
+  type ModelTransaction,
+  type State,
+} from './model.ts'
+import { decodeLog, decodeSegment, transactionsOf, type DecodedLog } from './log-decoder.ts'
+
+/** What a server has been told by another one that it holds. */
+export interface Claim {
+  readonly by: string
+  readonly durableTxn: number
+  readonly durableChain: number
+  readonly appliedTxn: number
+}
+
+export class Violation extends Error {}
+
+export class Checker {
+  readonly #histories = new Map<string, History>()
+  /** Who has been the master of a timeline. */
+  readonly #masters = new Map<string, Node>()
+  readonly #retired = new Set<History>()
+  /** Checks made, to be told of. */
+  checks = 0
+  /** Values that the applications have made: no two are alike. */
+  values = 0
+
+  // ---- What the applications do ----
+
+  /** A master has been opened, and stands at `last`: what was acknowledged is there, and nobody has more. */
+  opened(node: Node, last: number, others: readonly Node[]): History {
+    if (node.damaged) return this.#openedDamaged(node, last)
+    const log = this.log(node)
+    const history = this.historyOf(log)
+    if (history === null) throw new Violation(`${node.name}: an open master has no log`)
+    const master = this.#masters.get(history.lineage)
+    if (master !== undefined && master !== node) {
+      throw new Violation(`${node.name} and ${master.name} both take updates of one timeline`)
+    }
+    this.#masters.set(history.lineage, node)
+    if (last !== log.lastTxn) {
+      throw new Violation(`${node.name}: opened at ${last}, and its log ends at ${log.lastTxn}`)
+    }
+    this.#checkHolds(node, history, last, 'is open')
+    for (const other of others) {
+      const their = this.log(other)
+      if (other === node || their.lineage !== history.lineage || their.lastTxn <= last) continue
+      throw new Violation(
+        `${other.name} holds transaction ${their.lastTxn}, its master ${node.name} only ${last}`,
+      )
+    }
+    history.cut(last)
+    return history
+  }
+
+  /** Its log cannot be relied on, but it may have come up all the same. */
+  #openedDamaged(node: Node, last: number): History {
+    const history = this.histories().at(-1)
+    if (history === undefined) throw new Violation('there is no history')
+    this.#checkHolds(node, history, last, 'was damaged, says nothing of it, and')
+    return history
+  }
+
+  /** Somebody was told that it is done. */
+  acknowledged(history: History, txn: number): void {
+    history.acknowledged = Math.max(history.acknowledged, txn)
+  }
+
+  masterOf(history: History): Node | null {
+    return this.#masters.get(history.lineage) ?? null
+  }
+
+  /** Its master gives up what the others lack, and becomes a slave: then it need not hold it. */
+  retire(history: History): void {
+    this.#retired.add(history)
+  }
+
+  /** Transactions that were saved at `path`, as a segment. */
+  saved(node: Node, path: string): { holds(txn: number, given: ModelTransaction): boolean } {
+    const segment = decodeSegment(node.machine.disk.file(path), path)
+    return {
+      holds: (txn, given) => {
+        const found = segment?.transactions[txn - segment.firstTxn]
+        return found !== undefined && sameTransaction(found, given)
+      },
+    }
+  }
+
+  // ---- Logs ----
+
+  /** The log of a node, checked: each transaction whole, as it was given to the master, in its place. */
+  log(node: Node): DecodedLog {
+    const log = decodeLog(node.machine.disk, node.layout.log)
+    this.#learn(log)
+    for (const { txn, lineage, transaction } of transactionsOf(log)) {
+      const history = this.#histories.get(lineage)!
+      this.#checkTransaction(node, history, txn, transaction)
+    }
+    this.checks++
+    return log
+  }
+
+  historyOf(log: DecodedLog): History | null {
+    return this.#histories.get(log.lineage) ?? null
+  }
+
+  /** Timelines that are new. */
+  #learn(log: DecodedLog): void {
+    let before: string | null = null
+    for (const { lineage, firstTxn } of log.segments) {
+      if (!this.#histories.has(lineage)) {
+        // The segments before may have gone already: then it forks from the timeline that was the last one.
+        const parent = this.#histories.get(before ?? '') ?? [...this.#histories.values()].at(-1)
+        if (parent === undefined && firstTxn !== 1) {
+          throw new Violation(`timeline ${lineage} comes out of nowhere at ${firstTxn}`)
+        }
+        this.#histories.set(lineage, new History(lineage, parent ?? null, firstTxn - 1))
+      }
+      before = lineage
+    }
+  }
+
+  #checkTransaction(node: Node, history: History, txn: number, found: ModelTransaction): void {
+    const given = history.at(txn)
+    if (given !== undefined) {
+      if (sameTransaction(given, found)) return
+      throw new Violation(
+        `${node.name}: transaction ${txn} is "${text(found)}", and "${text(given)}" was given to the master`,
+      )
+    }
+    if (txn <= history.fork || !this.#isOwn(history, txn, found)) {
+      throw new Violation(`${node.name}: nobody has made transaction ${txn}: "${text(found)}"`)
+    }
+    history.set(txn, found)
+  }
+
+  /** What a master writes by itself: marks, its promotion, and items again as they are. */
+  #isOwn(history: History, txn: number, found: ModelTransaction): boolean {
+    if (found.length === 0) return false
+    return found.every(record => {
+      if (record.kind === 'promote' || record.kind === 'mark' || record.kind === 'set') return true
+      if (record.kind !== 'write') return false
+      const file = history.stateAt(txn - 1).files.get(record.file)
+      return file?.items.get(record.id)?.equals(record.value) === true
+    })
+  }
+
+  // ---- What was promised ----
+
+  /** What `node` is said to hold, by those who send to it. */
+  claims(node: Node, others: readonly Node[]): Claim[] {
+    return others.flatMap(other => {
+      const path = `${other.layout.slaves}/${node.name}.ack`
+      const file = other === node ? null : other.machine.disk.file(path)
+      const bytes = file?.bytes.subarray(0, file.size)
+      if (bytes === undefined || bytes.length !== 72) return []
+      if (bytes.readUInt32LE(4) !== crc32(bytes.subarray(8))) return []
+      const number = (offset: number) => Number(bytes.readBigUInt64LE(offset))
+      return [
+        {
+          by: other.name,
+          durableTxn: number(24),
+          durableChain: bytes.readUInt32LE(12),
+          appliedTxn: number(32),
+        },
+      ]
+    })
+  }
+
+  /** After its power has failed: what was promised of it is there all the same. */
+  afterPowerFailure(node: Node, claims: readonly Claim[]): void {
+    const log = this.log(node)
+    const history = this.historyOf(log)
+    if (history !== null && this.#masters.get(history.lineage) === node) {
+      this.#checkHolds(node, history, log.lastTxn, 'has lost its power and')
+    }
+    for (const { by, durableTxn, durableChain } of claims) {
+      if (durableTxn === 0 || durableTxn < log.firstTxn) continue
+      const blocks = log.segments.flatMap(segment => segment.blocks)
+      if (blocks.some(({ txn, crc }) => txn === durableTxn && crc === durableChain)) continue
+      const first = log.segments[0]
+      if (first?.firstTxn === durableTxn + 1 && first.chain === durableChain) continue
+      throw new Violation(
+        `${by} was told that ${node.name} holds transaction ${durableTxn}, and after a power failure it ends at ${log.lastTxn}`,
+      )
+    }
+  }
+
+  #checkHolds(node: Node, history: History, last: number, when: string): void {
+    if (last >= history.acknowledged || this.#retired.has(history)) return
+    throw new Violation(
+      `${node.name} ${when} has transaction ${last}; ${history.acknowledged} was acknowledged`,
+    )
+  }
+
+  // ---- Databases ----
+
+  /** What readers see is what the history says at the transaction that is applied. */
+  database(node: Node, database: Database, replica: boolean): void {
+    // An old master keeps what was its own.
+    const strict = replica && ![...this.#masters.values()].includes(node)
+    if (database.failure !== null || database.broken) return
+    const txn = database.appliedTxn
+    const log = this.log(node)
+    const history = this.#historyWith(log, txn)
+    if (history === null) return
+    this.checks++
+    const problem = difference(database, history.stateAt(txn), strict)
+    if (problem === null) return
+    throw new Violation(`${node.name}, at transaction ${txn}: ${problem}`)
+  }
+
+  /** The timeline of the log to which a transaction belongs. */
+  #historyWith(log: DecodedLog, txn: number): History | null {
+    const segment = log.segments.findLast(({ firstTxn }) => firstTxn <= txn) ?? log.segments[0]
+    return segment === undefined ? null : (this.#histories.get(segment.lineage) ?? null)
+  }
+
+  histories(): readonly History[] {
+    return [...this.#histories.values()]
+  }
+}
+
+function text(transaction: ModelTransaction): string {
+  return transaction.map(recordText).join('; ').slice(0, 300)
+}
+
+const notReplicated = 3
+
+/** In which way a database differs; null when it does not. */
+export function difference(database: Database, state: State, strict: boolean): string | null {
+  const accounts = database.accounts().join()
+  const expected = [...state.accounts].sort().join()
+  if (accounts !== expected) return `accounts "${accounts}", expected "${expected}"`
+  const there = new Set<string>()
+  for (const account of state.accounts) {
+    for (const file of database.files(account)) there.add(`${account}/${file.name}`)
+  }
+  for (const [name, { modulo, flags, items }] of state.files) {
+    const left = (flags & notReplicated) !== 0
+    if (left && strict) {
+      if (there.delete(name)) return `${name} is not replicated, and is here`
+      continue
+    }
+    if (!there.delete(name)) {
+      // A server that was a slave when it was made.
+      if (left) continue
+      return `${name} is missing`
+    }
+    const [account, fileName] = name.split('/') as [string, string]
+    const file = database.file(account, fileName)!
+    // While it is filled a slave may have less of it.
+    if ((flags & 4) !== 0) continue
+    if (file.modulo !== modulo) return `${name} has modulo ${file.modulo}, expected ${modulo}`
+    if (file.itemCount !== items.size) {
+      return `${name} counts ${file.itemCount} items, expected ${items.size}`
+    }
+    let problem: string | null = null
+    let count = 0
+    file.scan(0, Infinity, (id, value) => {
+      count++
+      const wanted = items.get(id.toString('latin1'))
+      if (wanted?.equals(value) === true) return
+      const should = wanted === undefined ? 'nothing' : valueText(wanted)
+      problem ??= `${name} ${id.toString('latin1', 0, 20)} is ${valueText(value)}, expected ${should}`
+    })
+    if (problem !== null) return problem
+    if (count !== items.size) return `${name} scans ${count} items, expected ${items.size}`
+  }
+  const [extra] = there
+  return extra === undefined ? null : `${extra} is here and should not be`
+}

@@ -1,0 +1,32 @@
+// The checker's way to the databases that are open: reading one at an instant, without a process in between, is what
+// no port offers. Nothing of what a database does is changed.
+import { Database } from '../../src/database/database.ts'
+import type { Disk } from '../../src/platform/disk.ts'
+
+const openedByDisk = new WeakMap<Disk, Database[]>()
+const closed = new WeakSet<Database>()
+const open = Database.open.bind(Database)
+
+Database.open = async (platform, directory, options) => {
+  const database = await open(platform, directory, options)
+  const close = database.close.bind(database)
+  database.close = () => {
+    closed.add(database)
+    return close()
+  }
+  if (options.readOnly !== true) {
+    openedByDisk.set(platform.disk, [...databasesBehind(platform.disk), database])
+  }
+  return database
+}
+
+/** The databases that the process with this port has opened, the last one last. */
+export function databasesBehind(disk: Disk): readonly Database[] {
+  return openedByDisk.get(disk) ?? []
+}
+
+/** The one that it has open now. */
+export function databaseBehind(disk: Disk): Database | null {
+  const database = databasesBehind(disk).at(-1)
+  return database === undefined || closed.has(database) ? null : database
+}

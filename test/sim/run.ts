@@ -1,0 +1,117 @@
+// npm run test:sim: plays thousands of stories of servers that lose their power, their connections and their
+// processes, and checks what must be so whatever happens. The whole program runs in it, master, shipper, slave,
+// replayer and helpers, on a world of its own (world/): disk, network, clock, processes and randomness come in
+// through the ports of src/platform.
+//
+//   --seeds N          so many stories (10,000)
+//   --from N           the first one (1)
+//   --seed N           this one alone, and its history; with --trace every single step of it
+//   --planted NAME     with a bug in the program that must be found; "all" for one after the other
+//
+// A seed decides everything (story.ts): the servers, their settings, what applications do (application.ts), what
+// befalls them (nemesis.ts, failover.ts). The same seed is the same story to the last byte, so that what was found
+// can be found again. What is checked, and against what, is in checker.ts: it shares no code with what it checks.
+import { parseArgs } from 'node:util'
+import { campaign } from './pool.ts'
+import { planted } from './planted.ts'
+import { play } from './story.ts'
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '10000' },
+    from: { type: 'string', default: '1' },
+    seed: { type: 'string' },
+    trace: { type: 'boolean', default: false },
+    lines: { type: 'string', default: '200' },
+    planted: { type: 'string' },
+  },
+})
+
+const failuresShown = 5
+/** A planted bug that is not found in so many stories is not found. */
+const plantedSeeds = 2000
+
+async function playOne(seed: number): Promise<boolean> {
+  const outcome = await play(seed, { traced: values.trace, hashed: true })
+  for (const line of outcome.history.slice(-Number(values.lines))) console.log(line)
+  console.log(`seed ${seed}: ${outcome.error?.stack ?? 'all is well'}`)
+  console.log(`digest ${outcome.digest}, ${outcome.events} events`)
+  return outcome.error === null
+}
+
+async function playMany(from: number, seeds: number): Promise<boolean> {
+  const started = Date.now()
+  const failed: number[] = []
+  const counts = new Map<string, number>()
+  const sums = { played: 0, checks: 0, transactions: 0, worldMs: 0, cpuMs: 0 }
+  await campaign({
+    from,
+    seeds,
+    planted: null,
+    heard: played => {
+      sums.played++
+      sums.checks += played.checks
+      sums.transactions += played.transactions
+      sums.worldMs += played.worldMs
+      sums.cpuMs += played.cpuMs
+      for (const [kind, count] of Object.entries(played.counts)) {
+        counts.set(kind, (counts.get(kind) ?? 0) + count)
+      }
+      if (played.error !== null) {
+        failed.push(played.seed)
+        console.log(`seed ${played.seed}: ${played.error}`)
+        console.log(`  npm run test:sim -- --seed ${played.seed}`)
+      }
+      return failed.length < 20
+    },
+  })
+  for (const seed of failed.slice(0, failuresShown)) {
+    const { history } = await play(seed, { traced: false, hashed: false })
+    console.log(`\nThe end of the history of seed ${seed}:`)
+    for (const line of history.slice(-60)) console.log(line)
+  }
+  const seconds = (Date.now() - started) / 1000
+  const { played, checks, transactions, worldMs, cpuMs } = sums
+  console.log(`\n${played} stories, ${failed.length} failed, in ${seconds.toFixed(0)} s`)
+  console.log(
+    `${transactions} transactions, ${checks} checks, ${(worldMs / 3_600_000).toFixed(1)} simulated hours, ${(cpuMs / played).toFixed(1)} ms CPU each`,
+  )
+  for (const [kind, count] of counts) console.log(`${String(count).padStart(8)}  ${kind}`)
+  return failed.length === 0
+}
+
+/** Plays stories until the bug is found. */
+async function findPlanted(name: string): Promise<boolean> {
+  let played = 0
+  let found: { readonly seed: number; readonly error: string } | null = null
+  const started = Date.now()
+  await campaign({
+    from: Number(values.from),
+    seeds: plantedSeeds,
+    planted: name,
+    heard: ({ seed, error }) => {
+      played++
+      if (error !== null) found ??= { seed, error }
+      return found === null
+    },
+  })
+  const { seed, error } = found ?? { seed: 0, error: 'not found' }
+  const seconds = ((Date.now() - started) / 1000).toFixed(0)
+  console.log(`${name}: in ${played} stories, ${seconds} s (seed ${seed}: ${error})`)
+  return found !== null
+}
+
+async function main(): Promise<boolean> {
+  if (values.planted !== undefined && values.seed === undefined) {
+    let all = true
+    for (const { name } of planted) {
+      if (values.planted !== 'all' && values.planted !== name) continue
+      all = (await findPlanted(name)) && all
+    }
+    return all
+  }
+  if (values.seed !== undefined) return playOne(Number(values.seed))
+  return playMany(Number(values.from), Number(values.seeds))
+}
+
+process.exitCode = (await main()) ? 0 : 1

@@ -1,0 +1,320 @@
+// The disk of one machine: a tree of files that forgets at a power failure what was not synced.
+//
+//   a write        changes what programs see at once; each of its sectors of 512 bytes may reach the disk or not,
+//                  in any order, until the file is synced
+//   a name         created, renamed or removed, is durable when its directory was synced; until then each such change
+//                  may be kept or forgotten
+//   a failed sync  leaves what it should have written neither on the disk nor to be written by a later one, as on Linux
+//   no room        what makes a file longer is taken as far as there is room, then fails
+//
+// Directories themselves are durable at once, as they are behind the real port.
+import { HotBackupError } from '../../../src/errors.ts'
+import type { DirectoryEntry } from '../../../src/platform/disk.ts'
+import type { SeededRandom } from './random.ts'
+
+const sectorBytes = 512
+/** The system writes the oldest back by itself. */
+const unsyncedMax = 48
+
+interface Unsynced {
+  readonly offset: number
+  /** Null: the file was cut, or made longer, to `offset`. */
+  readonly bytes: Buffer | null
+}
+
+/** How much of what was not synced reaches the disk when the power fails. */
+export type Loss = 'all' | 'none' | 'some'
+
+export class SimFile {
+  bytes: Buffer = Buffer.alloc(0)
+  size = 0
+  /** Counts changes, for those who look whether there was one. */
+  version = 0
+  #durable: Buffer = Buffer.alloc(0)
+  #durableSize = 0
+  #unsynced: Unsynced[] = []
+
+  write(source: Uint8Array, offset: number): void {
+    const copy = Buffer.from(source)
+    this.bytes = withRoom(this.bytes, offset + copy.length)
+    this.bytes.set(copy, offset)
+    this.size = Math.max(this.size, offset + copy.length)
+    this.#add({ offset, bytes: copy })
+  }
+
+  truncate(length: number): void {
+    this.bytes = withRoom(this.bytes, length)
+    this.bytes.fill(0, Math.min(length, this.size), this.size)
+    this.size = length
+    this.#add({ offset: length, bytes: null })
+  }
+
+  sync(): void {
+    for (const change of this.#unsynced) this.#harden(change)
+    this.#unsynced = []
+  }
+
+  /** The pages count as clean now, though they never reached the disk. */
+  failSync(): void {
+    this.#unsynced = []
+  }
+
+  /** Bytes that change behind everybody's back. */
+  damage(offset: number, mask: number): void {
+    this.bytes[offset]! ^= mask
+    if (offset < this.#durable.length) this.#durable[offset]! ^= mask
+    this.version++
+  }
+
+  powerFails(random: SeededRandom, loss: Loss): void {
+    const kept = loss === 'none' ? 1 : loss === 'all' ? 0 : random.pick([0.1, 0.5, 0.9])
+    for (const change of this.#unsynced) {
+      if (change.bytes === null) {
+        if (random.chance(kept)) this.#harden(change)
+      } else this.#keepSectors(change.offset, change.bytes, () => random.chance(kept))
+    }
+    this.#unsynced = []
+    this.size = this.#durableSize
+    this.bytes = Buffer.from(this.#durable.subarray(0, this.#durableSize))
+    this.version++
+  }
+
+  #keepSectors(offset: number, bytes: Buffer, keep: () => boolean): void {
+    const end = offset + bytes.length
+    for (let at = offset - (offset % sectorBytes); at < end; at += sectorBytes) {
+      const [start, stop] = [Math.max(at, offset), Math.min(at + sectorBytes, end)]
+      if (keep()) {
+        this.#harden({ offset: start, bytes: bytes.subarray(start - offset, stop - offset) })
+      }
+    }
+  }
+
+  #add(change: Unsynced): void {
+    this.version++
+    this.#unsynced.push(change)
+    if (this.#unsynced.length > unsyncedMax) this.#harden(this.#unsynced.shift()!)
+  }
+
+  #harden({ offset, bytes }: Unsynced): void {
+    if (bytes === null) {
+      this.#durable = withRoom(this.#durable, offset)
+      this.#durable.fill(0, Math.min(offset, this.#durableSize), this.#durableSize)
+      this.#durableSize = offset
+      return
+    }
+    const end = offset + bytes.length
+    this.#durable = withRoom(this.#durable, end)
+    this.#durable.set(bytes, offset)
+    this.#durableSize = Math.max(this.#durableSize, end)
+  }
+}
+
+type Node = SimFile | SimDirectory
+
+interface NameChange {
+  readonly names: readonly { directory: SimDirectory; name: string; node: Node | null }[]
+}
+
+export class SimDirectory {
+  readonly names = new Map<string, Node>()
+  readonly durable = new Map<string, Node>()
+  readonly pending: NameChange[] = []
+}
+
+/** The tree, without time: what a call does is done when it is called. Calls throw as the port says. */
+export class SimDisk {
+  readonly root = new SimDirectory()
+  /** Bytes by which files may still grow. */
+  room = Infinity
+  /** Hears of each file that was changed, by its path. */
+  changed: (path: string) => void = () => {}
+
+  find(path: string): Node | null {
+    let node: Node = this.root
+    for (const name of parts(path)) {
+      if (!(node instanceof SimDirectory)) return null
+      const next: Node | undefined = node.names.get(name)
+      if (next === undefined) return null
+      node = next
+    }
+    return node
+  }
+
+  file(path: string): SimFile | null {
+    const node = this.find(path)
+    return node instanceof SimFile ? node : null
+  }
+
+  /** Names and files below a directory, by path. */
+  *filesBelow(path: string): Generator<[string, SimFile]> {
+    const directory = this.find(path)
+    if (!(directory instanceof SimDirectory)) return
+    for (const [name, node] of [...directory.names].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      if (node instanceof SimFile) yield [`${path}/${name}`, node]
+      else yield* this.filesBelow(`${path}/${name}`)
+    }
+  }
+
+  open(path: string, mode: 'read' | 'write' | 'create'): SimFile {
+    const node = this.find(path)
+    if (mode === 'create') {
+      if (node !== null) throw systemError('EEXIST', 'open', path)
+      const [directory, name] = this.#place(path, 'open')
+      const file = new SimFile()
+      this.#rename([{ directory, name, node: file }])
+      return file
+    }
+    if (node === null) throw systemError('ENOENT', 'open', path)
+    if (node instanceof SimDirectory) throw systemError('EISDIR', 'open', path)
+    return node
+  }
+
+  list(path: string): DirectoryEntry[] {
+    const node = this.find(path)
+    if (!(node instanceof SimDirectory)) return []
+    return [...node.names]
+      .map(([name, entry]) => ({ name, directory: entry instanceof SimDirectory }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+  }
+
+  makeDirectory(path: string): void {
+    let directory = this.root
+    for (const name of parts(path)) {
+      let next = directory.names.get(name)
+      if (next === undefined) {
+        next = new SimDirectory()
+        directory.names.set(name, next)
+        directory.durable.set(name, next)
+      }
+      if (!(next instanceof SimDirectory)) throw systemError('EEXIST', 'mkdir', path)
+      directory = next
+    }
+  }
+
+  rename(from: string, to: string): void {
+    const node = this.find(from)
+    if (node === null) throw systemError('ENOENT', 'rename', from)
+    const [source, oldName] = this.#place(from, 'rename')
+    const [target, newName] = this.#place(to, 'rename')
+    const there = target.names.get(newName)
+    if (there instanceof SimDirectory && there.names.size > 0) {
+      throw systemError('ENOTEMPTY', 'rename', to)
+    }
+    this.#rename([
+      { directory: source, name: oldName, node: null },
+      { directory: target, name: newName, node },
+    ])
+    this.changed(to)
+  }
+
+  remove(path: string): void {
+    const node = this.find(path)
+    if (node === null) return
+    if (node instanceof SimDirectory && node.names.size > 0) {
+      throw systemError('ENOTEMPTY', 'rmdir', path)
+    }
+    const [directory, name] = this.#place(path, 'unlink')
+    this.#rename([{ directory, name, node: null }])
+  }
+
+  syncDirectory(path: string): void {
+    const directory = this.find(path)
+    if (!(directory instanceof SimDirectory)) throw systemError('ENOENT', 'fsync', path)
+    for (const change of directory.pending.slice()) this.#keep(change)
+  }
+
+  /** How much of a write that makes a file longer there is room for. */
+  takeRoom(file: SimFile, end: number): number {
+    const growth = Math.max(0, end - file.size)
+    const taken = Math.min(growth, this.room)
+    this.room -= taken
+    return growth - taken
+  }
+
+  powerFails(random: SeededRandom, loss: Loss): void {
+    this.#forgetNames(this.root, random, loss)
+    this.#loseBytes(this.root, random, loss, new Set())
+  }
+
+  /** As if everything had been written long ago. */
+  settle(directory = this.root): void {
+    for (const change of directory.pending.slice()) this.#keep(change)
+    for (const node of directory.names.values()) {
+      if (node instanceof SimFile) node.sync()
+      else this.settle(node)
+    }
+  }
+
+  #forgetNames(directory: SimDirectory, random: SeededRandom, loss: Loss): void {
+    const kept = loss === 'none' ? 1 : loss === 'all' ? 0 : random.pick([0.2, 0.5, 0.8])
+    for (const change of directory.pending.slice()) {
+      if (random.chance(kept)) this.#keep(change)
+      else this.#drop(change)
+    }
+    directory.names.clear()
+    for (const [name, node] of directory.durable) directory.names.set(name, node)
+    for (const node of directory.names.values()) {
+      if (node instanceof SimDirectory) this.#forgetNames(node, random, loss)
+    }
+  }
+
+  #loseBytes(directory: SimDirectory, random: SeededRandom, loss: Loss, seen: Set<SimFile>): void {
+    for (const node of directory.names.values()) {
+      if (node instanceof SimDirectory) this.#loseBytes(node, random, loss, seen)
+      else if (!seen.has(node)) {
+        seen.add(node)
+        node.powerFails(random, loss)
+      }
+    }
+  }
+
+  #place(path: string, call: string): [SimDirectory, string] {
+    const slash = path.lastIndexOf('/')
+    const directory = this.find(path.slice(0, slash))
+    if (!(directory instanceof SimDirectory)) throw systemError('ENOENT', call, path)
+    return [directory, path.slice(slash + 1)]
+  }
+
+  #rename(names: NameChange['names']): void {
+    const change: NameChange = { names }
+    for (const { directory, name, node } of names) {
+      if (node === null) directory.names.delete(name)
+      else directory.names.set(name, node)
+      if (!directory.pending.includes(change)) directory.pending.push(change)
+    }
+  }
+
+  #keep(change: NameChange): void {
+    for (const { directory, name, node } of change.names) {
+      if (node === null) directory.durable.delete(name)
+      else directory.durable.set(name, node)
+    }
+    this.#drop(change)
+  }
+
+  #drop(change: NameChange): void {
+    for (const { directory } of change.names) {
+      const index = directory.pending.indexOf(change)
+      if (index >= 0) directory.pending.splice(index, 1)
+    }
+  }
+}
+
+function parts(path: string): string[] {
+  return path.split('/').filter(part => part !== '' && part !== '.')
+}
+
+/** At least `length` bytes; zero where nothing was written. */
+function withRoom(bytes: Buffer, length: number): Buffer {
+  if (length <= bytes.length) return bytes
+  const grown = Buffer.alloc(Math.max(length, Math.min(bytes.length * 2, bytes.length + 262_144)))
+  bytes.copy(grown)
+  return grown
+}
+
+export function systemError(code: string, syscall: string, path: string): HotBackupError {
+  const cause = Object.assign(new Error(`${code}: ${syscall} '${path}'`), { code, syscall, path })
+  const full = code === 'ENOSPC' || code === 'EDQUOT'
+  const message = `cannot ${syscall} ${path}: ${code}`
+  return new HotBackupError(full ? 'ERR_DISK_FULL' : 'ERR_DISK', message, { path }, cause)
+}

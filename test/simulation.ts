@@ -1,0 +1,69 @@
+// The simulation in short: some stories of test/sim, that the same seed is the same story, and that it would find
+// bugs. All of it is "npm run test:sim" (test/sim/run.ts).
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { campaign } from './sim/pool.ts'
+import { plant, planted } from './sim/planted.ts'
+import { play } from './sim/story.ts'
+
+t.setTimeout(600_000)
+
+/** Found in one of a few stories each: the others take longer, see "npm run test:sim -- --planted all". */
+const quicklyFound = ['transaction split', 'log not synced', 'ack before store']
+
+t.test('200 stories end well', async t => {
+  t.setTimeout(300_000)
+  let played = 0
+  const failed: string[] = []
+  await campaign({
+    from: 1,
+    seeds: 200,
+    planted: null,
+    heard: ({ seed, error }) => {
+      played++
+      if (error !== null) failed.push(`npm run test:sim -- --seed ${seed}: ${error}`)
+      return true
+    },
+  })
+  t.equal(played, 200)
+  t.same(failed, [])
+})
+
+t.test('the same seed is the same story', async t => {
+  t.setTimeout(300_000)
+  for (const seed of [1, 6, 7]) {
+    const [first, second] = [
+      await play(seed, { traced: false, hashed: true }),
+      await play(seed, { traced: false, hashed: true }),
+    ]
+    t.equal(first.digest, second.digest, `seed ${seed}`)
+    t.equal(first.events, second.events)
+  }
+})
+
+t.test('planted bugs fit the program', async t => {
+  t.setTimeout(300_000)
+  const names = new Set(planted.map(({ name }) => name))
+  t.equal(names.size, planted.length)
+  for (const bug of planted) {
+    const source = readFileSync(new URL(`../src/${bug.file}`, import.meta.url), 'utf8')
+    t.doesNotThrow(() => plant(bug, source), bug.name)
+  }
+})
+
+t.test('some planted bugs are found at once', async t => {
+  t.setTimeout(300_000)
+  for (const name of quicklyFound) {
+    let found = false
+    await campaign({
+      from: 1,
+      seeds: 40,
+      planted: name,
+      heard: ({ error }) => {
+        found ||= error !== null
+        return !found
+      },
+    })
+    t.ok(found, name)
+  }
+})
