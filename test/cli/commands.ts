@@ -14,8 +14,9 @@ import {
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { Readable, Writable } from 'node:stream'
+import type { Command } from 'commander'
 import t from 'tap'
-import { Context, execute } from '../../src/cli/command-line.ts'
+import { Context, execute, processStreams } from '../../src/cli/command-line.ts'
 import { hbProgram } from '../../src/cli/program.ts'
 import { freePort, okProcess, Pair, type Outcome } from '../helpers/servers.ts'
 
@@ -245,6 +246,41 @@ t.test('a mistake is one line on standard error, and its exit code', async t => 
   t.match(await hb('help', 'log', 'dig'), { code: 2, stderr: /unknown command "log dig"/ })
   t.match(await ok('log', 'verify', '--help'), /^Usage: hb log verify /)
   t.match(await ok('--version'), /^\d+\.\d+\.\d+\n$/)
+})
+
+/** The commands with their names from the top, and what they need at least. */
+function leaves(command: Command, names: readonly string[] = []): string[][] {
+  if (command.commands.length > 0) {
+    return command.commands.flatMap(child => leaves(child, [...names, child.name()]))
+  }
+  const needed = command.registeredArguments
+    .filter(({ required }) => required)
+    .map(argument => argument.argChoices?.[0] ?? '1')
+  const options = command.options
+    .filter(({ mandatory, long }) => mandatory && long !== '--dir')
+    .flatMap(({ long, argChoices, flags }) => [
+      String(long),
+      argChoices?.[0] ?? (/host:port/.test(flags) ? '127.0.0.1:2000' : '7'),
+    ])
+  return [[...names, ...needed, ...options]]
+}
+
+t.test('every command has help, refuses a wrong option, and changes nothing elsewhere', async t => {
+  const empty = temporary(t)
+  const all = leaves(hbProgram(new Context(processStreams())))
+  t.ok(all.length > 30)
+  for (const words of all) {
+    const text = `hb ${words.join(' ')}`
+    const help = await hb(...words, '--help')
+    t.match(help, { code: 0, stdout: /^Usage: hb .*Examples:/s, stderr: '' }, text)
+    const wrong = await hb(...words, '--wrong')
+    t.match(wrong, { code: 2, stdout: '', stderr: /^hb: ERR_USAGE: unknown option '--wrong'.*\n$/ })
+    if (words[0] === 'help') continue
+    const outcome = await hb(...words, '-d', empty)
+    const expected = words[0] === 'setup' ? 2 : 4
+    t.match(outcome, { code: expected, stdout: '', stderr: /^hb: ERR_[A-Z_]+: .*\n$/ }, text)
+  }
+  t.strictSame(readdirSync(empty), [])
 })
 
 t.test('an import that meets a bad record keeps what came before it', async t => {
