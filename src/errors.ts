@@ -201,6 +201,10 @@ const catalogue = {
   },
   ERR_LINK_LOOP: { exit: exitCodes.failed, hint: 'Take the loop out of the cascade.' },
 
+  ERR_DIFFERENT: {
+    exit: exitCodes.corrupt,
+    hint: '"hb verify --repair" copies the items that differ; "hb seed" gives the slave a new copy.',
+  },
   ERR_NO_STATISTICS: {
     exit: exitCodes.wrongState,
     hint: 'See "hb status" for the link to the slave.',

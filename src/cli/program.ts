@@ -10,6 +10,7 @@ import { addSaveCommands } from './save-commands.ts'
 import { addScrubCommand } from './scrub-command.ts'
 import { addServerCommands } from './server-commands.ts'
 import { addTransferCommands } from './transfer-commands.ts'
+import { addVerifyCommand } from './verify-command.ts'
 import { addViewCommands } from './view-commands.ts'
 
 export function hbProgram(context: Context): Command {
@@ -29,6 +30,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 wrong state of the 
   addViewCommands(program, context)
   addSaveCommands(program, context)
   addScrubCommand(program, context)
+  addVerifyCommand(program, context)
   program.commandsGroup('When the master dies:')
   addFailoverCommands(program, context)
   program.commandsGroup('Data:')

@@ -111,8 +111,8 @@ export class ContinuousVerification {
   }
 
   /** Somebody has made a whole pass by order: the next one is due an interval later. */
-  async passed(pass: VerifyPass): Promise<void> {
-    this.#state = { since: pass.begun, last: pass, place: null }
+  async passed(pass: Omit<VerifyPass, 'ended'>): Promise<void> {
+    this.#state = { since: pass.begun, last: { ...pass, ended: this.#now }, place: null }
     await this.#keep()
   }
 
@@ -175,7 +175,7 @@ export class ContinuousVerification {
   /** Where the next slice begins. What cannot be read is told and passed over. */
   async #slice(file: HashedFile, hash: number): Promise<number> {
     try {
-      return await this.#marks.slice(file, hash)
+      return (await this.#marks.slice(file, hash)).next
     } catch (error) {
       if (!isHotBackupError(error, 'ERR_DATABASE_CORRUPT', 'ERR_DISK')) throw error
       this.#options.failed(`${file.account} ${file.name} cannot be verified: ${error.message}`)

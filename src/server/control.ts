@@ -8,8 +8,10 @@ import { HotBackupError, isHotBackupError, type ErrorCode } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Connection } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
+import type { DifferencesPage } from '../wire/messages/differences.ts'
 import { CopySession, type CopySource } from './copy-session.ts'
 import type { DataSource } from './data-source.ts'
+import { differencesToJson } from './differences-json.ts'
 import { encodeFrame, FrameDecoder, type Frame, type JsonObject, type JsonValue } from './frames.ts'
 import { Arguments, operations, type Message } from './operations.ts'
 
@@ -39,6 +41,8 @@ export interface ControlServices {
   statistics?(slave: string | null): Promise<object>
   /** Mends what is damaged in the log, beside the server's work, and tells what that was. */
   mend?(): Promise<readonly object[]>
+  /** Where a slave that this server ships to knows itself to be different, from some line on. */
+  differences?(slave: string, start: number): Promise<DifferencesPage>
 }
 
 /** Requests that a connection may have waiting before it is read no further. */
@@ -214,6 +218,11 @@ class Peer {
     } else if (name === 'mend') {
       if (services.mend === undefined) throw notHere(name)
       yield { header: { mended: (await services.mend()) as readonly JsonObject[] } }
+    } else if (name === 'differences') {
+      if (services.differences === undefined) throw notHere(name)
+      const start = Number(header['start'])
+      const page = await services.differences(textOf(header['slave']), start)
+      yield { header: differencesToJson(page) }
     } else if (name.startsWith('copy-')) {
       yield* this.#copying(name)
     } else {

@@ -25,6 +25,14 @@ export interface FileRow {
   readonly flags?: readonly FlagWord[]
 }
 
+/** What a pass has written. */
+export interface VerifiedPass {
+  readonly firstTxn: number
+  readonly lastTxn: number
+  readonly files: number
+  readonly items: number
+}
+
 export class DataClient {
   readonly #carry: Carrier
 
@@ -113,6 +121,35 @@ export class DataClient {
       progressed(Number(header['slices']))
     }
     throw new HotBackupError('ERR_WIRE', 'digest was not answered')
+  }
+
+  /** Writes into the log what is there, for the slaves to compare; see verify-operations.ts. */
+  async verifyPass(
+    account: string | null,
+    file: string | null,
+    progressed: (itemsDone: number, itemsTotal: number) => void,
+  ): Promise<VerifiedPass> {
+    const args = { account: account ?? undefined, file: file ?? undefined }
+    for await (const { header } of this.#carry('verify-pass', args)) {
+      if (header['lastTxn'] !== undefined) return header as unknown as VerifiedPass
+      progressed(Number(header['itemsDone']), Number(header['itemsTotal']))
+    }
+    throw new HotBackupError('ERR_WIRE', 'verify-pass was not answered')
+  }
+
+  /** The same of the items with these hashes, one by one. Resolves with the last transaction, 0 for none. */
+  async verifyItems(
+    account: string,
+    file: string,
+    ranges: readonly (readonly [number, number])[],
+  ): Promise<number> {
+    const { header } = await this.#one('verify-items', { account, file, ranges })
+    return Number(header['lastTxn'])
+  }
+
+  /** Writes the items again as they are here, or deletes them. `ids` are packed, without values. */
+  async verifyRepair(account: string, file: string, ids: Uint8Array): Promise<void> {
+    await this.#one('verify-repair', { account, file }, ids)
   }
 
   /** The item-ids, in no order that means anything. */

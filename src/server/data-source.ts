@@ -16,8 +16,10 @@ export interface DataSource {
 
 export interface Verifier {
   readonly marks: VerifyMarks
+  /** Wall-clock milliseconds. */
+  now(): number
   /** A whole pass has been made. */
-  passed(pass: VerifyPass): Promise<void>
+  passed(pass: Omit<VerifyPass, 'ended'>): Promise<void>
 }
 
 /** Updates by name. Every promise resolves when the update is durable. */

@@ -80,6 +80,7 @@ export class Master {
   readonly name: string
   readonly #database: Database
   readonly #log: LogWriter
+  readonly #now: () => number
   readonly #lock: Lock
   readonly #checkpointer: Checkpointer
   readonly #commits: Commits
@@ -99,6 +100,7 @@ export class Master {
   private constructor(layout: Layout, config: Config, platform: Platform, parts: Parts) {
     this.directory = layout.directory
     this.name = config.name
+    this.#now = () => platform.clock.now()
     this.#lock = parts.lock
     this.#database = parts.database
     this.#log = parts.log
@@ -299,7 +301,11 @@ export class Master {
       database: this.#database,
       settled: () => this.#updates.settled(),
       writes: new NamedWrites(this.#database, this.#updates, this.#replication),
-      verifier: { marks: this.#marks, passed: pass => this.#verification.passed(pass) },
+      verifier: {
+        marks: this.#marks,
+        now: this.#now,
+        passed: pass => this.#verification.passed(pass),
+      },
     }
   }
 

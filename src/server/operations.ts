@@ -10,6 +10,7 @@ import { checkAccount, findFile } from './account.ts'
 import type { DataSource, DataWrites } from './data-source.ts'
 import type { JsonObject } from './frames.ts'
 import { ItemPacker, unpackItems } from './packed-items.ts'
+import { verifyOperations } from './verify-operations.ts'
 
 export interface Message {
   readonly header: JsonObject
@@ -40,6 +41,17 @@ export class Arguments {
     const value = this.#header[key]
     if (typeof value === 'number') return value
     throw new HotBackupError('ERR_WIRE', `a request without ${key}`)
+  }
+
+  /** Pairs of numbers. */
+  pairs(key: string): [number, number][] {
+    const value = this.#header[key]
+    if (!Array.isArray(value)) throw new HotBackupError('ERR_WIRE', `a request without ${key}`)
+    return value.map((pair: unknown) => {
+      const [first, second] = Array.isArray(pair) ? (pair as unknown[]) : []
+      if (typeof first === 'number' && typeof second === 'number') return [first, second]
+      throw new HotBackupError('ERR_WIRE', `a request with wrong ${key}`)
+    })
   }
 
   /** False when it is not there. */
@@ -99,6 +111,7 @@ class Slices {
 const done: Message = { header: {} }
 
 export const operations: Readonly<Record<string, Operation>> = {
+  ...verifyOperations,
   'create-account': write(({ account }, writes) => writes.createAccount(account)),
   'delete-account': write(({ account }, writes) => writes.deleteAccount(account)),
   'create-file': write((args, writes) =>

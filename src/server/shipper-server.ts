@@ -107,6 +107,7 @@ export class ShipperServer {
           } satisfies ShipperStatus),
         seed: slave => seeder.order(slave),
         statistics: slave => answerStatistics(slave, null, shipper),
+        differences: (slave, start) => shipper.differences(slave, start),
       })
       const watch = new OwnerWatch(platform, layout, config, say)
       const queueWatch = new QueueWatch(platform, layout, config, say)

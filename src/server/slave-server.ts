@@ -216,6 +216,7 @@ export class SlaveServer {
       appliedTxn: () => this.#replayer.appliedTxn,
       appliedTime: () => this.#replayer.appliedTime,
       statistics: () => this.#database.operations.totals(),
+      differences: start => this.#data.differences.page(start),
       heartbeatMs: link.heartbeatMs,
       timeoutMs: link.timeoutMs,
       handOver: {

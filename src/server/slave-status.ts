@@ -2,7 +2,7 @@
 import type { HoldSummary } from '../database/long-work.ts'
 import type { HelperStatus } from '../helpers/helpers.ts'
 import type { ShipStatus } from '../ship/status.ts'
-import type { DifferencesStatus } from '../slave/differences.ts'
+import type { DifferencesStatus } from '../wire/messages/differences.ts'
 import type { ReceiverStatus } from '../slave/receiver.ts'
 
 export interface SlaveStatus {

@@ -5,11 +5,21 @@ import { hashEnd } from '../database/hash.ts'
 import type { HashedFile } from '../database/hashed-file.ts'
 import { hashItems, sliceAt, sumRange } from '../database/range-digest.ts'
 import { MiB } from '../limits.ts'
-import type { FilesRecord, HashRange } from '../log/verify-record.ts'
+import type { FilesRecord } from '../log/verify-record.ts'
 import type { Updates } from './updates.ts'
 
 /** Of one transaction that mends. */
 const repairBytes = 1 * MiB
+
+/** Of one record; some megabytes. */
+const recordItemsMax = 50_000
+
+export interface Marked {
+  /** Where to go on: `hashEnd` when the file is done, or gone. */
+  readonly next: number
+  /** The transaction; null when nothing was written. */
+  readonly txn: number | null
+}
 
 export class VerifyMarks {
   readonly #database: Database
@@ -48,35 +58,39 @@ export class VerifyMarks {
   }
 
   /**
-   * The slice of the file that begins with `hash`. Resolves with the first hash behind it, `hashEnd` when the file is
-   * done, or gone. Throws ERR_DATABASE_CORRUPT, ERR_DISK, and as updates do.
+   * The slice of the file that begins with `hash`: resolves with what is behind it. Throws ERR_DATABASE_CORRUPT,
+   * ERR_DISK, and as updates do.
    */
-  async slice(file: HashedFile, hash: number): Promise<number> {
+  async slice(file: HashedFile, hash: number): Promise<Marked> {
     let next = hashEnd
-    await this.#updates.verify(() => {
+    const txn = await this.#updates.verify(() => {
       if (!isCompared(file)) return null
       const slice = sliceAt(file, hash)
       next = slice.to
-      return {
-        fileNumber: file.number,
-        record: { form: 'range', ...slice, ...sumRange(file, slice) },
-      }
+      const record = { form: 'range', ...slice, ...sumRange(file, slice) } as const
+      return { fileNumber: file.number, record }
     })
-    return next
+    return { next, txn }
   }
 
   /** The items of a slice one by one; likewise, but no further than `to`. */
-  async items(file: HashedFile, hash: number, to: number): Promise<number> {
+  async items(file: HashedFile, hash: number, to: number): Promise<Marked> {
     let next = to
-    await this.#updates.verify(() => {
+    const txn = await this.#updates.verify(() => {
       if (!isCompared(file)) return null
-      const range: HashRange = { ...sliceAt(file, hash) }
-      next = Math.min(to, range.to)
-      const bounds = { modulo: range.modulo, from: hash, to: next }
-      const items = [...hashItems(file, bounds).values()]
-      return { fileNumber: file.number, record: { form: 'items', ...bounds, items } }
+      const { modulo, ...slice } = sliceAt(file, hash)
+      next = Math.min(to, slice.to)
+      let found = hashItems(file, { modulo, from: hash, to: next })
+      // A group can hold any number.
+      while (found.size > recordItemsMax && next - hash > 1) {
+        next = hash + Math.ceil((next - hash) / 2)
+        found = hashItems(file, { modulo, from: hash, to: next })
+      }
+      const items = [...found.values()]
+      const record = { form: 'items', modulo, from: hash, to: next, items } as const
+      return { fileNumber: file.number, record }
     })
-    return next
+    return { next, txn }
   }
 
   /** Writes the items again as they are, or deletes them again. */

@@ -11,7 +11,6 @@ import type { Message } from '../wire/messages.ts'
 import type { Progress } from '../wire/messages/ack.ts'
 import { isLater } from '../wire/messages/fence.ts'
 import type { Hello } from '../wire/messages/hello.ts'
-import { statisticsVersion } from '../wire/protocol.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
 import type { Welcome } from '../wire/messages/welcome.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
@@ -22,7 +21,7 @@ import type { LinkOptions, LinkPlatform, LinkSource } from './link-options.ts'
 import { checkNotSelf } from './not-self.ts'
 import { RunStream } from './run-stream.ts'
 import { next, type SessionAction, type SessionEvent, type SessionState } from './session.ts'
-import { notConnected, StatisticsQuestions, type StatisticsAnswer } from './statistics-questions.ts'
+import { notConnected, SlaveQuestions } from './questions.ts'
 import { shipStatus, type ShipStatus } from './status.ts'
 
 /** Before WELCOME. */
@@ -38,7 +37,7 @@ interface Call {
   /** Found, and not streamed from yet. */
   reader: LogReader | null
   stream: RunStream | null
-  readonly questions: StatisticsQuestions
+  readonly questions: SlaveQuestions
 }
 
 export class Link {
@@ -121,14 +120,11 @@ export class Link {
     })
   }
 
-  /**
-   * Asks the slave what it has done since its start. Rejects with ERR_NO_STATISTICS when nothing streams to it or its
-   * program is too old, with ERR_TIMEOUT when it does not answer.
-   */
-  async statistics(): Promise<StatisticsAnswer> {
+  /** To ask the slave. Throws ERR_NO_STATISTICS when nothing streams to it. */
+  get questions(): SlaveQuestions {
     const call = this.#state.name === 'streaming' ? this.#call : null
     if (call === null) throw notConnected(this.name, this.#lastError)
-    return call.questions.ask(call.welcome?.version ?? 0)
+    return call.questions
   }
 
   get #heardMs(): number | null {
@@ -275,7 +271,7 @@ export class Link {
         this.#fail(error ?? new HotBackupError('ERR_WIRE', 'the slave closed the connection'))
       },
     })
-    const questions = new StatisticsQuestions(this.name, this.#platform.clock, timeoutMs, channel)
+    const questions = new SlaveQuestions(this.name, this.#platform.clock, timeoutMs, channel)
     const nothing = { hello: null, welcome: null, reader: null, stream: null }
     const call: Call = { channel, questions, ...nothing }
     return call
@@ -325,8 +321,8 @@ export class Link {
     const { windowBytes } = this.#options
     const startTxn = welcome.position.txn
     call.stream = new RunStream(reader, channel, startTxn, windowBytes, mark, failed)
-    const told = welcome.version >= statisticsVersion ? (['statistics'] as const) : []
-    channel.established('ack', 'rewind', 'refuse', 'ask-log', ...told)
+    call.questions.version = welcome.version
+    channel.established('ack', 'rewind', 'refuse', 'ask-log', ...call.questions.answers)
     channel.send({ name: 'start', position: welcome.position })
     // Its word counts only now that its history is known to be this one.
     this.#keep(welcome)
@@ -395,6 +391,7 @@ export class Link {
         this.#rewind(call, message.position)
         return
       case 'statistics':
+      case 'differences':
         call.questions.answered(message)
         return
       case 'ask-log':

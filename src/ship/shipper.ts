@@ -10,7 +10,8 @@ import type { LinkLog } from '../wire/link-log.ts'
 import { Link } from './link.ts'
 import type { LinkOptions, LinkPlatform, LinkSource } from './link-options.ts'
 import { OwnLog } from './own-log.ts'
-import type { StatisticsAnswer } from './statistics-questions.ts'
+import type { DifferencesPage } from '../wire/messages/differences.ts'
+import type { StatisticsAnswer } from './questions.ts'
 import type { ShipStatus } from './status.ts'
 
 export type { ShipStatus } from './status.ts'
@@ -97,13 +98,20 @@ export class Shipper {
     return this.#links.map(link => link.status())
   }
 
-  /** What that slave has done since its start: see Link.statistics. Throws ERR_NO_SLAVE. */
+  /** What that slave has done since its start: see SlaveQuestions. Throws ERR_NO_SLAVE. */
   async statistics(slave: string): Promise<StatisticsAnswer> {
+    return this.#linkTo(slave).questions.statistics()
+  }
+
+  /** Where that slave differs: see SlaveQuestions. Throws ERR_NO_SLAVE. */
+  async differences(slave: string, start: number): Promise<DifferencesPage> {
+    return this.#linkTo(slave).questions.differences(start)
+  }
+
+  #linkTo(slave: string): Link {
     const link = this.#links.find(({ name }) => name === slave)
-    if (link === undefined) {
-      throw new HotBackupError('ERR_NO_SLAVE', `nothing is sent to "${slave}"`, { slave })
-    }
-    return link.statistics()
+    if (link !== undefined) return link
+    throw new HotBackupError('ERR_NO_SLAVE', `nothing is sent to "${slave}"`, { slave })
   }
 
   /** One slave more, or one that listens elsewhere now. */

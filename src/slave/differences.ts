@@ -8,35 +8,17 @@ import { MiB } from '../limits.ts'
 import type { HashRange } from '../log/verify-record.ts'
 import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
+import {
+  differencesRowsMax,
+  type ComparedPass,
+  type Difference,
+  type DifferencesPage,
+  type DifferencesStatus,
+} from '../wire/messages/differences.ts'
 
 /** Ranges, items and files that are kept. */
 export const differencesMax = 1000
 const fileBytesMax = 16 * MiB
-
-/** Of items: `missing` and `extra` here, on the slave. Of structure: see `text`. */
-export const differenceKinds = [
-  'groups',
-  'changed',
-  'missing',
-  'extra',
-  'unreadable',
-  'structure',
-] as const
-export type DifferenceKind = (typeof differenceKinds)[number]
-
-/** One line of what differs. */
-export interface Difference extends HashRange {
-  readonly kind: DifferenceKind
-  readonly account: string
-  /** Empty for an account. */
-  readonly file: string
-  /** When the servers were compared. */
-  readonly txn: number
-  /** Of an item, otherwise empty. */
-  readonly id: Buffer
-  /** For people: why it could not be read, or what is different. */
-  readonly text: string
-}
 
 export interface ItemDifference {
   readonly kind: 'changed' | 'missing' | 'extra'
@@ -60,24 +42,6 @@ export interface StructureDifference {
   readonly account: string
   readonly file: string
   readonly text: string
-}
-
-/** A pass over all of the master's database that has been compared as a whole. */
-export interface ComparedPass {
-  readonly firstTxn: number
-  readonly lastTxn: number
-  /** Wall-clock milliseconds, by this server's clock. */
-  readonly time: number
-}
-
-export interface DifferencesStatus {
-  /** The last transaction at which something was compared; 0 before the first. */
-  readonly comparedTxn: number
-  readonly pass: ComparedPass | null
-  /** Lines that are kept, see `rows`. */
-  readonly known: number
-  /** Differences that found no room. */
-  readonly more: number
 }
 
 const text = v.string()
@@ -155,6 +119,12 @@ export class Differences {
       } else for (const found of items) rows.push({ ...line, ...found })
     }
     return rows
+  }
+
+  /** Some of the lines, from the given one on. */
+  page(start: number): DifferencesPage {
+    const rows = this.rows().slice(start, start + differencesRowsMax)
+    return { status: this.status, start, rows }
   }
 
   /** Something was known to be different in the range. */

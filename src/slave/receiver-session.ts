@@ -22,6 +22,7 @@ import type { Message } from '../wire/messages.ts'
 import type { Progress } from '../wire/messages/ack.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import type { AskLog } from '../wire/messages/log-piece.ts'
+import type { DifferencesPage } from '../wire/messages/differences.ts'
 import type { Promote } from '../wire/messages/promote.ts'
 import type { Seed } from '../wire/messages/seed.ts'
 import type { SlaveStatistics } from '../wire/messages/statistics.ts'
@@ -29,6 +30,7 @@ import { refusalOf } from '../wire/messages/refuse.ts'
 import {
   askLogVersion,
   askVersion,
+  differencesVersion,
   protocolVersionMax,
   statisticsVersion,
   type MessageName,
@@ -47,6 +49,7 @@ export interface ReceiverSessionOptions {
   /** What the master may ask for. */
   readonly statistics: () => SlaveStatistics
   readonly piece: (question: PieceQuestion) => Promise<Uint8Array | null>
+  readonly differences: (start: number) => DifferencesPage
   readonly heartbeatMs: number
   readonly timeoutMs: number
   readonly logger: LinkLog
@@ -253,6 +256,13 @@ export class ReceiverSession {
       case 'log-piece':
         this.#questions?.answered(message)
         return
+      case 'ask-differences':
+        if (this.#channel.writable) {
+          const { token, start } = message
+          const page = this.#options.differences(start)
+          this.#channel.send({ name: 'differences', token, page })
+        }
+        return
       case 'refuse':
         this.#refused(message.code, message.text)
         return
@@ -330,11 +340,20 @@ export class ReceiverSession {
     }
     this.#intake = new Intake(log)
     const asked = this.#version >= statisticsVersion ? (['ask-statistics'] as const) : []
+    const wanted = this.#version >= differencesVersion ? (['ask-differences'] as const) : []
     if (this.#version >= askLogVersion && this.#master !== null) {
       this.#questions ??= new LogQuestions(this.#channel, this.#master.databaseId)
     }
     const answers = this.#questions === null ? [] : (['log-piece'] as const)
-    this.#channel.established('segment', 'blocks', 'start', 'refuse', ...asked, ...answers)
+    this.#channel.established(
+      'segment',
+      'blocks',
+      'start',
+      'refuse',
+      ...asked,
+      ...wanted,
+      ...answers,
+    )
     this.#change('streaming', `streaming ${followingText(position)}`)
     this.#events.streaming()
     this.#acknowledged = null

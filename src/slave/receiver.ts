@@ -11,6 +11,7 @@ import type { Platform } from '../platform/platform.ts'
 import type { LinkLog } from '../wire/link-log.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import type { Promote } from '../wire/messages/promote.ts'
+import type { DifferencesPage } from '../wire/messages/differences.ts'
 import type { SlaveStatistics } from '../wire/messages/statistics.ts'
 import { positionText } from '../wire/position-text.ts'
 import type { Seed } from '../wire/messages/seed.ts'
@@ -35,6 +36,8 @@ export interface ReceiverOptions {
   readonly statistics: () => Omit<SlaveStatistics, 'bytesReceived'>
   /** Bytes of this log, for a master whose own are damaged. */
   readonly piece: ReceiverSessionOptions['piece']
+  /** Where this slave knows itself to be different, from some line on. */
+  readonly differences: (start: number) => DifferencesPage
   readonly heartbeatMs?: number
   readonly timeoutMs?: number
   readonly logger: LinkLog
@@ -110,6 +113,7 @@ export class Receiver {
     this.#sessionOptions = {
       ...options,
       statistics: () => this.statistics(),
+      differences: this.#options.differences,
       heartbeatMs: options.heartbeatMs ?? heartbeatMsDefault,
       timeoutMs: options.timeoutMs ?? linkTimeoutMsDefault,
     }

@@ -4,6 +4,12 @@ import type { Codec } from './codec.ts'
 import { FieldWriter } from './fields.ts'
 import { ackCodec, type Ack } from './messages/ack.ts'
 import { writeBlocksHead, type Blocks, type BlocksHead } from './messages/blocks.ts'
+import {
+  askDifferencesCodec,
+  differencesCodec,
+  type AskDifferences,
+  type DifferencesMessage,
+} from './messages/differences.ts'
 import { fenceCodec, type Fence } from './messages/fence.ts'
 import { helloCodec, type Hello } from './messages/hello.ts'
 import { historyCodec, type HistoryMessage } from './messages/history.ts'
@@ -15,7 +21,6 @@ import { refuseCodec, type Refuse } from './messages/refuse.ts'
 import { rewindCodec, type Rewind } from './messages/rewind.ts'
 import {
   seedCodec,
-  seedDataBytesMax,
   seedDataCodec,
   seedImageCodec,
   seedStateCodec,
@@ -64,6 +69,8 @@ export type SmallMessage =
   | Statistics
   | AskLog
   | LogPiece
+  | AskDifferences
+  | DifferencesMessage
 export type Message = SmallMessage | Blocks
 
 type CodecTable = {
@@ -92,6 +99,8 @@ const codecs: CodecTable = {
   statistics: statisticsCodec,
   'ask-log': askLogCodec,
   'log-piece': logPieceCodec,
+  'ask-differences': askDifferencesCodec,
+  differences: differencesCodec,
 }
 
 /** Codecs by the type's number; no entry for BLOCKS. */
@@ -100,8 +109,10 @@ export const codecOfType: ReadonlyMap<number, Codec<SmallMessage>> = new Map(
 )
 
 const lengths = Object.values(codecs).map(codec => codec.bytesMax)
-/** The largest payload of a message that is read in one piece; but for the pieces of a seed, which come late. */
-export const smallBytesMax = Math.max(...lengths.filter(length => length < seedDataBytesMax))
+/** Larger ones come only when both sides know each other. */
+const lateBytesMin = 4096
+/** The largest payload of a message that is read in one piece and may come early. */
+export const smallBytesMax = Math.max(...lengths.filter(length => length < lateBytesMin))
 
 // One scratch for all: encoding is synchronous, and the result is a copy of its own length.
 const scratch = new FieldWriter(frameHeaderBytes + Math.max(...lengths))

@@ -14,8 +14,9 @@
 // connection.
 //
 // HELLO names the protocol versions that the master speaks, and the slave chooses one. Version 2 is version 1 with
-// ASK-STATISTICS and STATISTICS, version 3 has ASK-LOG and LOG-PIECE as well. The frame, the first four bytes of HELLO,
-// and all of REFUSE are the same in every version, so that an unknown one can be refused in words.
+// ASK-STATISTICS and STATISTICS, version 3 has ASK-LOG and LOG-PIECE as well, and version 4 ASK-DIFFERENCES and
+// DIFFERENCES. The frame, the first four bytes of HELLO, and all of REFUSE are the same in every version, so that an
+// unknown one can be refused in words.
 // Any change here or in messages/ goes into man/hb-link.5 as well.
 import { HotBackupError } from '../errors.ts'
 
@@ -24,11 +25,13 @@ export const framingVersion = 1
 export const frameHeaderBytes = 16
 
 export const protocolVersionMin = 1
-export const protocolVersionMax = 3
+export const protocolVersionMax = 4
 /** The slave may be asked for its statistics. */
 export const statisticsVersion = 2
 /** The master may be asked for bytes of its log. */
 export const askLogVersion = 3
+/** The slave may be asked where it differs. */
+export const differencesVersion = 4
 /** Of JOIN and PROMOTE, and of the WELCOME that answers PROMOTE: nothing is chosen there. */
 export const askVersion = 1
 
@@ -55,6 +58,8 @@ export const MessageType = {
   statistics: 20,
   'ask-log': 21,
   'log-piece': 22,
+  'ask-differences': 23,
+  differences: 24,
 } as const
 export type MessageName = keyof typeof MessageType
 

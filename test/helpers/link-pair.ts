@@ -11,7 +11,7 @@ import type { Disk } from '../../src/platform/disk.ts'
 import type { Address, Network, SharedKey } from '../../src/platform/network.ts'
 import type { Watcher } from '../../src/platform/watch.ts'
 import { Shipper, type ShipperOptions, type ShipStatus } from '../../src/ship/shipper.ts'
-import type { StatisticsAnswer } from '../../src/ship/statistics-questions.ts'
+import type { StatisticsAnswer } from '../../src/ship/questions.ts'
 import { Receiver, type ReceiverOptions } from '../../src/slave/receiver.ts'
 
 export interface LinkWorld {
@@ -139,6 +139,8 @@ export class Master extends Server {
 }
 
 /** What slaves tell of themselves. */
+export const differencesStatus = { comparedTxn: 7, pass: null, known: 0, more: 2 }
+
 export const statistics = {
   since: 1_700_000_000_000,
   transactions: 60,
@@ -177,6 +179,7 @@ export class Slave extends Server {
       appliedTime: () => slave?.applied.time ?? 0,
       statistics: () => statistics,
       piece: question => readPiece(world.disk, join(directory, 'log'), question),
+      differences: start => ({ status: differencesStatus, start, rows: [] }),
       logger: (level, message, fields) => slave?.say(level, message, fields),
       ...options,
     })

@@ -109,6 +109,11 @@ export interface Status {
   readonly pid: number | null
   readonly state: string
   readonly lostAndFound: number
+  readonly differences: {
+    readonly known: number
+    readonly more: number
+    readonly pass: { readonly lastTxn: number } | null
+  } | null
   readonly log: { readonly firstTxn: number; readonly lastTxn: number; readonly durableTxn: number }
   readonly slaves: readonly {
     readonly name: string

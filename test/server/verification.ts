@@ -12,7 +12,8 @@ import { RecordEncoder } from '../../src/log/record.ts'
 import { decodeVerify, encodeVerify, type VerifyRecord } from '../../src/log/verify-record.ts'
 import { VerifyMarks } from '../../src/server/verify-marks.ts'
 import { compareWithMaster, type DifferenceAlarm } from '../../src/slave/comparison.ts'
-import { Differences, type Difference } from '../../src/slave/differences.ts'
+import { Differences } from '../../src/slave/differences.ts'
+import type { Difference } from '../../src/wire/messages/differences.ts'
 import {
   arbitraryStep,
   checkpoint,
@@ -155,7 +156,7 @@ class Two {
     const begun = await this.marks.files(true)
     for (const file of this.marks.compared()) {
       for (let hash = 0; hash < hashEnd;) {
-        hash = await this.marks.slice(file, hash)
+        hash = (await this.marks.slice(file, hash)).next
         await between()
       }
     }
@@ -167,7 +168,7 @@ class Two {
   async items(rows: readonly Difference[]): Promise<void> {
     for (const { account, file: name, from, to } of rows) {
       const file = this.master.database.file(account, name)!
-      for (let hash = from; hash < to;) hash = await this.marks.items(file, hash, to)
+      for (let hash = from; hash < to;) hash = (await this.marks.items(file, hash, to)).next
     }
     this.slave.replay()
   }
@@ -282,7 +283,7 @@ async function play(two: Two, history: readonly Turn[], check: () => void): Prom
       const files = two.marks.compared()
       const file = files[place.file % files.length]
       if (file === undefined) continue
-      const hash = await two.marks.slice(file, place.hash)
+      const { next: hash } = await two.marks.slice(file, place.hash)
       place = hash === hashEnd ? { file: place.file + 1, hash: 0 } : { ...place, hash }
       seen.slices++
     } else if ('act' in turn) {

@@ -16,6 +16,7 @@ import {
   type SmallMessage,
 } from '../../src/wire/messages.ts'
 import { timelinesMax } from '../../src/wire/messages/history.ts'
+import { differenceKinds } from '../../src/wire/messages/differences.ts'
 import { recordTypesMax } from '../../src/wire/messages/statistics.ts'
 import { refusalOf } from '../../src/wire/messages/refuse.ts'
 import {
@@ -144,6 +145,26 @@ const samples: readonly SmallMessage[] = [
   },
   { name: 'seed-data', offset: far, data: new Uint8Array(300).fill(7) },
   { name: 'ask-statistics', token: far },
+  { name: 'ask-differences', token: far, start: 0xffffffff },
+  {
+    name: 'differences',
+    token: 1,
+    page: {
+      status: { comparedTxn: far, pass: null, known: 0xffffffff, more: 1 },
+      start: 3,
+      rows: differenceKinds.map(kind => ({
+        kind,
+        account: 'a'.repeat(64),
+        file: kind === 'structure' ? '' : 'f'.repeat(64),
+        modulo: 9,
+        from: 1,
+        to: 2 ** 32,
+        txn: far,
+        id: Buffer.alloc(1024, 0xff),
+        text: 'x'.repeat(256),
+      })),
+    },
+  },
   {
     name: 'statistics',
     token: 7,

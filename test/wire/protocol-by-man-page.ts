@@ -12,6 +12,7 @@ import {
   type SmallMessage,
 } from '../../src/wire/messages.ts'
 import { blocksBytesMax, blocksBytesMin } from '../../src/wire/messages/blocks.ts'
+import type { Difference } from '../../src/wire/messages/differences.ts'
 import { refusalOf } from '../../src/wire/messages/refuse.ts'
 import { MessageType, frameHeaderBytes } from '../../src/wire/protocol.ts'
 
@@ -92,6 +93,28 @@ const acknowledged = {
   'durable chain': 0xfedcba98,
 }
 
+const difference: Difference = {
+  kind: 'missing',
+  account: 'SALES',
+  file: 'F',
+  modulo: 7,
+  from: 8,
+  to: 2 ** 32,
+  txn: far,
+  id: Buffer.from('id'),
+  text: 'txt',
+}
+/** As it goes over the network. */
+const differenceBytes = encodeMessage({
+  name: 'differences',
+  token: 1,
+  page: {
+    status: { comparedTxn: 0, pass: null, known: 1, more: 0 },
+    start: 0,
+    rows: [difference],
+  },
+}).subarray(frameHeaderBytes + 56)
+
 const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | string>>])[] = [
   [
     {
@@ -107,7 +130,7 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
     },
     {
       'version min': 1,
-      'version max': 3,
+      'version max': 4,
       timeline: 7,
       'server id': '01'.repeat(16),
       'database id': '02'.repeat(16),
@@ -292,6 +315,38 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
     { name: 'seed-data', offset: far, data: Buffer.from('piece') },
     { offset: far, length: 5, data: hexOf('piece') },
   ],
+  [
+    { name: 'ask-differences', token: far, start: 17 },
+    { token: far, start: 17 },
+  ],
+  [
+    {
+      name: 'differences',
+      token: far,
+      page: {
+        status: {
+          comparedTxn: 12,
+          pass: { firstTxn: 10, lastTxn: 11, time: 1_700_000_000_123 },
+          known: 3,
+          more: 4,
+        },
+        start: 2,
+        rows: [difference],
+      },
+    },
+    {
+      token: far,
+      compared: 12,
+      'pass first': 10,
+      'pass last': 11,
+      'pass time': 1_700_000_000_123,
+      known: 3,
+      more: 4,
+      start: 2,
+      count: 1,
+      rows: differenceBytes.toString('hex'),
+    },
+  ],
   [{ name: 'ask-statistics', token: far }, { token: far }],
   [
     {
@@ -341,6 +396,22 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
     { token: far, held: 1, length: 3, data: '010203' },
   ],
 ]
+
+t.test('a row of DIFFERENCES is as the page says', async t => {
+  t.strictSame(decode('Row of DIFFERENCES', differenceBytes), {
+    kind: 3,
+    'account length': 5,
+    'file length': 1,
+    'id length': 2,
+    'text length': 3,
+    modulo: 7,
+    from: 8,
+    to: 0,
+    txn: far,
+    texts: hexOf('SALESFidtxt'),
+  })
+  t.ok(gapless('Row of DIFFERENCES', 28))
+})
 
 t.test('every message is as the page says', async t => {
   t.equal(rows.length, codecOfType.size)

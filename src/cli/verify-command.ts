@@ -1,0 +1,146 @@
+// hb verify.
+import type { Command } from 'commander'
+import { HotBackupError } from '../errors.ts'
+import { groupOf } from '../database/hash.ts'
+import {
+  verifyServer,
+  type VerifiedSlave,
+  type VerifyOutcome,
+  type VerifyStep,
+} from '../server/verify-command.ts'
+import type { Difference } from '../wire/messages/differences.ts'
+import { seconds, serverCommand, type Context, type ServerOptions } from './command-line.ts'
+import { quotedText } from '../server/line-buffer.ts'
+import { count, counted } from './output.ts'
+
+export function addVerifyCommand(program: Command, context: Context): void {
+  program.addCommand(verifyCommand(context))
+}
+
+interface VerifyArguments extends ServerOptions {
+  readonly slave?: string
+  readonly repair?: boolean
+  readonly timeout: number
+  readonly json?: boolean
+}
+
+function verifyCommand(context: Context): Command {
+  return serverCommand(
+    'verify',
+    `Compare the slaves of a master with it, down to items, while updates go on. With --repair, what differs is copied
+again, and listed.`,
+    `hb verify -d /srv/north
+hb verify -d /srv/north sales orders --slave south --repair
+hb verify -d /srv/north --json | jq '.slaves[].left[]'`,
+  )
+    .argument('[account]', 'only files of this account')
+    .argument('[file]', 'only this file')
+    .option('--slave <name>', 'only this slave')
+    .option('--repair', 'write the items that differ again, and delete those that only a slave has')
+    .option('--timeout <seconds>', 'how long the slaves may take to come in step', seconds, 600)
+    .option('--json', 'as JSON')
+    .action(
+      async (account: string | undefined, file: string | undefined, args: VerifyArguments) => {
+        const { dir, slave = null, repair = false, timeout, json = false } = args
+        const progress = context.progress()
+        const verifying = verifyServer(context.platform, dir, {
+          account: account ?? null,
+          file: file ?? null,
+          slave,
+          repair,
+          timeoutMs: timeout * 1000,
+          progress: step => progress.update(time => stepText(step, time)),
+        })
+        const outcome = await context.untilSignal(verifying).finally(() => progress.end())
+        if (json) await context.out.json(outcomeToJson(outcome))
+        else for (const line of outcomeLines(outcome, repair)) await context.out.line(line)
+        tellDifferences(outcome)
+      },
+    )
+}
+
+function stepText(step: VerifyStep, time: number): string {
+  switch (step.step) {
+    case 'looking': {
+      const rate = count(Math.round(step.itemsDone / Math.max(time, 1)))
+      return `${count(step.itemsDone)} of ${count(step.itemsTotal)} items, ${rate} a second`
+    }
+    case 'waiting':
+      return 'the slaves come to the last mark'
+    case 'comparing':
+      return 'the slaves are asked'
+    case 'mending':
+      return 'items are written again'
+  }
+}
+
+function outcomeLines(outcome: VerifyOutcome, repair: boolean): string[] {
+  const { files, items, lastTxn, slaves } = outcome
+  const what = `${counted(files, 'file')}, ${counted(items, 'item')}`
+  return [
+    `${what}, compared up to transaction ${count(lastTxn)}`,
+    ...slaves.flatMap(slave => slaveLines(slave, repair)),
+  ]
+}
+
+function slaveLines({ name, mended, left, more }: VerifiedSlave, repair: boolean): string[] {
+  const lines = [
+    ...(repair ? mended.map(row => `  mended: ${differenceText(row)}`) : []),
+    ...left.map(row => `  ${differenceText(row)}`),
+  ]
+  if (more > 0) lines.push(`  and ${counted(more, 'difference')} more`)
+  if (lines.length === 0) return [`${name}: the same`]
+  const found = mended.length + left.length + more
+  const done = repair ? `, ${count(mended.length)} mended` : ''
+  return [`${name}: ${counted(found, 'difference')}${done}`, ...lines]
+}
+
+function differenceText(row: Difference): string {
+  const { kind, account, file, id, text, modulo, from, to } = row
+  const [first, last] = [groupOf(from, modulo), groupOf(to - 1, modulo)]
+  const groups = first === last ? `group ${first}` : `groups ${first} to ${last}`
+  const where = `${account} ${file}`
+  switch (kind) {
+    case 'structure':
+      return text
+    case 'groups':
+      return `${where}: ${groups} of ${modulo}`
+    case 'unreadable':
+      return `${where}: ${groups} of ${modulo} cannot be read: ${text}`
+    default:
+      return `${where}: ${quotedText(id)} is ${kind}`
+  }
+}
+
+function outcomeToJson({ slaves, ...pass }: VerifyOutcome): object {
+  const rows = (differences: readonly Difference[]) => differences.map(differenceToJson)
+  return {
+    ...pass,
+    slaves: slaves.map(({ name, found, mended, left, more }) => {
+      return { name, found: rows(found), mended: rows(mended), left: rows(left), more }
+    }),
+  }
+}
+
+function differenceToJson({ kind, account, file, id, text, ...place }: Difference): object {
+  const said = id.toString()
+  const plain = Buffer.from(said).equals(id)
+  const item = plain ? { id: said } : { id: id.toString('base64'), base64: true }
+  return {
+    kind,
+    account,
+    file,
+    ...(id.length === 0 ? {} : item),
+    ...(text === '' ? {} : { text }),
+    ...place,
+  }
+}
+
+function tellDifferences({ slaves }: VerifyOutcome): void {
+  const different = slaves.filter(({ left, more }) => left.length + more > 0)
+  if (different.length === 0) return
+  const names = different.map(({ name, left, more }) => {
+    return `${name} (${counted(left.length + more, 'difference')})`
+  })
+  throw new HotBackupError('ERR_DIFFERENT', `not the same as the master: ${names.join(', ')}`)
+}
