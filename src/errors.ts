@@ -150,7 +150,7 @@ const catalogue = {
   // The database
   ERR_DATABASE_CORRUPT: {
     exit: exitCodes.corrupt,
-    hint: 'Keep the directory as it is; take a new copy from the peer.',
+    hint: 'Keep the directory as it is; "hb scrub" names what is damaged, and what helps.',
   },
   ERR_DATABASE_CHANGED: {
     exit: exitCodes.failed,

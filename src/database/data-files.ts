@@ -69,7 +69,8 @@ export class DataFiles implements FrameStore {
     if (count < frameBytes) slab.u8.fill(0, base + count, base + frameBytes)
     const fault = readFault(generation, frame, slab, base)
     if (fault !== null) {
-      const message = `${path}: frame ${frame} ${fault}`
+      const what = frame < generation.modulo ? `frame ${frame} (group ${frame})` : `frame ${frame}`
+      const message = `${path}: ${what} ${fault}`
       throw new HotBackupError('ERR_DATABASE_CORRUPT', message, { path, offset })
     }
     slab.u32[base >> 2] = 0

@@ -1,6 +1,7 @@
 // Reads every frame of every data file, and the catalog or the journal, and tells what is damaged. Nothing is locked: a
 // server may change all of it meanwhile. So what looks damaged is looked at again, with the catalog of then, until it
-// has looked so for a while. A frame of zeros in the place of another is not found here: "hb verify" compares items.
+// has looked so for a while. A frame of zeros in the place of another is not found here, but by verification, which
+// compares the items.
 import { join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { isNotFound } from '../platform/atomic-file.ts'

@@ -41,6 +41,8 @@ export interface SeedTakerOptions {
   /** A copy is taken without an operator's order. */
   readonly auto: boolean
   readonly log: LogWriter
+  /** The database here is damaged: a copy is of use although the log leads on. */
+  readonly damaged: () => boolean
   /** A checked copy waits for the server to start anew. */
   readonly completed: () => void
 }
@@ -98,6 +100,7 @@ export class DirectorySeedTaker implements SeedTaker {
     if (seed.ordered) return null
     // By itself it gives up only what the master is sure to have.
     if (!same) return refuse('ERR_LINK_DIVERGED', 'a later timeline needs an order by "hb seed"')
+    if (this.#options.damaged()) return null
     if (lastTxn + 1 >= seed.firstTxn) return refuse('ERR_LINK_SEED', 'the log leads on from here')
     return null
   }

@@ -198,6 +198,7 @@ export class SlaveServer {
           say('error', `${what}: ${error.message}`, { code: error.code })
           if (reopen) server.#reopen()
           else if (error.code === 'ERR_LOG_CORRUPT') server.#mending.damaged(error)
+          else if (error.code === 'ERR_DATABASE_CORRUPT') server.#receiver?.askForCopy()
         },
       })
     return new SlaveServer(platform, layout, config, say, lock, data, replayer)
@@ -231,6 +232,7 @@ export class SlaveServer {
       },
       piece: question => readPiece(this.#platform.disk, this.#layout.log, question),
       refusal: () => this.#replays.refusal,
+      needsCopy: () => this.#needsCopy,
       logger: this.#say,
       upstream: await readUpstream(this.#platform.disk, this.#layout),
       upstreamChanged: upstream => this.#keepUpstream(upstream),
@@ -238,6 +240,7 @@ export class SlaveServer {
         name: this.#config.name,
         auto: this.#config.slave.autoSeed,
         log: this.#log,
+        damaged: () => this.#databaseDamaged,
         completed: () => {
           if (this.#promoting === null) this.#reseeded()
         },
@@ -278,6 +281,17 @@ export class SlaveServer {
         hold: () => this.#replayer.hold(),
       },
     })
+  }
+
+  get #databaseDamaged(): boolean {
+    return this.#replayer.failure?.code === 'ERR_DATABASE_CORRUPT'
+  }
+
+  /** Only with auto_seed: else the log is taken all the same, and an operator orders the copy. */
+  get #needsCopy(): HotBackupError | null {
+    if (!this.#config.slave.autoSeed || !this.#databaseDamaged) return null
+    const text = `the database of this slave is damaged: ${this.#replayer.failure?.message}`
+    return new HotBackupError('ERR_LINK_SEED', text)
   }
 
   #keepUpstream(upstream: readonly Uint8Array[]): void {

@@ -43,6 +43,8 @@ export interface ReceiverOptions {
   readonly logger: LinkLog
   /** A reason of the server to let no master in (it was promoted, say); null when there is none. */
   readonly refusal?: () => HotBackupError | null
+  /** Why this slave is of no use without a new copy of the database, or null. */
+  readonly needsCopy?: () => HotBackupError | null
   /** Ids of the servers above this one as they were last heard of, before a restart. */
   readonly upstream?: readonly Uint8Array[]
   /** They have changed. */
@@ -129,6 +131,12 @@ export class Receiver {
     const { listen, key } = options
     receiver.#listener = await platform.network.listen(listen, key, accept, limits)
     return receiver
+  }
+
+  /** The master is told that this slave needs a copy; so it is whenever it calls (see `needsCopy`). */
+  askForCopy(): void {
+    const error = this.#options.needsCopy?.() ?? null
+    if (error !== null) this.#session?.refuse(error)
   }
 
   /** With the port that the system has chosen, if it was to. */
@@ -299,13 +307,14 @@ export class Receiver {
   }
 
   #refusal(hello: Hello): HotBackupError | null {
-    const { log, serverId, refusal } = this.#options
+    const { log, serverId, refusal, needsCopy } = this.#options
     if (log.failed !== null) {
       const text = `this slave cannot store updates: ${log.failed.message}`
       return new HotBackupError('ERR_STOPPED', text, {}, log.failed)
     }
     const { identity, position } = log
-    const reason = refusal?.() ?? checkHello(hello, { serverId, identity, position })
+    const reason =
+      refusal?.() ?? checkHello(hello, { serverId, identity, position }) ?? needsCopy?.() ?? null
     if (reason !== null) return reason
     const current = this.#session?.master ?? null
     if (current === null || sameIdentity(current.serverId, hello.serverId)) return null

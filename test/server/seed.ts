@@ -73,6 +73,7 @@ function takerOf(root: string, over: { auto?: boolean; log?: LogWriter; complete
     name: 'beta',
     auto: true,
     log: emptyLog,
+    damaged: () => false,
     completed: () => {},
     ...over,
   })
