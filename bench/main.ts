@@ -7,6 +7,7 @@ import { parseArgs, promisify } from 'node:util'
 import { measureLag } from './lag.ts'
 import type { ReadTimes } from './long-work.ts'
 import { cpuSeconds, hb, Pair, peakMiB, pidOf } from './servers.ts'
+import { measureVerification } from './verification.ts'
 import type { WorkerArguments, WorkerResult } from './worker.ts'
 import { updateBytes } from './workload.ts'
 
@@ -27,7 +28,8 @@ const benchmarks: Readonly<Record<string, () => Promise<Row[]>>> = {
   pipelined: benchPipelined,
   stream: benchStream,
   catchup: benchCatchUp,
-  verify: benchVerify,
+  logverify: benchLogVerify,
+  verify: benchVerification,
   lag: benchLag,
   reads: benchReads,
   restart: benchRestart,
@@ -176,7 +178,7 @@ async function benchCatchUp(): Promise<Row[]> {
   })
 }
 
-async function benchVerify(): Promise<Row[]> {
+async function benchLogVerify(): Promise<Row[]> {
   return withPair(async pair => {
     await worker('load', { directory: pair.master, items: 3_000_000, outstanding: 8192 })
     const status = JSON.parse(await hb('status', '-d', pair.master, '--json')) as {
@@ -192,6 +194,31 @@ async function benchVerify(): Promise<Row[]> {
         what: 'hb log verify, page cache',
         mbPerSecond: status.log.bytes / 1e6 / (seconds - startUp),
         note: `${Math.round(status.log.bytes / 1e6)} MB, without ${startUp.toFixed(2)} s start of the command`,
+      },
+    ]
+  })
+}
+
+async function benchVerification(): Promise<Row[]> {
+  const items = 1_000_000
+  return withPair(async pair => {
+    const found = await measureVerification(pair, items)
+    const { without, beside, masterCpu, slaveCpu, passSeconds, findSeconds, mendSeconds } = found
+    const many = items.toLocaleString('en')
+    return [
+      {
+        what: `stream, applied on the slave, ${many} items, verified every 10 s`,
+        perSecond: beside,
+        note: `${percent(beside / without)} of ${Math.round(without).toLocaleString('en')} without (medians of 3, in turn)`,
+      },
+      {
+        what: `hb verify, ${many} items`,
+        perSecond: items / passSeconds,
+        note: `${passSeconds.toFixed(1)} s; CPU s of master + slave: ${masterCpu.toFixed(2)} + ${slaveCpu.toFixed(2)}`,
+      },
+      {
+        what: `hb verify, 3 differences among ${many} items`,
+        note: `found in ${findSeconds.toFixed(1)} s; found and mended in ${mendSeconds.toFixed(1)} s`,
       },
     ]
   })
