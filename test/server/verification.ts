@@ -216,7 +216,7 @@ class Two {
 interface Damage {
   readonly file: number
   readonly id: number
-  /** Null deletes. */
+  /** Null deletes, "flip" changes a byte of what is there. */
   readonly value: string | null
 }
 
@@ -249,7 +249,7 @@ const turns = (damage: number): fc.Arbitrary<Turn> =>
         damage: fc.record({
           file: fc.nat(5),
           id: fc.nat(70),
-          value: fc.option(fc.string({ maxLength: 20 })),
+          value: fc.oneof(fc.option(fc.string({ maxLength: 20 })), fc.constant('flip')),
         }),
       }),
     },
@@ -260,6 +260,12 @@ function spoil({ slave }: Two, { file, id, value }: Damage): void {
   const found = files[file % files.length]
   if (found === undefined) return
   const bytes = Buffer.from(idOf(id), 'latin1')
+  const old = found.read(bytes)
+  if (value === 'flip' && old !== null && old.length > 0) {
+    old[0]! ^= 1
+    slave.database.applyAside(transaction(encoder => encoder.writeItem(found.number, bytes, old)))
+    return
+  }
   slave.database.applyAside(
     transaction(encoder => {
       if (value === null) encoder.deleteItem(found.number, bytes)
