@@ -1,5 +1,5 @@
-// What verification costs, and how long it takes: the rate of updates with the master's own passes and without, in turn,
-// the CPU time of a pass on either side, and the time to find and mend three differences.
+// What verification costs, and how long it takes: the rate of updates with the master's own passes and without, in
+// turn, the CPU time of a pass on either side, and the time to find and mend three differences.
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { RecordEncoder } from '../src/log/record.ts'
