@@ -83,6 +83,8 @@ export class Commits {
   #since: number | null = null
   /** While alone: the slaves are in step when they reach this by the next look. */
   #goal = 0
+  /** With a lease: why nothing may be acknowledged any more. The process may have stood still since it was taken. */
+  lapsed: (() => HotBackupError | null) | null = null
   /** The level whose waiter was late. */
   #watched: AckLevel = 'durable'
   #timer: Timer | null = null
@@ -122,6 +124,20 @@ export class Commits {
 
   /** Resolves when all updates so far are done at the level; by default that of the policy. */
   done(level: CommitLevel = this.#policy.level): Promise<void> {
+    const done = this.#done(level)
+    return this.lapsed === null ? done : this.#unlessLapsed(done)
+  }
+
+  async #unlessLapsed(done: Promise<void>): Promise<void> {
+    const { lastTxn: txn } = this.#log
+    await done
+    const fault = this.lapsed?.() ?? null
+    if (fault === null) return
+    const message = `transaction ${txn} is durable here, but ${fault.message}`
+    throw new HotBackupError('ERR_UNCONFIRMED', message, { txn }, fault)
+  }
+
+  #done(level: CommitLevel): Promise<void> {
     const log = this.#log
     if (level === 'local') return log.synced()
     if (log.durableTxn >= log.lastTxn) return this.#answered(log.lastTxn, level, null)

@@ -1,5 +1,6 @@
 // When an update is done: by acks that are written as a shipper would, with a clock that the test moves on.
 import t, { type Test } from 'tap'
+import { HotBackupError } from '../../src/errors.ts'
 import { Commits, type CommitEvent, type CommitPolicy } from '../../src/server/commits.ts'
 import { AckFile, type SlaveAck } from '../../src/ship/ack-file.ts'
 import { noWatcher } from '../helpers/link-pair.ts'
@@ -85,6 +86,25 @@ function outcomeOf(promise: Promise<unknown>): { state: string } {
   )
   return outcome
 }
+
+t.test('with a lease, nothing is acknowledged that was taken before it was over', async t => {
+  const { commits, log } = await World.make(t, ['east'], { ...patient, level: 'local' })
+  let lapsed: HotBackupError | null = null
+  commits.lapsed = () => lapsed
+  log.lastTxn = 1
+  const first = commits.done()
+  log.sync()
+  await first
+  log.lastTxn = 2
+  const second = commits.done()
+  // The process is stopped here, and goes on when another may be the master.
+  lapsed = new HotBackupError('ERR_LEASE', 'north has heard from no slave for 5 s')
+  log.sync()
+  await t.rejects(second, {
+    code: 'ERR_UNCONFIRMED',
+    message: 'transaction 2 is durable here, but north has heard from no slave for 5 s',
+  })
+})
 
 t.test('each level waits for its own ack', async t => {
   const world = await World.make(t, ['south'], patient)
