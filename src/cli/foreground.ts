@@ -21,6 +21,9 @@ import {
   type ServerOptions,
 } from './command-line.ts'
 
+/** A server's disk has failed: it has stopped for good. No command ends with it. */
+const stoppedExitCode = 7
+
 interface RunningServer {
   stop(): Promise<void>
   /** Resolves when the server has become a master, or could not: then it must be stopped. */
@@ -116,10 +119,11 @@ async function serve(
     reason = await signals.came
   }
   if (reason === 'lost' && ended.error !== null) {
-    // Somebody else may own the directory by now: write nothing more into it.
+    // Somebody else may own the directory by now, or its disk has failed: write nothing more into it.
     say('error', errorText(ended.error))
     alarm.end()
-    process.exit(tell(name, ended.error, context))
+    const code = tell(name, ended.error, context)
+    process.exit(ended.error.code === 'ERR_STOPPED' ? stoppedExitCode : code)
   }
   say('info', `${name} stops`, { reason })
   await server.stop()

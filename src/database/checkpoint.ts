@@ -18,7 +18,8 @@
 // journal has been finished; replay of the log from the stamp leads to the present.
 //
 // A disk that is full before step 5 is survived: the frames are changed frames as before, and the next
-// checkpoint tries again. Any other failure is final for this opening of the database.
+// checkpoint tries again. From then on there is no way back, and room is waited for. Any other failure is final
+// for this opening of the database.
 import { join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
@@ -43,6 +44,10 @@ import { SortedKeys } from './sorted-keys.ts'
 
 /** Traffic of a paced checkpoint: far below what disks do, far above what replay of small items makes. */
 const pacedBytesPerSecond = 96 * MiB
+/** A full disk is looked at this often. */
+const roomRetryMs = 1000
+/** What a checkpoint leaves free: the log goes before it. */
+const freeBytesMin = 4 * MiB
 /** Frames looked at in one turn of the event loop, about 1 ms. */
 const sliceFrames = 8192
 
@@ -71,6 +76,7 @@ export class Checkpoint implements Tempo {
   readonly #stopping = new Promise<void>(resolve => {
     this.#stop = resolve
   })
+  #noRoom: (error: HotBackupError) => void = () => {}
   /**
    * waiting: nothing has been written; gathering: the journal can be thrown away; committing: what is written may
    * be on the disk for good, there is no way back.
@@ -119,10 +125,11 @@ export class Checkpoint implements Tempo {
 
   /**
    * Resolves when the new stamp is durable. When it rejects, `recoverable` says whether the database is as
-   * before the checkpoint.
+   * before the checkpoint. `noRoom` hears when it waits for room on the disk.
    */
-  async run(durable: Promise<void>): Promise<void> {
+  async run(durable: Promise<void>, noRoom: (error: HotBackupError) => void): Promise<void> {
     const { cache } = this.#parts
+    this.#noRoom = noRoom
     try {
       // The caller may have no more use for it once the checkpoint is stopped.
       durable.catch(() => {})
@@ -131,7 +138,7 @@ export class Checkpoint implements Tempo {
       this.#stage = 'gathering'
       await this.#sortFrames()
       const bytes = await this.#writeJournal()
-      await this.#finish(bytes)
+      await this.#withRoom(() => this.#finish(bytes))
     } catch (error) {
       if (this.recoverable(error)) cache.giveBack(this.#slots)
       throw error
@@ -184,6 +191,7 @@ export class Checkpoint implements Tempo {
     const path = join(dataFiles.directory, journalName)
     const journal = await JournalWriter.create(disk, path)
     try {
+      await this.#checkRoom(bytes.length)
       await this.#appendFrames(journal)
       await journal.appendCatalog(bytes)
     } catch (error) {
@@ -196,11 +204,34 @@ export class Checkpoint implements Tempo {
       this.#stage = 'committing'
       await this.#syncSpilled()
       await disk.syncDirectory(dataFiles.directory)
-      await journal.commit()
+      await this.#withRoom(() => journal.commit())
     } finally {
       await journal.close()
     }
     return bytes
+  }
+
+  /** A journal that will not fit would only fill the disk. */
+  async #checkRoom(catalogBytes: number): Promise<void> {
+    const { disk, dataFiles } = this.#parts
+    const needed = this.#frameCount * frameBytes + catalogBytes + freeBytesMin
+    const free = await disk.freeBytes(dataFiles.directory)
+    if (needed <= free) return
+    const message = `a checkpoint takes ${needed} bytes, and ${free} are free`
+    throw new HotBackupError('ERR_DISK_FULL', message, { path: dataFiles.directory })
+  }
+
+  /** A step that may be done again, behind the point of no return: a full disk is waited for. */
+  async #withRoom(step: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        return await step()
+      } catch (error) {
+        if (!isHotBackupError(error, 'ERR_DISK_FULL') || this.#stopped) throw error
+        this.#noRoom(error)
+        await Promise.race([sleep(this.#parts.clock, roomRetryMs), this.#stopping])
+      }
+    }
   }
 
   /** One piece is filled while the one before it is written. */

@@ -1,8 +1,9 @@
 // Decides when a checkpoint is made, on either side: one at a time, when it pays, when memory runs short, or
-// when somebody asks for it.
+// when somebody asks for it. While the disk is full it is tried again now and then.
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import type { LogPosition } from '../log/chain.ts'
+import { DiskRoom } from '../log/disk-room.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import type { Database } from './database.ts'
 
@@ -14,6 +15,7 @@ const intervalMs = 5 * 60_000
  * full speed they would make the log that a crash has to replay several times as long.
  */
 const hurryLogBytes = 8 * MiB
+const roomRetryMs = 2000
 
 /** What a checkpoint needs of the log. */
 export interface CheckpointLog {
@@ -31,6 +33,11 @@ export class Checkpointer {
   readonly #failed: (error: HotBackupError) => void
   #bytesAtCut: number
   #running: Promise<void> | null = null
+  /** The running one for those who wait for it: rejected already while it waits for room on the disk. */
+  #attempt: Promise<void> | null = null
+  #rejectAttempt: (error: HotBackupError) => void = () => {}
+  /** No checkpoint can be made, for want of it. */
+  readonly diskRoom: DiskRoom
   /** The files are held as they are until it resolves. */
   #held: Promise<void> | null = null
   #timer: Timer | null = null
@@ -50,6 +57,7 @@ export class Checkpointer {
     this.#made = made
     this.#failed = failed
     this.#bytesAtCut = log.bytes()
+    this.diskRoom = new DiskRoom(clock, roomRetryMs, () => this.#tryAgain())
     this.#arm()
   }
 
@@ -63,7 +71,7 @@ export class Checkpointer {
    * the log grows fast. Cheap when there is nothing to do.
    */
   note(): void {
-    if (this.#stopped) return
+    if (this.#stopped || this.diskRoom.lack !== null) return
     const logBytes = this.#log.bytes() - this.#bytesAtCut
     if (this.#held !== null) return
     if (this.#running !== null) {
@@ -73,21 +81,25 @@ export class Checkpointer {
     }
   }
 
-  /** Resolves when there is room for more changed frames. Whoever waits for that must not wait for pauses. */
+  /**
+   * Resolves when there is room for more changed frames. Whoever waits for that must not wait for pauses. Rejects with
+   * ERR_DISK_FULL when there will be none before the disk has room.
+   */
   async room(): Promise<void> {
     while (this.#database.overfull) {
+      if (this.diskRoom.lack !== null) throw this.diskRoom.lack
       this.#database.hurry()
-      await (this.#running ?? this.#held ?? this.#run(false))
+      await (this.#attempt ?? this.#held ?? this.#run(false))
     }
   }
 
-  /** A checkpoint of everything that is applied now. Resolves when it is durable. */
+  /** A checkpoint of everything that is applied now. Resolves when it is durable. Rejects with ERR_DISK_FULL, too. */
   async now(): Promise<void> {
     this.#database.hurry()
-    await this.#running
+    await this.#attempt
     while (this.#held !== null) await this.#held
     if (this.#database.unchanged) return
-    await (this.#running ?? this.#run(false))
+    await (this.#attempt ?? this.#run(false))
   }
 
   /**
@@ -106,7 +118,7 @@ export class Checkpointer {
     })
     try {
       this.#database.hurry()
-      await this.#running
+      await this.#attempt
       if (!this.#database.unchanged && !this.#stopped) await this.#run(false)
       return release
     } catch (error) {
@@ -115,36 +127,65 @@ export class Checkpointer {
     }
   }
 
-  /** No more checkpoints; resolves when the running one is done. */
+  /** No more checkpoints; resolves when the running one is done, or would wait for room on the disk. */
   async stop(): Promise<void> {
     this.#stopped = true
     this.#timer?.cancel()
+    if (this.diskRoom.lack !== null) this.#database.endCheckpoint()
+    this.diskRoom.stop()
     await this.#running?.catch(() => {})
   }
 
+  /** Resolves, or rejects, when that is known: while it waits for room on the disk it goes on behind the rejection. */
   #run(paced: boolean): Promise<void> {
-    this.#running = this.#checkpoint(paced)
+    const running = this.#checkpoint(paced)
+      .then(() => this.diskRoom.found())
       .catch((error: unknown) => {
         this.#fail(error)
         throw error
       })
       .finally(() => {
         this.#running = null
+        this.#attempt = null
         // Long work may have begun behind its capture, and waits for the next one.
         if (this.#database.work.checkpointDue) this.note()
       })
-    return this.#running
+    this.#running = running
+    this.#attempt = new Promise((resolve, reject) => {
+      this.#rejectAttempt = reject
+      running.then(resolve, reject)
+    })
+    this.#attempt.catch(() => {})
+    return this.#attempt
   }
 
   async #checkpoint(paced: boolean): Promise<void> {
     const { position, durable } = this.#log.cut()
     if (this.#database.unchanged) return
     this.#bytesAtCut = this.#log.bytes()
-    await this.#database.checkpoint(position, durable, { paced })
+    const noRoom = (error: HotBackupError) => this.#lacksRoom(error)
+    await this.#database.checkpoint(position, durable, { paced, noRoom })
     this.#made()
   }
 
+  #lacksRoom(error: HotBackupError): void {
+    if (this.#stopped) this.#database.endCheckpoint()
+    else this.diskRoom.lacks(error)
+    this.#rejectAttempt(error)
+  }
+
+  #tryAgain(): void {
+    if (this.#running === null && this.#held === null) this.#run(true).catch(() => {})
+    else if (this.diskRoom.lack !== null) this.diskRoom.lacks(this.diskRoom.lack)
+  }
+
   #fail(error: unknown): void {
+    if (isHotBackupError(error, 'ERR_DISK_FULL') && this.#database.failure === null) {
+      if (!this.#stopped) this.diskRoom.lacks(error)
+      return
+    }
+    this.diskRoom.stop()
+    if (this.#stopped && isHotBackupError(error, 'ERR_DISK_FULL')) return
     this.#stopped = true
     if (isHotBackupError(error)) this.#failed(error)
     else
@@ -157,7 +198,8 @@ export class Checkpointer {
     this.#timer = this.#clock.after(
       intervalMs,
       () => {
-        if (this.#running === null && this.#held === null) this.#run(true).catch(() => {})
+        const busy = this.#running !== null || this.#held !== null || this.diskRoom.lack !== null
+        if (!busy) this.#run(true).catch(() => {})
         if (!this.#stopped) this.#arm()
       },
       true,

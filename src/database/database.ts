@@ -266,7 +266,7 @@ export class Database {
   /**
    * Captures now, synchronously, then writes in the background while updates go on. `position` is what the stamp
    * will say: the last applied transaction. Nothing is written before `durable` resolves. `paced` spreads the
-   * traffic, unless the database is overfull. Resolves when the stamp is durable.
+   * traffic, unless the database is overfull. Resolves when the stamp is durable. `noRoom` hears when it waits.
    *
    * Rejects with ERR_DISK_FULL, or what `durable` rejected with, and everything is as before: try again. Any other
    * error is final (`failure`), but for ERR_CLOSED.
@@ -274,7 +274,10 @@ export class Database {
   async checkpoint(
     position: LogPosition,
     durable: Promise<void>,
-    options: { readonly paced?: boolean } = {},
+    options: {
+      readonly paced?: boolean
+      readonly noRoom?: (error: HotBackupError) => void
+    } = {},
   ): Promise<void> {
     if (this.#readOnly) throw new TypeError('the database was opened to read only')
     if (this.#checkpoint !== null) throw new TypeError('a checkpoint is under way')
@@ -284,7 +287,7 @@ export class Database {
     if (this.#closed) throw closed()
     this.#checkUsable()
     this.#checkpoint = this.#capture(position, options.paced ?? false)
-    this.#checkpointDone = this.#run(this.#checkpoint, durable)
+    this.#checkpointDone = this.#run(this.#checkpoint, durable, options.noRoom ?? (() => {}))
     await this.#checkpointDone
   }
 
@@ -293,6 +296,11 @@ export class Database {
     const changes = new FrameChanges()
     this.#dataFiles.copied.add(changes)
     return { changes, end: () => this.#dataFiles.copied.delete(changes) }
+  }
+
+  /** The running checkpoint ends as soon as it can: given up, or as a crash would leave it. */
+  endCheckpoint(): void {
+    this.#checkpoint?.stop()
   }
 
   /** The running checkpoint, if any, pauses no more. */
@@ -304,7 +312,7 @@ export class Database {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    this.#checkpoint?.stop()
+    this.endCheckpoint()
     await this.#checkpointDone.catch(() => {})
     this.#dataFiles.closeAll()
   }
@@ -334,11 +342,15 @@ export class Database {
     return new Checkpoint(this.#parts, this.#checkpointCount, catalog, generations, paced)
   }
 
-  async #run(checkpoint: Checkpoint, durable: Promise<void>): Promise<void> {
+  async #run(
+    checkpoint: Checkpoint,
+    durable: Promise<void>,
+    noRoom: (error: HotBackupError) => void,
+  ): Promise<void> {
     const unnamed = this.#dropped
     this.#dropped = []
     try {
-      await checkpoint.run(durable)
+      await checkpoint.run(durable, noRoom)
       this.#stamp = checkpoint.catalog.stamp
       this.work.completed(checkpoint.number)
       await this.#removeDataFiles(unnamed)

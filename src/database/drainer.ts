@@ -1,11 +1,14 @@
 // Drains holds in the background, between updates, as memory allows. Standing still, it changes nothing: a database
 // whose files may be copied must be left alone.
+import { isHotBackupError } from '../errors.ts'
 import { turn, type Clock } from '../platform/clock.ts'
 import type { Checkpointer } from './checkpointer.ts'
 import type { Database } from './database.ts'
 
 /** Held updates in one turn of the event loop: about 2 ms. */
 const sliceItems = 1000
+/** When the disk is full there is no checkpoint, and so no memory: it goes on later. */
+const roomRetryMs = 2000
 
 export class Drainer {
   readonly #database: Database
@@ -46,6 +49,10 @@ export class Drainer {
     if (!this.#database.work.draining) return
     this.#running = this.#drain()
       .catch((error: unknown) => {
+        if (isHotBackupError(error, 'ERR_DISK_FULL')) {
+          this.#clock.after(roomRetryMs, () => this.wake(), true)
+          return
+        }
         this.#on = false
         this.#failed(error)
       })

@@ -1,11 +1,13 @@
 // The writer's hands: the one segment file that is written, its successor, and log/durable. Knows the order of
 // writes and syncs that makes a change of segments safe; knows nothing of transactions.
 import { dirname, join } from 'node:path'
+import { isHotBackupError } from '../errors.ts'
 import { blockBytesTarget } from '../limits.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
-import { DurableFile, type DurableMark } from './durable.ts'
+import { DurableFile, readDurableMark, sameMark, type DurableMark } from './durable.ts'
 import { fillZeros, SegmentAllocator } from './preallocate.ts'
+import { markAtEnd, type RecoveredLog } from './recovery.ts'
 import { segmentHeaderBytes, segmentName } from './segment.ts'
 
 const syncStepMs = 1
@@ -20,6 +22,8 @@ export class Appender {
   #file: DiskFile | null = null
   /** Behind the last byte that was written. */
   #end = 0
+  /** Up to here the file has its room. */
+  #roomEnd = 0
   /** Moving average of how long a sync takes. */
   syncMs = 0
 
@@ -37,13 +41,30 @@ export class Appender {
     this.#allocator = new SegmentAllocator(platform.disk, directory, this.#preallocatedBytes)
   }
 
-  static async open(
+  /** Goes on where recovery has found the end: its blocks are durable, and now everyone may see them. */
+  static async resume(
     platform: { readonly disk: Disk; readonly clock: Clock },
     directory: string,
     segmentBytes: number,
+    recovered: RecoveredLog,
   ): Promise<Appender> {
-    const durable = await DurableFile.open(platform.disk, directory)
-    return new Appender(platform, directory, segmentBytes, durable)
+    const { disk } = platform
+    const durable = await DurableFile.open(disk, directory)
+    const appender = new Appender(platform, directory, segmentBytes, durable)
+    try {
+      const last = recovered.segments.at(-1)
+      const mark = markAtEnd(recovered)
+      if (last === undefined || mark === null) return appender
+      await appender.#goOn(last.path, last.bytes)
+      if (!sameMark(mark, await readDurableMark(disk, directory))) {
+        appender.publish(mark)
+        await appender.syncPublished()
+      }
+      return appender
+    } catch (error) {
+      await appender.close()
+      throw error
+    }
   }
 
   /** The last block of a segment may reach beyond its target. */
@@ -56,12 +77,28 @@ export class Appender {
   }
 
   /** Goes on in a segment whose blocks end at `end`, with only zeros behind (recovery has seen to that). */
-  async resume(path: string, end: number): Promise<void> {
+  async #goOn(path: string, end: number): Promise<void> {
     const file = await this.#disk.open(path, 'write')
     this.#file = file
     this.#end = end
-    const size = file.size()
-    if (end < this.#segmentBytes) await fillZeros(file, size, this.#preallocatedBytes)
+    try {
+      if (end < this.#segmentBytes) await fillZeros(file, file.size(), this.#preallocatedBytes)
+    } catch (error) {
+      // A server with a full disk can be read, and asked how it is.
+      if (!isHotBackupError(error, 'ERR_DISK_FULL')) throw error
+      this.#allocator.prepare()
+    }
+    this.#roomEnd = file.size()
+  }
+
+  /** Whether all up to `end` of the file that is written, or of the next one (null), may find no room on the disk. */
+  mayLackRoom(end: number | null): boolean {
+    return this.#allocator.short && (end === null || end > this.#roomEnd)
+  }
+
+  /** Looks again for room for the next segment. */
+  lookForRoom(): Promise<void> {
+    return this.#allocator.retry()
   }
 
   /**
@@ -71,9 +108,11 @@ export class Appender {
   async enter(firstTxn: number, header: Uint8Array): Promise<void> {
     const path = join(this.#directory, segmentName(firstTxn))
     const next = await this.#allocator.take()
+    let roomEnd
     try {
       await next.write(header, 0, segmentHeaderBytes, 0)
       await next.sync()
+      roomEnd = next.size()
     } finally {
       await next.close()
     }
@@ -85,6 +124,7 @@ export class Appender {
     // Opened by its own name, so that its errors name it.
     this.#file = await this.#disk.open(path, 'write')
     this.#end = segmentHeaderBytes
+    this.#roomEnd = roomEnd
   }
 
   async write(bytes: Uint8Array, start: number, length: number, offset: number): Promise<void> {

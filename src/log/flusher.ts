@@ -10,11 +10,16 @@
 //
 // A failed write or sync is final. Nothing is tried again: the system may have dropped the bytes while saying that the
 // next sync succeeded. The next start recovers.
-import { HotBackupError } from '../errors.ts'
+//
+// But for a full disk: what was not written is written again, at the same place, when there is room. Until then what is
+// committed waits, and whoever would commit more is refused, best before there is anything that cannot be written: when
+// there was no room for the next segment ahead of need, and the rest of this one is used up.
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { KiB, unsyncedBytesMax } from '../limits.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import type { Appender } from './appender.ts'
 import { NewSegment, type Block } from './blocks-under-way.ts'
+import { DiskRoom } from './disk-room.ts'
 import type { DurableMark } from './durable.ts'
 import type { FsyncPolicy } from './options.ts'
 import type { SegmentHeader } from './segment.ts'
@@ -28,6 +33,7 @@ const syncFlushMsMax = 1
 /** Such flushes in one turn of the event loop: so many, or until they have taken so long. */
 const flushesPerTurnMax = 8
 const turnMsMax = 1
+const roomRetryMs = 500
 
 /** The other side: where blocks gather. */
 export interface Gathering {
@@ -78,6 +84,8 @@ export class Flusher {
   #published = false
   readonly #listeners: ((mark: DurableMark) => void)[] = []
   #failed: HotBackupError | null = null
+  readonly #failureListeners: ((error: HotBackupError) => void)[] = []
+  readonly diskRoom: DiskRoom
 
   constructor(
     clock: Clock,
@@ -91,6 +99,7 @@ export class Flusher {
     this.#policy = policy
     this.#mark = mark
     this.#gathering = gathering
+    this.diskRoom = new DiskRoom(clock, roomRetryMs, () => this.#tryAgain())
   }
 
   get mark(): DurableMark | null {
@@ -106,8 +115,22 @@ export class Flusher {
     return this.#pendingBytes + this.#gathering.bytes()
   }
 
+  /** ERR_DISK_FULL when there may be no room up to `end` of the last segment, or for the next one (null). */
+  roomFault(end: number | null): HotBackupError | null {
+    if (this.diskRoom.lack !== null) return this.diskRoom.lack
+    const next = end === null || this.#queue.some(entry => entry instanceof NewSegment)
+    if (!this.#appender.mayLackRoom(next ? null : end)) return null
+    const text = 'there is no room for the next segment of the log'
+    this.#lacksRoom(new HotBackupError('ERR_DISK_FULL', text))
+    return this.diskRoom.lack
+  }
+
   onDurable(callback: (mark: DurableMark) => void): void {
     this.#listeners.push(callback)
+  }
+
+  onFailure(callback: (error: HotBackupError) => void): void {
+    this.#failureListeners.push(callback)
   }
 
   addBlock(block: Block): void {
@@ -144,7 +167,8 @@ export class Flusher {
 
   drained(): Promise<void> {
     const settling = this.#drained ?? new Settling()
-    if (this.#failed !== null) settling.reject(this.#failed)
+    const wrong = this.#failed ?? this.diskRoom.lack
+    if (wrong !== null) settling.reject(wrong)
     else if (this.unsyncedBytes <= unsyncedBytesMax) settling.resolve()
     else this.#drained = settling
     return settling.promise
@@ -153,6 +177,7 @@ export class Flusher {
   /** Makes everything up to `txn` durable and closes the files. Throws when that fails now; see LogWriter.close. */
   async close(txn: number): Promise<void> {
     const failedBefore = this.#failed !== null
+    this.diskRoom.endPatience()
     try {
       if (!failedBefore) await this.durable(txn)
       // A segment may be under way without blocks, and no file may be closed under a write.
@@ -165,13 +190,14 @@ export class Flusher {
       this.fail(error)
     }
     this.#timer?.cancel()
+    this.diskRoom.stop()
     await this.#appender.close()
     if (!failedBefore && this.#failed !== null) throw this.#failed
   }
 
   readonly #tick = (): void => {
     this.#scheduled = false
-    if (this.#flushing || this.#failed !== null) return
+    if (this.#flushing || this.#failed !== null || this.diskRoom.waiting) return
     if (!this.#small()) {
       this.#flushing = true
       void this.#flush()
@@ -218,24 +244,34 @@ export class Flusher {
   }
 
   #flushSync(): void {
+    const batch = this.#take()
+    let written = 0
     try {
-      for (const entry of this.#take()) {
+      for (const entry of batch) {
         if (entry instanceof NewSegment) throw new TypeError('a segment is never small')
         this.#appender.writeSync(entry.bytes, 0, entry.length, entry.offset)
         this.#wrote(entry)
+        written++
       }
-      if (this.#syncDue()) {
+    } catch (error) {
+      this.#trouble(error, batch.slice(written))
+    }
+    try {
+      if (this.#failed === null && this.#syncDue()) {
         this.#appender.syncSync()
         this.#synced()
       }
     } catch (error) {
-      this.fail(error)
+      this.#trouble(error, [])
     }
+    this.#mayHaveRoom()
   }
 
   async #flush(): Promise<void> {
+    const batch = this.#take()
+    let written = 0
     try {
-      for (const entry of this.#take()) {
+      for (const entry of batch) {
         if (this.#failed !== null) break
         if (entry instanceof NewSegment) await this.#changeSegment(entry)
         else {
@@ -245,19 +281,65 @@ export class Flusher {
           } else this.#appender.writeSync(entry.bytes, 0, entry.length, entry.offset)
           this.#wrote(entry)
         }
+        written++
       }
+    } catch (error) {
+      this.#trouble(error, batch.slice(written))
+    }
+    try {
       if (this.#failed === null && this.#syncDue()) {
         await this.#appender.sync()
         this.#synced()
       }
     } catch (error) {
-      this.fail(error)
+      this.#trouble(error, [])
     }
     this.#flushing = false
     this.#flushed?.resolve()
     this.#flushed = null
+    this.#mayHaveRoom()
     // By way of nextTick: those whom this flush has resumed come first, and share the next one.
     if (this.#queue.length > 0 || this.#gathering.bytes() > 0 || this.#syncWanted) this.schedule()
+  }
+
+  /** What is `left` could not be written. */
+  #trouble(error: unknown, left: readonly (Block | NewSegment)[]): void {
+    if (!isHotBackupError(error, 'ERR_DISK_FULL') || !this.diskRoom.patient) {
+      this.fail(error)
+      return
+    }
+    this.#inFlight = []
+    this.#queue = [...left, ...this.#queue]
+    for (const entry of left) if (!(entry instanceof NewSegment)) this.#queuedBytes += entry.length
+    this.#lacksRoom(error)
+  }
+
+  #lacksRoom(error: HotBackupError): void {
+    this.diskRoom.lacks(error)
+    this.#drained?.reject(error)
+    this.#drained = null
+  }
+
+  #tryAgain(): void {
+    if (this.#failed !== null) return
+    if (this.#pending) this.schedule()
+    else if (this.diskRoom.patient) void this.#lookForRoom()
+  }
+
+  async #lookForRoom(): Promise<void> {
+    await this.#appender.lookForRoom()
+    const { lack } = this.diskRoom
+    if (lack !== null && this.#appender.mayLackRoom(null)) this.diskRoom.lacks(lack)
+    else this.#mayHaveRoom()
+  }
+
+  /** There is room again when all could be written. */
+  #mayHaveRoom(): void {
+    if (this.#failed === null && !this.diskRoom.waiting && !this.#pending) this.diskRoom.found()
+  }
+
+  get #pending(): boolean {
+    return this.#queue.length > 0 || this.#written !== null
   }
 
   async #changeSegment(segment: NewSegment): Promise<void> {
@@ -342,5 +424,7 @@ export class Flusher {
     for (const waiter of this.#durableWaiters) waiter.settling.reject(error)
     this.#drained?.reject(error)
     this.#timer?.cancel()
+    this.diskRoom.stop()
+    for (const listener of this.#failureListeners) listener(error)
   }
 }

@@ -32,6 +32,7 @@ export class SegmentAllocator {
   /** The file that is being filled, or is ready. */
   #making: Promise<DiskFile> | null = null
   #stopped = false
+  #short = false
 
   constructor(disk: Disk, directory: string, bytes: number) {
     this.#disk = disk
@@ -55,10 +56,24 @@ export class SegmentAllocator {
   async take(): Promise<DiskFile> {
     if (this.#making === null) this.prepare()
     else this.#stopped = true
-    const file = await this.#making
+    const making = this.#making
     this.#making = null
-    if (file === null) throw new TypeError('the next segment is taken twice')
-    return file
+    if (making === null) throw new TypeError('the next segment is taken twice')
+    return making
+  }
+
+  /** There was no room for the file ahead of need. */
+  get short(): boolean {
+    return this.#short
+  }
+
+  /** Looks again whether there is room. */
+  async retry(): Promise<void> {
+    if (!this.#short) return
+    const file = await this.take().catch(() => null)
+    await file?.close()
+    this.prepare()
+    await this.#making?.catch(() => {})
   }
 
   get path(): string {
@@ -69,18 +84,30 @@ export class SegmentAllocator {
     const left = await this.#leftBehind()
     if (left !== null) return left
     await this.#disk.remove(this.#path)
-    const file = await this.#disk.open(this.#path, 'create')
+    const file = await this.#create()
     try {
       await fillZeros(file, 0, this.#bytes, () => this.#stopped)
+      this.#short = false
     } catch (error) {
       // No room ahead of need is no failure yet: the next segment may fit all the same, by and by.
-      if (isHotBackupError(error, 'ERR_DISK_FULL')) await file.truncate(0)
-      else {
+      if (isHotBackupError(error, 'ERR_DISK_FULL')) {
+        this.#short = true
+        await file.truncate(0)
+      } else {
         await file.close()
         throw error
       }
     }
     return file
+  }
+
+  async #create(): Promise<DiskFile> {
+    try {
+      return await this.#disk.open(this.#path, 'create')
+    } catch (error) {
+      this.#short = isHotBackupError(error, 'ERR_DISK_FULL')
+      throw error
+    }
   }
 
   /** What the process before has made, if it is as good as new. */
@@ -92,7 +119,10 @@ export class SegmentAllocator {
       if (isNotFound(error)) return null
       throw error
     }
-    if (file.size() === this.#bytes && (await writtenEnd(file, 0)) === 0) return file
+    if (file.size() === this.#bytes && (await writtenEnd(file, 0)) === 0) {
+      this.#short = false
+      return file
+    }
     await file.close()
     return null
   }

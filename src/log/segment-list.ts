@@ -1,5 +1,7 @@
 // The writer's own list of its segments: what there is, and what may be removed.
 import { join } from 'node:path'
+import type { Disk } from '../platform/disk.ts'
+import { keptCopies } from './kept-copies.ts'
 import { segmentName, type SegmentHeader } from './segment.ts'
 import type { SegmentInfo } from './segments.ts'
 
@@ -46,7 +48,7 @@ export class SegmentList {
    * Paths of the segments all of whose transactions are before `txn`. Never the last one that has a file: when its
    * successor has one, all before that is durable.
    */
-  removable(txn: number): string[] {
+  #removable(txn: number): string[] {
     const paths: string[] = []
     for (const [index, segment] of this.#segments.entries()) {
       const next = this.#segments[index + 1]
@@ -56,8 +58,17 @@ export class SegmentList {
     return paths
   }
 
-  remove(path: string): void {
-    this.#segments = this.#segments.filter(segment => segment.path !== path)
+  /** See LogWriter.removeBefore. */
+  async removeBefore(disk: Disk, txn: number): Promise<number> {
+    let count = 0
+    for (const path of this.#removable(txn)) {
+      for (const copy of await keptCopies(disk, path)) await disk.remove(copy)
+      await disk.remove(path)
+      await disk.syncDirectory(this.#directory)
+      this.#segments = this.#segments.filter(segment => segment.path !== path)
+      count++
+    }
+    return count
   }
 
   infos(lastTxn: number, end: number): SegmentInfo[] {

@@ -15,12 +15,13 @@ import { Appender } from './appender.ts'
 import { Block, BlockPool, LogTip, NewSegment } from './blocks-under-way.ts'
 import { BlockChain, type LogPosition } from './chain.ts'
 import { Flusher } from './flusher.ts'
-import { readDurableMark, sameMark, type DurableMark } from './durable.ts'
+import type { DurableMark } from './durable.ts'
 import { FileMaps } from './file-maps.ts'
+import { blockAlignment } from './block.ts'
 import type { LogIdentity, LogOptions } from './options.ts'
 import type { FileAttributes, RecordEncoder } from './record.ts'
 import { markAtEnd, recoverLog, type RecoveredLog, type RecoveryReport } from './recovery.ts'
-import { keptCopies } from './kept-copies.ts'
+import type { DiskRoom } from './disk-room.ts'
 import { encodeSegmentHeader, segmentHeaderBytes, type SegmentHeader } from './segment.ts'
 import type { SegmentInfo } from './segments.ts'
 import { SegmentList } from './segment-list.ts'
@@ -32,7 +33,6 @@ export class LogWriter {
   readonly recovery: RecoveryReport
   readonly #disk: Disk
   readonly #clock: Clock
-  readonly #directory: string
   readonly #options: LogOptions
   readonly #flusher: Flusher
   readonly #segments: SegmentList
@@ -61,7 +61,6 @@ export class LogWriter {
   ) {
     this.#disk = platform.disk
     this.#clock = platform.clock
-    this.#directory = directory
     this.#options = options
     this.#segments = new SegmentList(directory, recovered.segments)
     this.recovery = recovered.report
@@ -95,23 +94,8 @@ export class LogWriter {
     const { disk } = platform
     await disk.makeDirectory(directory)
     const recovered = await recoverLog(disk, directory, options)
-    const appender = await Appender.open(platform, directory, options.segmentBytes)
-    try {
-      const last = recovered.segments.at(-1)
-      const mark = markAtEnd(recovered)
-      if (last !== undefined && mark !== null) {
-        await appender.resume(last.path, last.bytes)
-        // Recovery has made it durable; now everyone may see it.
-        if (!sameMark(mark, await readDurableMark(disk, directory))) {
-          appender.publish(mark)
-          await appender.syncPublished()
-        }
-      }
-      return new LogWriter(platform, directory, options, appender, recovered)
-    } catch (error) {
-      await appender.close()
-      throw error
-    }
+    const appender = await Appender.resume(platform, directory, options.segmentBytes, recovered)
+    return new LogWriter(platform, directory, options, appender, recovered)
   }
 
   // ---- Master ----
@@ -150,10 +134,12 @@ export class LogWriter {
 
   /**
    * Starts a transaction: its records go into the encoder, in the same turn of the event loop. End it with `commit`
-   * or `abandon`. Throws ERR_STOPPED after a failure (its cause is in `cause`), ERR_CLOSED after `close`.
+   * or `abandon`. Throws ERR_STOPPED after a failure (its cause is in `cause`), ERR_DISK_FULL, and ERR_CLOSED after
+   * `close`.
    */
   begin(): RecordEncoder {
     if (this.#flusher.failed !== null || this.#closing !== null) this.#refuseIfUnusable()
+    this.#refuseFor(this.#flusher.diskRoom.lack)
     if (this.#begun) throw new TypeError('the transaction before has not ended')
     let block = this.#gathering
     if (block === null || block.encoder.end >= blockBytesTarget) block = this.#gather()
@@ -171,6 +157,12 @@ export class LogWriter {
   /** The transaction itself says what the file is: it creates it. */
   markMapped(fileNumber: number): void {
     this.#maps.mark(fileNumber)
+  }
+
+  /** Call it when the records are complete. Throws ERR_DISK_FULL when they may find no room. */
+  checkRoom(): void {
+    const end = (this.#tip?.offset ?? 0) + this.encoder.end + blockAlignment
+    this.#refuseFor(this.#flusher.roomFault(end))
   }
 
   /** Ends the transaction and returns its number. The flush comes by itself, at the end of this turn. */
@@ -303,6 +295,18 @@ export class LogWriter {
     return this.#flusher.failed
   }
 
+  /**
+   * The disk is full: nothing new is committed, and what is waits until there is room. A log that is being closed does
+   * not wait.
+   */
+  get diskRoom(): DiskRoom {
+    return this.#flusher.diskRoom
+  }
+  /** Calls back once when the log stops for good, with ERR_STOPPED. */
+  onFailure(callback: (error: HotBackupError) => void): void {
+    this.#flusher.onFailure(callback)
+  }
+
   /** Resolves when everything committed so far is durable, or as the policy says. Rejects with ERR_STOPPED. */
   synced(): Promise<void> {
     return this.#lastBlock?.settling.promise ?? alreadySettled
@@ -332,16 +336,8 @@ export class LogWriter {
    * Deletes the sealed segments whose transactions are all before `txn`, with copies of what was cut off them.
    * Oldest first, each durably, so that a power failure never leaves a hole. Returns how many.
    */
-  async removeBefore(txn: number): Promise<number> {
-    let count = 0
-    for (const path of this.#segments.removable(txn)) {
-      for (const copy of await keptCopies(this.#disk, path)) await this.#disk.remove(copy)
-      await this.#disk.remove(path)
-      await this.#disk.syncDirectory(this.#directory)
-      this.#segments.remove(path)
-      count++
-    }
-    return count
+  removeBefore(txn: number): Promise<number> {
+    return this.#segments.removeBefore(this.#disk, txn)
   }
 
   /**
@@ -371,6 +367,7 @@ export class LogWriter {
     const tip = this.#tip
     if (tip === null) throw new TypeError('the log has no history: begin one')
     if (tip.offset >= this.#options.segmentBytes) {
+      this.#refuseFor(this.#flusher.roomFault(null))
       this.#enqueueSegment({
         ...tip.header,
         firstTxn: this.#lastTxn + 1,
@@ -406,6 +403,12 @@ export class LogWriter {
     this.#enqueueBlock(block, tip, { txn: this.#lastTxn, chain }, time)
   }
 
+  #refuseFor(fault: HotBackupError | null): void {
+    if (fault === null) return
+    // A new error each time: whoever logs it sees the call that was refused.
+    throw new HotBackupError(fault.code, fault.message, fault.place, fault.cause)
+  }
+
   #enqueueBlock(block: Block, tip: LogTip, position: LogPosition, time: number): void {
     const end = tip.offset + block.length
     block.offset = tip.offset
@@ -432,11 +435,7 @@ export class LogWriter {
   }
 
   #refuseIfUnusable(): void {
-    const failed = this.#flusher.failed
-    // A new error each time: whoever logs it sees the call that was refused.
-    if (failed !== null) {
-      throw new HotBackupError('ERR_STOPPED', failed.message, failed.place, failed.cause)
-    }
+    this.#refuseFor(this.#flusher.failed)
     if (this.#closing !== null) throw new HotBackupError('ERR_CLOSED', 'the log is closed')
   }
 }

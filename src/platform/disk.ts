@@ -1,6 +1,7 @@
 // The port to disks. Everything durable goes through it, so that a simulated disk can lose, tear, refuse
-// or delay any of it. Paths are absolute. Failures are HotBackupErrors: ERR_DISK_FULL for ENOSPC and
-// EDQUOT, ERR_DISK for the rest, with the path in `place` and the system's error as `cause`.
+// or delay any of it. Paths are absolute. Failures are HotBackupErrors: ERR_DISK_FULL for ENOSPC and EDQUOT, ERR_DISK
+// for the rest, with the path in `place` and the system's error as `cause`. A sync that fails, for want of room as
+// well, is ERR_DISK: whoever waits for room never takes it for a thing to try again.
 
 export type OpenMode =
   | 'read' // must exist

@@ -264,7 +264,7 @@ function isMissing(error: NodeJS.ErrnoException): boolean {
 function diskError(error: unknown, operation: string, path: string): unknown {
   if (!(error instanceof Error) || !('syscall' in error)) return error
   const { code, message } = error as NodeJS.ErrnoException
-  const full = code === 'ENOSPC' || code === 'EDQUOT'
+  const full = (code === 'ENOSPC' || code === 'EDQUOT') && operation !== 'sync'
   const text = `cannot ${operation} ${path}: ${message}`
   return new HotBackupError(full ? 'ERR_DISK_FULL' : 'ERR_DISK', text, { path }, error)
 }

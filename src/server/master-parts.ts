@@ -26,7 +26,8 @@ const ownershipPollMs = 25
 /** A checkpoint waits so long for slaves that are there. */
 const freshAckWaitMs = 1000
 
-export type MasterEvent = CommitEvent | QueueEvent | HelperEvent | VerifyEvent | LogDamageEvent
+export type MasterEvent =
+  CommitEvent | QueueEvent | HelperEvent | VerifyEvent | LogDamageEvent | DiskEvent
 
 /** Something in the log fails its check, or did: it has been mended with a slave's bytes. */
 export interface LogDamageEvent {
@@ -43,6 +44,12 @@ export interface VerifyEvent {
 /** A helper has failed so often that somebody must look; it is tried again all the same. */
 export interface HelperEvent {
   readonly type: 'helper-failed'
+  readonly message: string
+}
+
+/** Updates are refused, or files not brought up to date, until the disk has room; or it has room again. */
+export interface DiskEvent {
+  readonly type: 'disk-full' | 'disk-room'
   readonly message: string
 }
 
@@ -131,6 +138,9 @@ export async function openParts(
       happened: events.happened,
     })
     const patterns = new FilePatterns(config.replicate)
+    for (const { diskRoom } of [log, checkpointer]) {
+      diskRoom.onChange(lack => events.happened(diskEvent(lack)))
+    }
     const updates = new Updates(log, database, checkpointer, commits, queue, patterns)
     const replication = new Replication(database, updates, platform.clock)
     const marks = new VerifyMarks(database, updates)
@@ -147,6 +157,12 @@ export async function openParts(
     await database.close()
     throw error
   }
+}
+
+function diskEvent(lack: HotBackupError | null): DiskEvent {
+  return lack === null
+    ? { type: 'disk-room', message: 'the disk has room again' }
+    : { type: 'disk-full', message: `the disk is full: ${lack.message}` }
 }
 
 async function beginHistory({ random }: Platform, log: LogWriter): Promise<void> {

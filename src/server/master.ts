@@ -113,6 +113,7 @@ export class Master {
     this.#verification = parts.verification
     this.#gate = new WriteGate(platform, layout, config.name, config.failover.leaseMs)
     this.#updates.gate = () => this.#gate.check()
+    if (config.failover.leaseMs > 0) this.#commits.lapsed = () => this.#gate.refusal
     const slaves = config.slaves.map(slave => slave.name)
     this.#retention = new Retention(
       platform,
@@ -314,13 +315,18 @@ export class Master {
       lastTxn: this.#log.lastTxn,
       durableTxn: this.#log.durableTxn,
       checkpointTxn: this.#database.stamp.txn,
-      failure: (this.#log.failed ?? this.#gate.refusal)?.message ?? null,
+      failure: this.#failure?.message ?? null,
       commit: this.#commits.status,
       queue: this.#queue.status,
       helpers: this.#helpers?.status() ?? [],
       holds: this.#database.work.holds(),
       verify: this.#verification.status,
     }
+  }
+
+  get #failure(): HotBackupError | null {
+    const lack = this.#log.diskRoom.lack ?? this.#checkpointer.diskRoom.lack
+    return this.#log.failed ?? this.#gate.refusal ?? lack
   }
 
   /** Stops taking updates, finishes what is under way, makes a checkpoint and gives the directory free. */
@@ -362,13 +368,14 @@ export class Master {
 
   /** At the end, and not ahead of the slaves, as long as a start without it is quick. */
   async #mayCheckpoint(): Promise<boolean> {
-    if (this.#gate.fenced) return false
+    if (this.#gate.fenced || this.#checkpointer.diskRoom.lack !== null) return false
     if (this.#checkpointer.logBytes > quickReplayBytes) return true
     return this.#reached.wait(this.#log.lastTxn, ackWaitMs)
   }
 
   async #close(): Promise<void> {
     this.#updates.close()
+    this.#log.diskRoom.endPatience()
     const filling = Promise.all([this.#replication.stop(), this.#verification.stop()])
     await this.#queue.close()
     await this.#gate.close()

@@ -14,6 +14,8 @@ export type Log = (level: MessageLevel, message: string, fields?: MessageFields)
 
 /** The file is renamed to messages.log.1 when it has grown to this, over the last one of that name. */
 const fileBytesMax = 4 * MiB
+/** Lines that wait for the file; on a disk that stays full further ones are lost. */
+const waitingMax = 1000
 
 export class MessagesLog {
   readonly #pino: Pino
@@ -68,6 +70,7 @@ class RotatedFile implements Output {
   /** Lines that wait while the file is exchanged. */
   readonly #waiting: string[] = []
   #exchange: Promise<void> = Promise.resolve()
+  #exchanging = false
 
   constructor(disk: Disk, path: string) {
     this.#disk = disk
@@ -77,21 +80,23 @@ class RotatedFile implements Output {
   }
 
   write(line: string): void {
-    if (this.#file === null) {
-      this.#waiting.push(line)
+    const file = this.#exchanging ? null : (this.#file ?? this.#openAgain())
+    if (file === null) {
+      if (this.#waiting.length < waitingMax) this.#waiting.push(line)
       return
     }
     const bytes = Buffer.from(line)
     try {
-      this.#file.writeSync(bytes, 0, bytes.length, this.#end)
+      file.writeSync(bytes, 0, bytes.length, this.#end)
       this.#end += bytes.length
     } catch {
       return
     }
-    if (this.#end >= fileBytesMax) this.#exchange = this.#rotate(this.#file)
+    if (this.#end >= fileBytesMax) this.#exchange = this.#rotate(file)
   }
 
   async #rotate(file: DiskFile): Promise<void> {
+    this.#exchanging = true
     this.#file = null
     try {
       await file.close()
@@ -99,13 +104,20 @@ class RotatedFile implements Output {
     } catch {
       // The old file goes on growing; better than no messages.
     }
+    this.#exchanging = false
+    this.#openAgain()
+  }
+
+  /** Writes what waits, too. Null when there is no room for the file. */
+  #openAgain(): DiskFile | null {
     try {
       this.#file = openOrCreate(this.#disk, this.#path)
       this.#end = this.#file.size()
     } catch {
-      return
+      return null
     }
     for (const line of this.#waiting.splice(0)) this.write(line)
+    return this.#file
   }
 
   async close(): Promise<void> {

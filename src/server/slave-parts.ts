@@ -1,6 +1,7 @@
 // What a slave is made of besides its links: log, database, and the replayer between them. The slave's server opens
 // them, and so does a command on a slave that nobody runs.
 import { Database } from '../database/database.ts'
+import type { HotBackupError } from '../errors.ts'
 import { LogWriter } from '../log/writer.ts'
 import type { Platform } from '../platform/platform.ts'
 import { ApplyFailures } from '../slave/apply-failures.ts'
@@ -80,4 +81,10 @@ export function startReplayer(
   })
   const mode = { on, delayMs: config.slave.applyDelayMs }
   return new Replayer(platform, log, layout.log, database, mode, failures, events)
+}
+
+/** The disk is full (and what is not done meanwhile), or has room again. */
+export function sayDiskRoom(say: Log, without: string, lack: HotBackupError | null): void {
+  if (lack === null) say('info', 'the disk has room again')
+  else say('error', `the disk is full, ${without}: ${lack.message}`, { code: lack.code })
 }

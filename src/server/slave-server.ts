@@ -40,7 +40,13 @@ import { startHelpers } from './server-helpers.ts'
 import { answerStatistics } from './statistics.ts'
 import { shipperOptions } from './shipper-server.ts'
 import { SlaveMending } from './slave-mending.ts'
-import { closeSlaveData, openSlaveData, startReplayer, type SlaveData } from './slave-parts.ts'
+import {
+  closeSlaveData,
+  openSlaveData,
+  sayDiskRoom,
+  startReplayer,
+  type SlaveData,
+} from './slave-parts.ts'
 import type { SlaveStatus } from './slave-status.ts'
 
 export class SlaveServer {
@@ -125,9 +131,9 @@ export class SlaveServer {
   }
 
   /**
-   * Opens the slave in `directory`, recovers what a crash has left, and listens for its master. `lost` is called
-   * when the process must end: it has lost its lock. Errors: ERR_NOT_A_SERVER, ERR_CONFIG, ERR_WRONG_TYPE,
-   * ERR_RUNNING, ERR_KEY, ERR_LISTEN, ERR_LOG_CORRUPT, ERR_DATABASE_CORRUPT, ERR_DISK.
+   * Opens the slave in `directory`, recovers what a crash has left, and listens for its master. `lost` is called when
+   * the process must end: its lock is lost, or its disk has failed (ERR_STOPPED). Errors: ERR_NOT_A_SERVER, ERR_CONFIG,
+   * ERR_WRONG_TYPE, ERR_RUNNING, ERR_KEY, ERR_LISTEN, ERR_LOG_CORRUPT, ERR_DATABASE_CORRUPT, ERR_DISK.
    */
   static async start(
     platform: Platform,
@@ -146,7 +152,7 @@ export class SlaveServer {
     const prepared = platform.processes.prepare()
     let server: SlaveServer
     try {
-      server = await SlaveServer.#open(platform, layout, config, say, lock)
+      server = await SlaveServer.#open(platform, layout, config, say, lock, lost)
     } catch (error) {
       prepared()
       await lock.release()
@@ -170,6 +176,7 @@ export class SlaveServer {
     config: Config,
     say: Log,
     lock: Lock,
+    lost: (error: HotBackupError) => void,
   ): Promise<SlaveServer> {
     await checkNotRejoining(platform.disk, layout, config.name)
     if (await installSeed(platform.disk, layout)) {
@@ -188,6 +195,7 @@ export class SlaveServer {
       await closeSlaveData(data)
       throw error
     }
+    data.log.onFailure(lost)
     const on = await readApplyUpdates(platform, layout, config)
     const replayer = (server: SlaveServer) =>
       startReplayer(platform, layout, config, data, on, say, {
@@ -199,7 +207,9 @@ export class SlaveServer {
           if (reopen) server.#reopen()
           else if (error.code === 'ERR_LOG_CORRUPT') server.#mending.damaged(error)
           else if (error.code === 'ERR_DATABASE_CORRUPT') server.#receiver?.askForCopy()
+          else if (error.code === 'ERR_DISK') data.log.fail(error)
         },
+        diskRoom: lack => sayDiskRoom(say, 'files are not brought up to date', lack),
       })
     return new SlaveServer(platform, layout, config, say, lock, data, replayer)
   }
@@ -246,6 +256,7 @@ export class SlaveServer {
         },
       }),
     })
+    this.#log.diskRoom.onChange(lack => sayDiskRoom(this.#say, 'updates are not stored', lack))
     if (this.#config.ships) {
       const options = await shipperOptions(this.#platform, this.#layout, this.#config, this.#say)
       const receiver = this.#receiver
@@ -305,6 +316,7 @@ export class SlaveServer {
 
   status(): SlaveStatus {
     if (this.#receiver === null) throw new TypeError('the slave is not started')
+    const lack = this.#log.diskRoom.lack ?? this.#replayer.diskLack
     return {
       pid: this.#platform.processes.self().pid,
       receiver: this.#receiver.status(),
@@ -318,7 +330,7 @@ export class SlaveServer {
       helpers: this.#helpers?.status() ?? [],
       holds: this.#database.work.holds(),
       differences: this.#data.differences.status,
-      failure: (this.#log.failed ?? this.#replayer.failure)?.message ?? null,
+      failure: (this.#log.failed ?? this.#replayer.failure ?? lack)?.message ?? null,
     }
   }
 

@@ -18,6 +18,6 @@ export interface SlaveStatus {
   readonly helpers: readonly HelperStatus[]
   readonly holds: readonly HoldSummary[]
   readonly differences: DifferencesStatus
-  /** Why the slave applies or stores no more; null while it does. */
+  /** Why the slave applies or stores no more, for now or for good; null while it does. */
   readonly failure: string | null
 }

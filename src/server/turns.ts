@@ -83,7 +83,7 @@ export class Turns {
       try {
         await this.#room.emptied()
       } catch {
-        // The log has stopped: each of them hears of it by its own update.
+        // The log has stopped, or the disk is full: each of them hears of it by its own update.
       }
       let admitted = 0
       for (const update of this.#waiting) {

@@ -51,7 +51,10 @@ export class Updates {
     this.#queue = queue
     this.#patterns = patterns
     this.turns = new Turns({
-      full: () => log.unsyncedBytes > unsyncedBytesMax || database.overfull || queue.paced,
+      full: () => {
+        const full = log.unsyncedBytes > unsyncedBytesMax || database.overfull || queue.paced
+        return full && this.#diskLack === null
+      },
       emptied: async () => {
         await log.drained()
         await checkpointer.room()
@@ -59,6 +62,16 @@ export class Updates {
       },
       stopped: () => log.failed !== null || this.#closed,
     })
+  }
+
+  /** While the disk is full updates are refused: nobody knows how long they would wait. */
+  get #diskLack(): HotBackupError | null {
+    return this.#log.diskRoom.lack ?? this.#checkpointer.diskRoom.lack
+  }
+
+  #refuseIfDiskFull(): void {
+    const lack = this.#diskLack
+    if (lack !== null) throw new HotBackupError('ERR_DISK_FULL', lack.message, lack.place, lack)
   }
 
   /** Refuses every further update with ERR_CLOSED. */
@@ -331,6 +344,7 @@ export class Updates {
     this.gate()
     if (this.#closed) throw new HotBackupError('ERR_CLOSED', 'the master is closed')
     if (file?.deleted === true) throw noFile(file)
+    if (this.#database.overfull) this.#refuseIfDiskFull()
     const log = this.#log
     const encoder = log.begin()
     try {
@@ -338,6 +352,7 @@ export class Updates {
       if (file !== undefined) log.ensureMapped(file.number, file.attributes)
       encode(encoder)
       encoder.endTransaction()
+      log.checkRoom()
       this.#database.apply(encoder.bytes, start, encoder.end, log.lastTxn + 1)
     } catch (error) {
       log.abandon()

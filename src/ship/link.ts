@@ -213,7 +213,7 @@ export class Link {
 
   #refused(error: HotBackupError): void {
     this.#lastError = error
-    this.#handle('refused')
+    this.#handle(error.code === 'ERR_DISK_FULL' ? 'failed' : 'refused') // It may end by itself.
     if (error.code === 'ERR_LINK_SEED') this.#options.needsSeed(this.#options.slave)
   }
 

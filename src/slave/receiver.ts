@@ -120,6 +120,10 @@ export class Receiver {
       timeoutMs: options.timeoutMs ?? linkTimeoutMsDefault,
     }
     options.log.onDurable(() => this.#session?.ackSoon())
+    // It calls again.
+    options.log.diskRoom.onChange(lack => {
+      if (lack !== null) this.#session?.refuse(lack)
+    })
   }
 
   /** Resolves when masters can connect. Throws ERR_LISTEN. */
@@ -312,6 +316,7 @@ export class Receiver {
       const text = `this slave cannot store updates: ${log.failed.message}`
       return new HotBackupError('ERR_STOPPED', text, {}, log.failed)
     }
+    if (log.diskRoom.lack !== null) return log.diskRoom.lack
     const { identity, position } = log
     const reason =
       refusal?.() ?? checkHello(hello, { serverId, identity, position }) ?? needsCopy?.() ?? null

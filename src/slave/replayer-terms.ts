@@ -11,6 +11,11 @@ export interface ReplayerEvents {
    * transaction is in memory, and everything goes on when the database is opened again.
    */
   failed(error: HotBackupError, reopen: boolean): void
+  /**
+   * The disk is full (ERR_DISK_FULL), and room is waited for; null: there is room again. Without it a full disk is a
+   * failure.
+   */
+  readonly diskRoom?: (lack: HotBackupError | null) => void
 }
 
 /** Where applying by hand ends: the last transaction or time that is still applied. Without either: what is there. */

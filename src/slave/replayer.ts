@@ -10,6 +10,7 @@ import type { Database } from '../database/database.ts'
 import { openBehindStamp } from '../database/replay.ts'
 import { HotBackupError } from '../errors.ts'
 import { quickReplayBytes } from '../limits.ts'
+import { DiskRoom } from '../log/disk-room.ts'
 import type { DurableMark } from '../log/durable.ts'
 import type { BlockRun, LogReader } from '../log/reader.ts'
 import type { LogWriter } from '../log/writer.ts'
@@ -22,6 +23,8 @@ import { SelectedPlan, SelectedSteps, type Filter, type SelectedCount } from './
 
 /** A wall clock may be put right while somebody waits for a time: it is looked at this often. */
 const lookMs = 30_000
+/** A full disk is looked at this often. */
+const roomRetryMs = 1000
 
 export class Replayer {
   readonly delayMs: number
@@ -40,6 +43,8 @@ export class Replayer {
   #failure: HotBackupError | null = null
   /** Half of a transaction that was applied out of its turn is in the database. */
   #reopen = false
+  /** Something must be written before it can go on. */
+  readonly #diskRoom: DiskRoom
   #mark: DurableMark | null
   #bytes = 0
   /** Resolves the wait for more log, for resume, or for stop. */
@@ -76,6 +81,11 @@ export class Replayer {
     this.#drainer = new Drainer(database, this.#checkpointer, platform.clock, error =>
       this.#fail(error),
     )
+    this.#diskRoom = new DiskRoom(platform.clock, roomRetryMs)
+    for (const room of [this.#checkpointer.diskRoom, this.#diskRoom]) {
+      if (events.diskRoom === undefined) room.endPatience()
+      else room.onChange(events.diskRoom)
+    }
     if (!this.#on) void this.#drainer.pause()
     database.work.onChange(() => this.#drainer.wake())
     this.#drainer.wake()
@@ -98,6 +108,10 @@ export class Replayer {
   }
   get failure(): HotBackupError | null {
     return this.#failure
+  }
+  /** The disk is full, and room is waited for. */
+  get diskLack(): HotBackupError | null {
+    return this.#checkpointer.diskRoom.lack ?? this.#diskRoom.lack
   }
 
   /** Apply updates off. Resolves when the database stands still at a checkpoint: its files may be copied. */
@@ -243,6 +257,7 @@ export class Replayer {
   drain(): Promise<void> {
     return this.#order(async () => {
       this.#byHandNow = true
+      this.#diskRoom.endPatience()
       this.#wake()
       await this.#drainer.pause()
       await this.#loop
@@ -269,11 +284,12 @@ export class Replayer {
    */
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#diskRoom.endPatience()
     this.#wake()
     await this.#drainer.pause()
     await this.#orders
     await this.#loop
-    const long = this.#checkpointer.logBytes > quickReplayBytes
+    const long = this.#checkpointer.logBytes > quickReplayBytes && this.diskLack === null
     if (this.#failure === null && long) await this.#checkpointer.now()
     await this.#checkpointer.stop()
   }
@@ -382,14 +398,14 @@ export class Replayer {
   }
 
   #settled<T>(steps: FailingSteps, step: () => T): Promise<T> {
-    return this.#failures.settled(steps, this.#database, step)
+    return this.#diskRoom.persist(() => this.#failures.settled(steps, this.#database, step))
   }
 
   /** Something has been applied. */
   async #noted(): Promise<void> {
     this.#events.applied()
     this.#checkpointer.note()
-    if (this.#database.overfull) await this.#checkpointer.room()
+    if (this.#database.overfull) await this.#diskRoom.persist(() => this.#checkpointer.room())
   }
 
   /** A slave that is new has no segment to read yet. */
@@ -420,6 +436,7 @@ export class Replayer {
         ? error
         : new HotBackupError('ERR_APPLY', `the replayer failed: ${String(error)}`, {}, error)
     this.#wake()
+    this.#diskRoom.stop()
     // The database may stand in the middle of a run: no stamp would be true.
     void this.#checkpointer.stop()
     this.#events.failed(this.#failure, this.mustReopen)

@@ -6,9 +6,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
-import { createInterface } from 'node:readline'
 import t from 'tap'
-import { freePort, hb, ok, Pair, running, startHelper, statusOf } from '../helpers/servers.ts'
+import { freePort, hb, ok, Pair, running, statusOf } from '../helpers/servers.ts'
+import { Traffic } from '../helpers/traffic.ts'
 
 const rounds = process.env['HB_LONG'] === undefined ? 2 : 40
 const seed = Number(process.env['HB_SEED'] ?? Date.now() % 1e9)
@@ -23,26 +23,16 @@ async function writeAndKill(
   directory: string,
   prefix: string,
   count: number,
-): Promise<Set<string>> {
-  const writer = startHelper('writer-process', directory, prefix)
-  if (writer.stdout === null) throw new Error('no output')
-  const lines = createInterface({ input: writer.stdout })
-  const acknowledged = new Set<string>()
-  const enough = new Promise<void>(resolve => {
-    lines.on('line', line => {
-      acknowledged.add(`${prefix}*${line.replace(' ', '*')}`)
-      if (acknowledged.size >= count) resolve()
-    })
-  })
-  await enough
-  const ended = Promise.all([once(writer, 'exit'), once(lines, 'close')])
+): Promise<readonly string[]> {
+  const traffic = Traffic.start(directory, prefix)
+  await traffic.more(count)
   const { pid } = await statusOf(directory)
   // Either of them may outlive the other for a moment.
-  const kills = [() => writer.kill('SIGKILL'), () => pid !== null && process.kill(pid, 'SIGKILL')]
+  const kills = [() => traffic.process.kill('SIGKILL'), () => pid !== null && killIfThere(pid)]
   if (random(2) === 0) kills.reverse()
   for (const kill of kills) kill()
-  await ended
-  return acknowledged
+  await traffic.ended()
+  return traffic.ids
 }
 
 const cli = new URL('../../src/cli/hb.js', import.meta.url).pathname
@@ -120,7 +110,7 @@ t.test(`${rounds} rounds`, { timeout: 60_000 * rounds }, async t => {
     for (const name of lists) {
       for (const id of idsIn(readFileSync(path.join(saved, name), 'utf8'), 'id')) kept.add(id)
     }
-    const lost = [...acknowledged].filter(id => !kept.has(id))
+    const lost = acknowledged.filter(id => !kept.has(id))
     if (lost.length > 0) t.fail(`round ${round}: ${lost.length} are nowhere: ${lost[0]}`)
   }
   t.pass('both sides were equal each time, and nothing that was acknowledged was lost')

@@ -303,7 +303,7 @@ function withRoom(bytes: Buffer, length: number): Buffer {
 
 function systemError(code: string, syscall: string, path: string): HotBackupError {
   const cause = Object.assign(new Error(`${code}: ${syscall} '${path}'`), { code, syscall, path })
-  const full = code === 'ENOSPC' || code === 'EDQUOT'
+  const full = (code === 'ENOSPC' || code === 'EDQUOT') && syscall !== 'sync'
   const message = `cannot ${syscall} ${path}: ${code}`
   return new HotBackupError(full ? 'ERR_DISK_FULL' : 'ERR_DISK', message, { path }, cause)
 }

@@ -164,7 +164,7 @@ t.test('a disk that is full leaves nothing that could be taken for a copy', asyn
   const disk = new MemoryDisk()
   const positions = await makeLog(disk, 20)
   await disk.makeDirectory('/server/missing')
-  disk.failNext('sync', 'ENOSPC', `${copyPath}.tmp`)
+  disk.failNext('write', 'ENOSPC', `${copyPath}.tmp`)
   const from = positions[3] ?? { txn: -1, chain: 0 }
   const failed = extractBehind(disk, logDirectory, from, copyPath)
   await t.rejects(failed, { code: 'ERR_DISK_FULL' })
