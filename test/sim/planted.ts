@@ -32,9 +32,8 @@ export const planted: readonly Planted[] = [
   {
     name: 'failed sync of the log ignored',
     file: 'log/appender.js',
-    find: '    async sync() {\n        const started = this.#clock.monotonic();\n        await this.#opened.sync();',
-    replace:
-      '    async sync() {\n        const started = this.#clock.monotonic();\n        await this.#opened.sync().catch(() => { });',
+    find: '        this.#opened.syncSync();\n',
+    replace: '        try {\n            this.#opened.syncSync();\n        }\n        catch { }\n',
   },
   {
     name: 'recovered log not made durable',

@@ -18,7 +18,7 @@ import { play } from './story.ts'
 
 const { values } = parseArgs({
   options: {
-    seeds: { type: 'string', default: '10000' },
+    seeds: { type: 'string' },
     from: { type: 'string', default: '1' },
     seed: { type: 'string' },
     trace: { type: 'boolean', default: false },
@@ -87,7 +87,7 @@ async function findPlanted(name: string): Promise<boolean> {
   const started = Date.now()
   await campaign({
     from: Number(values.from),
-    seeds: plantedSeeds,
+    seeds: Number(values.seeds ?? plantedSeeds),
     planted: name,
     heard: ({ seed, error }) => {
       played++
@@ -111,7 +111,7 @@ async function main(): Promise<boolean> {
     return all
   }
   if (values.seed !== undefined) return playOne(Number(values.seed))
-  return playMany(Number(values.from), Number(values.seeds))
+  return playMany(Number(values.from), Number(values.seeds ?? 10_000))
 }
 
 process.exitCode = (await main()) ? 0 : 1

@@ -359,6 +359,8 @@ export class Story {
     this.world.fault('damage', `${path} of ${node.name}, byte ${offset}`)
     file.damage(offset, 1 << this.random.int(0, 7))
     node.damaged = true
+    // A slave may take a new copy of what it finds damaged.
+    for (const other of this.nodes) other.copiesExpected = true
     return node
   }
 

@@ -104,6 +104,10 @@ class DiskCalls {
       throw new Dead()
     }
     machine.world.trace(this.#process, call, path)
+    const { scheduler } = machine.world
+    const process = this.#process
+    process.clockMs =
+      Math.max(process.clockMs, scheduler.now) + machine.diskDelay(delayMs[call] / 2)
     machine.failIfOrdered(call, path, part)
     return run()
   }

@@ -198,10 +198,14 @@ export class Machine {
 
   #clock(process: SimProcess): Clock {
     const { scheduler } = this.world
+    const monotonic = () => Math.max(scheduler.now, process.clockMs)
     return {
       now: () => Math.floor(scheduler.now + this.wallMs),
-      monotonic: () => scheduler.now,
-      after: (delayMs, callback) => scheduler.after(Math.max(delayMs, 0.01), process, callback),
+      monotonic,
+      after: (delayMs, callback) => {
+        const ahead = monotonic() - scheduler.now
+        return scheduler.after(ahead + Math.max(delayMs, 0.01), process, callback)
+      },
       nextTurn: callback => void scheduler.after(0.001, process, callback),
     }
   }

@@ -8,6 +8,8 @@ export class SimProcess {
   stopped = false
   /** What is to happen when it goes on. */
   deferred: (() => void)[] = []
+  /** What its clock shows at least: calls that it waits for take time, though nothing else happens meanwhile. */
+  clockMs = 0
   /** How it ended. */
   code: number | null = null
   signal: string | null = null
