@@ -120,8 +120,10 @@ export class Application {
   }
 
   async #work(master: Master, platform: Platform): Promise<void> {
-    while (!this.#leaving && !this.fenced && master.status().failure === null) {
+    // What the status says is for operators: an application goes by what it is told.
+    while (!this.#leaving && !this.fenced) {
       const burst = this.#random.chance(0.1) ? this.#random.int(2, 6) : 1
+      if (this.quiet && master.status().failure !== null) return
       const updates = this.quiet ? 0 : burst
       let last: Promise<void> = Promise.resolve()
       for (let i = 0; i < updates; i++) last = this.#update(master)
@@ -140,6 +142,7 @@ export class Application {
     } catch (error) {
       if (this.#process.dead) return
       if (isHotBackupError(error, 'ERR_FENCED')) this.fenced = true
+      if (isHotBackupError(error, 'ERR_STOPPED', 'ERR_CLOSED')) this.#leaving = true
       if (this.node.damaged && isHotBackupError(error, 'ERR_DATABASE_CORRUPT')) {
         this.node.damageTold = error.message
         return
@@ -156,7 +159,7 @@ export class Application {
     if (!this.#known(history, master.lastTxn)) return Promise.resolve()
     const state = history.stateAt(master.lastTxn)
     const random = this.#random
-    if (random.chance(0.1)) return this.#read(master, state)
+    if (random.chance(0.2)) return this.#read(master, state)
     const level = random.pick(this.#manners.levels)
     const planned = this.#plan(master, state, level)
     if (planned === null) return Promise.resolve()

@@ -239,9 +239,20 @@ export class Failover {
         this.#story.upstream.set(node, this.#new)
         return
       }
+      await this.#completePromotion()
       await this.#story.sleep(retryMs)
     }
     if (this.#calm) throw new Violation(`${node.name} and ${this.#new.name} cannot change places`)
+  }
+
+  /** It had begun when its machine failed: the server asks its operator to complete it. */
+  async #completePromotion(): Promise<void> {
+    const node = this.#new
+    const begun = node.machine.disk.file(node.layout.promotion) !== null
+    if (!begun || node.type === 'master' || node.service !== null) return
+    await this.#ordered(node, 'hb-promote', platform =>
+      promoteServer(platform, node.layout.directory),
+    )
   }
 
   /** The command's result, or the code of its error; 'died' when its machine or process did. */

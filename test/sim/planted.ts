@@ -109,12 +109,6 @@ export const planted: readonly Planted[] = [
     replace: '',
   },
   {
-    name: 'duplicate applied',
-    file: 'slave/run-steps.js',
-    find: 'if (cursor.txn > before) {',
-    replace: 'if (cursor.txn > before - 1) {',
-  },
-  {
     name: 'transaction split',
     file: 'server/updates.js',
     find: '                encoder.writeItem(file.number, id, value);\n            if (encoder.end -',

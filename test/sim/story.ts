@@ -335,10 +335,11 @@ export class Story {
     const end = this.random.weighted({ over: 5, again: 3, damage: 2 })
     for (const node of this.nodes) this.powerFails(node, 'all')
     if (end === 'over') return
+    const acknowledged = this.checker.histories().at(-1)?.acknowledged ?? 0
     const damaged = end === 'damage' ? this.#damage() : null
     for (const node of this.nodes) node.machine.boots()
     if (damaged === null) await this.#intoStep('after the last power failure')
-    else await this.#damageIsMet(damaged)
+    else await this.#damageIsMet(damaged, acknowledged)
   }
 
   /** A bit changes while nobody looks, in what can be told from a torn end. Null: there is no such place. */
@@ -365,16 +366,16 @@ export class Story {
   }
 
   /** Refused, mended or without effect: but nothing that was acknowledged is missing without a word. */
-  async #damageIsMet(node: Node): Promise<void> {
+  async #damageIsMet(node: Node, acknowledged: number): Promise<void> {
     await this.sleep(5000)
     const open = node.database
     if (open === null || node.damageTold !== null) return
     const { database } = open
     const history = this.checker.histories().at(-1)
     if (history === undefined || database.failure !== null) return
-    if (database.appliedTxn < history.acknowledged) {
+    if (database.appliedTxn < acknowledged) {
       throw new Violation(
-        `${node.name} was damaged, says nothing, and has ${database.appliedTxn} of ${history.acknowledged}`,
+        `${node.name} was damaged, says nothing, and has ${database.appliedTxn} of ${acknowledged}`,
       )
     }
     this.world.onlooking = true
