@@ -80,8 +80,8 @@ export const planted: readonly Planted[] = [
   {
     name: 'directory of the journal not synced',
     file: 'database/checkpoint.js',
-    find: '            await disk.syncDirectory(dataFiles.directory);\n            await journal.commit();',
-    replace: '            await journal.commit();',
+    find: '            await disk.syncDirectory(dataFiles.directory);\n            await this.#withRoom(() => journal.commit());',
+    replace: '            await this.#withRoom(() => journal.commit());',
   },
   {
     name: 'frames not synced',
