@@ -163,6 +163,19 @@ t.test('every command and format has its man page, and every page is shipped', a
   }
 })
 
+t.test('every test that docs/RELIABILITY.md names is there', async t => {
+  const text = readFileSync('docs/RELIABILITY.md', 'utf8')
+  const named = [...text.matchAll(/`(test\/[\w/-]+\.ts)`((?:,? "[^"]+")*)/g)]
+  t.ok(named.length > 20)
+  for (const [, path = '', titles = ''] of named) {
+    const test = existsSync(path) ? readFileSync(path, 'utf8') : null
+    t.ok(test !== null, path)
+    for (const [, title = ''] of titles.matchAll(/"([^"]+)"/g)) {
+      t.ok(test?.includes(title.replace(/ …$/, '')), `${path}: ${title}`)
+    }
+  }
+})
+
 /** The modules that a source file names in import and export declarations, and in import(). */
 function importsOf(text: string): string[] {
   const pattern =
