@@ -10,7 +10,7 @@ import {
   readDurableMark,
 } from '../../src/log/durable.ts'
 import { LogReader, type BlockRun } from '../../src/log/reader.ts'
-import { RecordCursor, RecordEncoder } from '../../src/log/record.ts'
+import { recordTypeMax, RecordCursor, RecordEncoder } from '../../src/log/record.ts'
 import { SegmentScan } from '../../src/log/scan.ts'
 import { segmentName } from '../../src/log/segment.ts'
 import { listSegments } from '../../src/log/segments.ts'
@@ -392,7 +392,7 @@ t.test('a cursor refuses blocks whose records do not add up', async t => {
   const [type, flags] = [96 + 72, 96 + 73]
   for (const [at, value] of [
     [type, 0],
-    [type, 13],
+    [type, recordTypeMax + 1],
     [flags, 2],
     [type + 3, 0xff],
     [type + 11, 0xff],
