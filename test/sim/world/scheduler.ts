@@ -82,7 +82,8 @@ export class Scheduler {
       const { run, process } = event
       if (run === null || process?.dead === true) continue
       if (process !== null && process.stopped) {
-        process.deferred.push(run)
+        // It may still be cancelled by what goes on before it.
+        process.deferred.push(() => event.run?.())
         continue
       }
       if (event.time > bounds.ms) throw new Error(`the story is not over after ${bounds.ms} ms`)
