@@ -178,7 +178,8 @@ export class JournalReader {
 
   #checked(): this {
     const catalogRoom = Math.ceil(this.#catalogLength / pageBytes) * pageBytes
-    const size = 2 * pageBytes + this.frameCount * frameBytes + catalogRoom
+    // The page at the end may be torn: it is written together with the first one.
+    const size = pageBytes + this.frameCount * frameBytes + catalogRoom
     if (this.file.size() < size || this.#catalogLength > catalogBytesMax) {
       throw corrupt(this.file, `${this.file.size()} bytes, expected ${size}`, 0)
     }
