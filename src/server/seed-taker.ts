@@ -99,7 +99,8 @@ export class DirectorySeedTaker implements SeedTaker {
     }
     if (seed.ordered) return null
     // By itself it gives up only what the master is sure to have; a slave that has begun and holds nothing has nothing.
-    if (!same && lastTxn > 0) return refuse('ERR_LINK_DIVERGED', 'a later timeline needs an order by "hb seed"')
+    if (!same && lastTxn > 0)
+      return refuse('ERR_LINK_DIVERGED', 'a later timeline needs an order by "hb seed"')
     if (this.#options.damaged()) return null
     if (lastTxn + 1 >= seed.firstTxn) return refuse('ERR_LINK_SEED', 'the log leads on from here')
     return null
