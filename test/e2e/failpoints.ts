@@ -3,7 +3,7 @@
 // acknowledged is there, transactions are whole, both sides are equal. At the end nothing is left behind. Every run
 // takes a few others of the quick ones, by the seed; the long form (HB_LONG=1) takes the whole table, and
 // HB_FAILPOINT=TEXT those whose name has it.
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { decodeCatalog } from '../../src/database/catalog.ts'
@@ -13,7 +13,7 @@ import { RecordEncoder } from '../../src/log/record.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { failpoints, type Failpoint, type Provocation } from '../helpers/failpoints.ts'
 import type { Order } from '../helpers/fault-orders.ts'
-import { Faults } from '../helpers/faults.ts'
+import { preparedPair, type Faults } from '../helpers/faults.ts'
 import {
   freePort,
   hb,
@@ -56,19 +56,6 @@ t.test('the table', async t => {
   t.ok(names.length >= 40, `${names.length} failpoints`)
   t.equal(new Set(names).size, names.length, 'each has a name of its own')
 })
-
-/** Master and slave with small segments and early helpers, under orders. */
-async function preparedPair(t: Test): Promise<{ pair: Pair; faults: Faults }> {
-  const pair = await Pair.make(t)
-  for (const directory of [pair.master, pair.slave]) {
-    const toml = path.join(directory, 'hb.toml')
-    const text = readFileSync(toml, 'utf8')
-      .replace(/^# segment_size = .*$/m, 'segment_size = "64KiB"')
-      .replace('[helpers]\n', '[helpers]\nsize = "64KiB"\n')
-    writeFileSync(toml, text)
-  }
-  return { pair, faults: Faults.prepare(pair.root) }
-}
 
 /** Runs `work` again and again until the failpoint is hit; what it does may be broken off by that. */
 async function until(faults: Faults, order: Order, work: () => Promise<unknown>): Promise<void> {

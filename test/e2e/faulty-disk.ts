@@ -8,21 +8,9 @@ import { mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'no
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import type { Order } from '../helpers/fault-orders.ts'
-import { Faults } from '../helpers/faults.ts'
+import { preparedPair } from '../helpers/faults.ts'
 import { hb, killServer, ok, Pair, running, statusOf } from '../helpers/servers.ts'
 import { brokenItems, Traffic, writtenItems } from '../helpers/traffic.ts'
-
-async function preparedPair(t: Test): Promise<{ pair: Pair; faults: Faults }> {
-  const pair = await Pair.make(t)
-  for (const directory of [pair.master, pair.slave]) {
-    const toml = path.join(directory, 'hb.toml')
-    const text = readFileSync(toml, 'utf8')
-      .replace(/^# segment_size = .*$/m, 'segment_size = "64KiB"')
-      .replace('[helpers]\n', '[helpers]\nsize = "64KiB"\n')
-    writeFileSync(toml, text)
-  }
-  return { pair, faults: Faults.prepare(pair.root) }
-}
 
 const segments = '/log/(\\d+\\.log|next\\.tmp)$'
 

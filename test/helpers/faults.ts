@@ -2,7 +2,9 @@
 // were carried out: a fault that did not happen proves nothing.
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import type { Test } from 'tap'
 import { hitMark, ordersVariable, type Order } from './fault-orders.ts'
+import { Pair } from './servers.ts'
 
 const patienceMs = 60_000
 
@@ -66,6 +68,19 @@ export class Faults {
       await new Promise(resolve => setTimeout(resolve, 10))
     }
   }
+}
+
+/** Master and slave with small segments and early helpers, under orders. */
+export async function preparedPair(t: Test): Promise<{ pair: Pair; faults: Faults }> {
+  const pair = await Pair.make(t)
+  for (const directory of [pair.master, pair.slave]) {
+    const toml = path.join(directory, 'hb.toml')
+    const text = readFileSync(toml, 'utf8')
+      .replace(/^# segment_size = .*$/m, 'segment_size = "64KiB"')
+      .replace('[helpers]\n', '[helpers]\nsize = "64KiB"\n')
+    writeFileSync(toml, text)
+  }
+  return { pair, faults: Faults.prepare(pair.root) }
 }
 
 /** A process that runs, is stopped, or is not quite gone. */
