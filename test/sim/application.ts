@@ -198,7 +198,7 @@ export class Application {
   /** Some slave must have it now. */
   #confirmed(txn: number, level: CommitLevel): void {
     const holds = (node: Node) =>
-      this.#checker.log(node).lastTxn >= txn || node.machine.down || node.attended
+      this.#checker.log(node).lastTxn >= txn || node.machine.down || node.attended || node.damaged
     if (level === 'received' || this.#others.some(holds)) return
     this.node.world.fail(new Error(`${txn} is done at the level ${level}, and no slave has it`))
   }

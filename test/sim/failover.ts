@@ -245,11 +245,13 @@ export class Failover {
     if (this.#calm) throw new Violation(`${node.name} and ${this.#new.name} cannot change places`)
   }
 
-  /** It had begun when its machine failed: the server asks its operator to complete it. */
+  /**
+   * It was decided when its machine failed: the server asks its operator to complete it. One that has begun and was not
+   * decided is none: the slave goes on as one, and its master may take updates again.
+   */
   async #completePromotion(): Promise<void> {
     const node = this.#new
-    const begun = node.machine.disk.file(node.layout.promotion) !== null
-    if (!begun || node.type === 'master' || node.service !== null) return
+    if (!node.promotionAsked || node.type === 'master' || node.service !== null) return
     await this.#ordered(node, 'hb-promote', platform =>
       promoteServer(platform, node.layout.directory),
     )

@@ -116,6 +116,12 @@ export class History {
     return this.fork + this.#own.length
   }
 
+  /** All up to there is known; what lies behind, if anything, the master has made by itself. */
+  get known(): number {
+    const hole = this.#own.findIndex(transaction => transaction === undefined)
+    return hole < 0 ? this.last : this.fork + hole
+  }
+
   at(txn: number): ModelTransaction | undefined {
     if (txn <= this.fork) return this.parent?.at(txn)
     return this.#own[txn - this.fork - 1]

@@ -42,6 +42,8 @@ export class Node {
   damageTold: string | null = null
   /** Somebody has given up what a slave holds, and it needs a copy. */
   copiesExpected = false
+  /** Its server has asked its operator to complete a promotion. */
+  promotionAsked = false
 
   constructor(world: World, index: number) {
     this.name = 'abcdef'[index]!
@@ -249,6 +251,7 @@ async function serveUntilEnd(
   } catch (error) {
     if (process.dead) return 1
     say('error', `it ends: ${String(error)}`)
+    if (isHotBackupError(error, 'ERR_PROMOTING')) node.promotionAsked = true
     checkExpected(node, error)
     return 1
   }
