@@ -6,6 +6,7 @@ import { cpus, totalmem } from 'node:os'
 import { parseArgs, promisify } from 'node:util'
 import { measureLag } from './lag.ts'
 import type { ReadTimes } from './long-work.ts'
+import { measureSlaveLongWork } from './slave-long-work.ts'
 import { cpuSeconds, hb, Pair, peakMiB, pidOf } from './servers.ts'
 import { measureVerification } from './verification.ts'
 import type { WorkerArguments, WorkerResult } from './worker.ts'
@@ -35,6 +36,7 @@ const benchmarks: Readonly<Record<string, () => Promise<Row[]>>> = {
   restart: benchRestart,
   growth: benchGrowth,
   longwork: benchLongWork,
+  slavelongwork: benchSlaveLongWork,
   memory: benchMemory,
 }
 
@@ -116,6 +118,19 @@ async function benchPipelined(): Promise<Row[]> {
     )
   }
   return rows
+}
+
+async function benchSlaveLongWork(): Promise<Row[]> {
+  const items = 5_000_000
+  return withPair(async pair => {
+    await startBoth(pair)
+    const results = await measureSlaveLongWork(pair, items)
+    return results.map(({ operation, without, beside, seconds, readsWithout, readsBeside }) => ({
+      what: `catch-up of a slave beside the ${operation} of a file with ${items.toLocaleString('en')} items`,
+      perSecond: beside,
+      note: `${percent(beside / without)} of ${Math.round(without).toLocaleString('en')} without; ${seconds.toFixed(1)} s; two reads: p99 ${readsBeside.p99.toFixed(1)}, longest ${readsBeside.longest.toFixed(1)} ms, without the work ${readsWithout.p99.toFixed(1)} and ${readsWithout.longest.toFixed(1)} ms`,
+    }))
+  })
 }
 
 async function benchStream(): Promise<Row[]> {

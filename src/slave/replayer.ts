@@ -14,11 +14,11 @@ import { DiskRoom } from '../log/disk-room.ts'
 import type { DurableMark } from '../log/durable.ts'
 import type { BlockRun, LogReader } from '../log/reader.ts'
 import type { LogWriter } from '../log/writer.ts'
-import type { Timer } from '../platform/clock.ts'
+import { turn, type Timer } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { ApplyFailures } from './apply-failures.ts'
 import type { ApplyLimit, ApplyMode, ApplyProgress, ReplayerEvents } from './replayer-terms.ts'
-import { noLimit, RunSteps, type FailingSteps, type StepLimit } from './run-steps.ts'
+import { noLimit, RunSteps, type FailingSteps, type Standing, type StepLimit } from './run-steps.ts'
 import { SelectedPlan, SelectedSteps, type Filter, type SelectedCount } from './selected.ts'
 
 /** A wall clock may be put right while somebody waits for a time: it is looked at this often. */
@@ -70,7 +70,7 @@ export class Replayer {
     this.delayMs = mode.delayMs
     this.#events = events
     this.#failures = failures
-    this.#steps = new RunSteps(database, failures.lostAndFound)
+    this.#steps = new RunSteps(database, failures.lostAndFound, platform.clock)
     this.#checkpointer = new Checkpointer(
       database,
       this.#checkpointLog(),
@@ -321,7 +321,8 @@ export class Replayer {
             continue
           }
           this.#steps.take(run)
-          while ((await this.#step(this.#due)) === 'held' && !this.#standing) await this.#ripen()
+          const ended = () => this.#standing
+          while ((await this.#step(this.#due, ended)) === 'held' && !ended()) await this.#ripen()
           if (!this.#steps.busy) this.#bytes += run.end - run.start
         }
       })
@@ -356,7 +357,7 @@ export class Replayer {
         const run = await reader.next(mark)
         if (run === null || ended()) return
         this.#steps.take(run)
-        const standing = await this.#step(limit)
+        const standing = await this.#step(limit, ended)
         this.#bytes += run.end - run.start
         progress()
         if (standing === 'held' || this.appliedTxn >= limit.txn) return
@@ -391,10 +392,14 @@ export class Replayer {
     return this.#stopped || !this.#on || this.#byHandNow || this.#failure !== null
   }
 
-  async #step(limit: StepLimit): Promise<'held' | 'end'> {
-    const standing = await this.#settled(this.#steps, () => this.#steps.step(limit))
-    await this.#noted()
-    return standing
+  /** Others have their turn meanwhile; `turn` is the answer only when it has `ended` then. */
+  async #step(limit: StepLimit, ended: () => boolean): Promise<Standing> {
+    for (;;) {
+      const standing = await this.#settled(this.#steps, () => this.#steps.step(limit))
+      await this.#noted()
+      if (standing === 'turn') await turn(this.#platform.clock)
+      if (standing !== 'turn' || ended()) return standing
+    }
   }
 
   #settled<T>(steps: FailingSteps, step: () => T): Promise<T> {

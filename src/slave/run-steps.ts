@@ -5,6 +5,7 @@ import type { Database } from '../database/database.ts'
 import type { LogPosition } from '../log/chain.ts'
 import type { BlockRun } from '../log/reader.ts'
 import { TransactionCursor } from '../log/transactions.ts'
+import type { Clock } from '../platform/clock.ts'
 import type { FailedTransaction } from './apply-failures.ts'
 import type { LostAndFound } from './lost-found.ts'
 
@@ -17,8 +18,13 @@ export interface StepLimit {
 
 export const noLimit: StepLimit = { txn: Infinity, time: Infinity }
 
-/** `held`: the next transaction is beyond the limit. `end`: the run is applied. */
-export type Standing = 'held' | 'end'
+/** `held`: the next transaction is beyond the limit. `turn`: it is time for others. `end`: the run is applied. */
+export type Standing = 'held' | 'turn' | 'end'
+
+/** Others wait for no more than this, and one transaction. */
+const turnMs = 4
+/** So often it is looked at the clock. */
+const lookEvery = 32
 
 /** Steps over transactions, of which one may throw. */
 export interface FailingSteps {
@@ -31,6 +37,7 @@ export interface FailingSteps {
 }
 
 export class RunSteps implements FailingSteps {
+  readonly #clock: Pick<Clock, 'monotonic'>
   readonly #database: Database
   readonly #lost: LostAndFound
   readonly #cursor = new TransactionCursor()
@@ -41,7 +48,8 @@ export class RunSteps implements FailingSteps {
   #time = 0
   #applied = 0
 
-  constructor(database: Database, lost: LostAndFound) {
+  constructor(database: Database, lost: LostAndFound, clock: Pick<Clock, 'monotonic'>) {
+    this.#clock = clock
     this.#database = database
     this.#lost = lost
     this.#position = database.stamp
@@ -82,8 +90,8 @@ export class RunSteps implements FailingSteps {
   }
 
   /**
-   * Applies up to `limit`, in one piece: nobody sees the database between two records of one transaction. Throws
-   * what the database throws; the transaction is then the next one still.
+   * Applies up to `limit`, or until others should have their turn: nobody sees the database between two records of one
+   * transaction. Throws what the database throws; the transaction is then the next one still.
    */
   step(limit: StepLimit): Standing {
     const cursor = this.#cursor
@@ -92,9 +100,13 @@ export class RunSteps implements FailingSteps {
     if (run === null) return 'end'
     const before = database.appliedTxn
     let { txn, chain } = this.#position
+    const clock = this.#clock
+    const until = clock.monotonic() + turnMs
+    let count = 0
     try {
       while (this.#waiting || cursor.next()) {
         this.#waiting = true
+        if (++count % lookEvery === 0 && clock.monotonic() >= until) return 'turn'
         if (cursor.txn > before) {
           if (cursor.txn > limit.txn || cursor.blockTime > limit.time) return 'held'
           if (this.#lost.has(cursor.txn, cursor.blockCrc)) database.passOver(cursor.txn)

@@ -138,6 +138,36 @@ t.test(
   },
 )
 
+t.test('readers have their turn within a run, between two transactions', async t => {
+  const slave = await Slave.make(false)
+  await slave.block(500)
+  const seen: number[] = []
+  const { clock } = slave
+  let time = clock.monotonic()
+  // Each look at the clock finds that a millisecond has gone by.
+  clock.monotonic = () => time++
+  clock.nextTurn = callback => {
+    seen.push(slave.shown())
+    setImmediate(callback)
+  }
+  await slave.replayer.applyUntil({})
+  t.ok(seen.length > 2, `seen at ${seen.join()}`)
+  t.equal(seen.filter(txn => txn < slave.log.lastTxn).length, seen.length)
+  t.equal(slave.shown(), slave.log.lastTxn)
+  await slave.block(500)
+  const turns = seen.length
+  await slave.replayer.resume()
+  while (seen.length < turns + 2) await new Promise(setImmediate)
+  await slave.replayer.pause()
+  const standing = slave.replayer.appliedTxn
+  t.ok(standing < slave.log.lastTxn, 'apply off does not wait for the end of the run')
+  t.equal(slave.database.stamp.txn, standing)
+  t.equal(slave.shown(), standing)
+  await slave.replayer.applyUntil({})
+  t.equal(slave.shown(), slave.log.lastTxn)
+  await slave.close()
+})
+
 t.test('with a delay, a block is applied when it is old enough, and by hand before', async t => {
   const step = fc.record({
     blocks: fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 4 }),
