@@ -4,7 +4,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { exitCodes, HotBackupError, isHotBackupError } from '../errors.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
-import type { DataClient } from '../server/data-client.ts'
+import type { DataClient } from '../server/control/data-client.ts'
 import { withData } from '../server/sessions.ts'
 import { Output, OutputClosed } from './output.ts'
 import { Progress } from './progress.ts'

@@ -1,10 +1,10 @@
 // hb promote, rejoin and switch.
 import type { Command } from 'commander'
-import { describePromotion, promoteServer, type PromoteReport } from '../server/promote.ts'
+import { describePromotion, promoteServer, type PromoteReport } from '../server/failover/promote.ts'
 import type { Address } from '../platform/network.ts'
-import { parseAddress } from '../server/address.ts'
-import { rejoinServer, type RejoinOutcome } from '../server/rejoin-command.ts'
-import { switchServers } from '../server/switch.ts'
+import { parseAddress } from '../server/config/address.ts'
+import { rejoinServer, type RejoinOutcome } from '../server/failover/rejoin-command.ts'
+import { switchServers } from '../server/failover/switch.ts'
 import {
   seconds,
   serverCommand,

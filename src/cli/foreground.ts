@@ -6,7 +6,7 @@ import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
 import { Alarm } from '../server/alarm.ts'
 import { backgroundVariable } from '../server/background.ts'
-import { loadConfig } from '../server/config.ts'
+import { loadConfig } from '../server/config/config.ts'
 import { layoutOf } from '../server/layout.ts'
 import { MessagesLog, type Log } from '../server/messages-log.ts'
 import {

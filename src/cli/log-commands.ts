@@ -3,12 +3,12 @@ import path from 'node:path'
 import { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { verifyLog, type VerifyFault, type VerifyReport } from '../log/verify.ts'
-import { loadConfig } from '../server/config.ts'
+import { loadConfig } from '../server/config/config.ts'
 import { layoutOf, type Layout } from '../server/layout.ts'
-import { dumpFiles, dumpLog, type DumpOptions } from '../server/log-dump.ts'
-import { followLog } from '../server/log-follow.ts'
-import { listLog } from '../server/log-list.ts'
-import { sizeText } from '../server/sizes-and-times.ts'
+import { dumpFiles, dumpLog, type DumpOptions } from '../server/views/log-dump.ts'
+import { followLog } from '../server/views/log-follow.ts'
+import { listLog } from '../server/views/log-list.ts'
+import { sizeText } from '../server/config/sizes-and-times.ts'
 import {
   serverCommand,
   usageError,

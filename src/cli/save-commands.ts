@@ -1,9 +1,9 @@
 // hb save and restore.
 import type { Command } from 'commander'
-import { restoreServer } from '../server/restore.ts'
-import { saveServer, type SaveProgress } from '../server/save.ts'
-import type { Manifest } from '../server/manifest.ts'
-import { seedSlave } from '../server/seed-order.ts'
+import { restoreServer } from '../server/copy/restore.ts'
+import { saveServer, type SaveProgress } from '../server/copy/save.ts'
+import type { Manifest } from '../server/copy/manifest.ts'
+import { seedSlave } from '../server/copy/seed-order.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { count, counted } from './output.ts'
 import { seedText } from './status-text.ts'

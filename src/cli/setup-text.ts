@@ -1,6 +1,6 @@
 // What hb setup says about the server that it has made, and about what comes next.
-import { addressText, isLoopback } from '../server/address.ts'
-import type { Config, SlaveAddress } from '../server/config.ts'
+import { addressText, isLoopback } from '../server/config/address.ts'
+import type { Config, SlaveAddress } from '../server/config/config.ts'
 import { layoutOf } from '../server/layout.ts'
 
 export function setupLines({ name, type, link, slaves }: Config, dir: string): string[] {

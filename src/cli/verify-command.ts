@@ -7,10 +7,10 @@ import {
   type VerifiedSlave,
   type VerifyOutcome,
   type VerifyStep,
-} from '../server/verify-command.ts'
+} from '../server/verification/verify-command.ts'
 import type { Difference } from '../wire/messages/differences.ts'
 import { seconds, serverCommand, type Context, type ServerOptions } from './command-line.ts'
-import { quotedText } from '../server/line-buffer.ts'
+import { quotedText } from '../server/views/line-buffer.ts'
 import { count, counted } from './output.ts'
 
 export function addVerifyCommand(program: Command, context: Context): void {

@@ -6,9 +6,9 @@ import { readFile } from '../platform/atomic-file.ts'
 import { sleep } from '../platform/clock.ts'
 import type { LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
-import { loadConfig, type Config } from './config.ts'
+import { loadConfig, type Config } from './config/config.ts'
 import { layoutOf, type Layout } from './layout.ts'
-import { ask, liveHolder } from './status.ts'
+import { ask, liveHolder } from './views/status.ts'
 
 /** Tells hb-shipper and hb-slave that they run in the background: their messages go to messages.log. */
 export const backgroundVariable = 'HB_BACKGROUND'

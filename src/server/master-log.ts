@@ -3,7 +3,7 @@
 import { LogWriter } from '../log/writer.ts'
 import type { Platform } from '../platform/platform.ts'
 import { listAcks } from '../ship/ack-file.ts'
-import type { Config } from './config.ts'
+import type { Config } from './config/config.ts'
 import type { Layout } from './layout.ts'
 
 /** The purpose of a lock that is held only until the log is in order. */

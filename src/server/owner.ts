@@ -2,7 +2,7 @@
 import { isHotBackupError } from '../errors.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
-import { ControlClient } from './control-client.ts'
+import { ControlClient } from './control/control-client.ts'
 import type { Layout } from './layout.ts'
 
 /** An owner that neither listens nor leaves for this long is not just starting or stopping. */

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import type { Database } from '../database/database.ts'
 import { Helpers, type HelpersOptions } from '../helpers/helpers.ts'
 import type { Platform } from '../platform/platform.ts'
-import type { Config } from './config.ts'
+import type { Config } from './config/config.ts'
 import type { Layout } from './layout.ts'
 import type { Log } from './messages-log.ts'
 

@@ -10,23 +10,29 @@ import { OwnLog } from '../ship/own-log.ts'
 import type { ShipStatus } from '../ship/status.ts'
 import { Shipper, type ShipperOptions } from '../ship/shipper.ts'
 import { Gatekeeper } from '../slave/gatekeeper.ts'
-import { addressText } from './address.ts'
-import { loadConfig, type Config } from './config.ts'
-import { ControlClient } from './control-client.ts'
-import { ControlServer } from './control.ts'
-import { checkNotRejoining, fencedError, readFenced, writeFenced, type Fenced } from './fence.ts'
-import { readServerId } from './identity.ts'
-import { readKey } from './key.ts'
-import { answerJoin, ownMark } from './joining.ts'
+import { addressText } from './config/address.ts'
+import { loadConfig, type Config } from './config/config.ts'
+import { ControlClient } from './control/control-client.ts'
+import { ControlServer } from './control/control.ts'
+import {
+  checkNotRejoining,
+  fencedError,
+  readFenced,
+  writeFenced,
+  type Fenced,
+} from './failover/fence.ts'
+import { readServerId } from './config/identity.ts'
+import { readKey } from './config/key.ts'
+import { answerJoin, ownMark } from './failover/joining.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
-import { withSoundLog } from './mend.ts'
+import { withSoundLog } from './damage/mend.ts'
 import type { Log } from './messages-log.ts'
-import { readPromotion } from './promotion.ts'
-import { QueueWatch } from './queue-watch.ts'
-import { Seeder, withSeeds } from './seeder.ts'
-import { ShipperMending } from './shipper-mending.ts'
-import { answerStatistics } from './statistics.ts'
+import { readPromotion } from './failover/promotion.ts'
+import { QueueWatch } from './queue/queue-watch.ts'
+import { Seeder, withSeeds } from './copy/seeder.ts'
+import { ShipperMending } from './damage/shipper-mending.ts'
+import { answerStatistics } from './views/statistics.ts'
 
 /** What the control socket answers to "status". */
 export interface ShipperStatus {

@@ -5,12 +5,12 @@ import { readDurableMark } from '../log/durable.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import { ackReach, readAck, type AckLevel } from '../ship/ack-file.ts'
-import { loadConfig, type Config } from './config.ts'
+import { loadConfig, type Config } from './config/config.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { logEnd } from './log-end.ts'
 import type { MasterStatus } from './master.ts'
 import type { SlaveStatus } from './slave-status.ts'
-import { ask, readCheckpointTxn } from './status.ts'
+import { ask, readCheckpointTxn } from './views/status.ts'
 
 export interface WaitOptions {
   /** Only this slave; null for all of them, or for this server itself when it is a slave. */

@@ -1,7 +1,7 @@
 // The backlog of a slave as status shows it: transactions, the time that they cover, and how long the disk lasts.
 import t from 'tap'
 import { listSegments } from '../../src/log/segments.ts'
-import { measureBacklog } from '../../src/server/backlog.ts'
+import { measureBacklog } from '../../src/server/views/backlog.ts'
 import { commitEach, HandClock, logDirectory, openHistory } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 

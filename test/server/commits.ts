@@ -1,7 +1,7 @@
 // When an update is done: by acks that are written as a shipper would, with a clock that the test moves on.
 import t, { type Test } from 'tap'
 import { HotBackupError } from '../../src/errors.ts'
-import { Commits, type CommitEvent, type CommitPolicy } from '../../src/server/commits.ts'
+import { Commits, type CommitEvent, type CommitPolicy } from '../../src/server/updates/commits.ts'
 import { AckFile, type SlaveAck } from '../../src/ship/ack-file.ts'
 import { noWatcher } from '../helpers/link-pair.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'

@@ -15,17 +15,22 @@ import t from 'tap'
 import { isHotBackupError } from '../../src/errors.ts'
 import { nodeDisk } from '../../src/platform/node-disk.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
-import { isLoopback, parseAddress } from '../../src/server/address.ts'
-import { lineOf } from '../../src/server/config-lines.ts'
-import { loadConfig, parseConfig } from '../../src/server/config.ts'
-import { initialConfigText } from '../../src/server/config-text.ts'
-import { readServerId } from '../../src/server/identity.ts'
-import { makeKey, readKey } from '../../src/server/key.ts'
+import { isLoopback, parseAddress } from '../../src/server/config/address.ts'
+import { lineOf } from '../../src/server/config/config-lines.ts'
+import { loadConfig, parseConfig } from '../../src/server/config/config.ts'
+import { initialConfigText } from '../../src/server/config/config-text.ts'
+import { readServerId } from '../../src/server/config/identity.ts'
+import { makeKey, readKey } from '../../src/server/config/key.ts'
 import { layoutOf } from '../../src/server/layout.ts'
 import { messageText } from '../../src/server/message-text.ts'
 import { MessagesLog } from '../../src/server/messages-log.ts'
-import { setup, type SetupOptions } from '../../src/server/setup.ts'
-import { parseShare, parseSize, parseTime, sizeText } from '../../src/server/sizes-and-times.ts'
+import { setup, type SetupOptions } from '../../src/server/config/setup.ts'
+import {
+  parseShare,
+  parseSize,
+  parseTime,
+  sizeText,
+} from '../../src/server/config/sizes-and-times.ts'
 
 const layout = layoutOf('/srv/north')
 const master = 'name = "north"\ntype = "master"\n'

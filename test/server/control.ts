@@ -8,23 +8,23 @@ import t from 'tap'
 import { HotBackupError } from '../../src/errors.ts'
 import { itemBytesMax, itemIdBytesMax, MiB } from '../../src/limits.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
-import { ControlClient } from '../../src/server/control-client.ts'
-import { ControlServer } from '../../src/server/control.ts'
-import { DataClient } from '../../src/server/data-client.ts'
+import { ControlClient } from '../../src/server/control/control-client.ts'
+import { ControlServer } from '../../src/server/control/control.ts'
+import { DataClient } from '../../src/server/control/data-client.ts'
 import {
   encodeFrame,
   FrameDecoder,
   frameBodyBytesMax,
   type JsonObject,
-} from '../../src/server/frames.ts'
-import { loadConfig } from '../../src/server/config.ts'
+} from '../../src/server/control/frames.ts'
+import { loadConfig } from '../../src/server/config/config.ts'
 import { layoutOf } from '../../src/server/layout.ts'
 import { Master } from '../../src/server/master.ts'
-import { Arguments, operations, type Message } from '../../src/server/operations.ts'
+import { Arguments, operations, type Message } from '../../src/server/control/operations.ts'
 import { FileReader } from '../../src/server/read-files.ts'
 import { withData } from '../../src/server/sessions.ts'
-import { ItemPacker, unpackItems } from '../../src/server/packed-items.ts'
-import { setup } from '../../src/server/setup.ts'
+import { ItemPacker, unpackItems } from '../../src/server/control/packed-items.ts'
+import { setup } from '../../src/server/config/setup.ts'
 
 type Tap = Pick<typeof t, 'teardown'>
 

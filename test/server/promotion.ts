@@ -4,16 +4,21 @@ import t from 'tap'
 import { HotBackupError, isHotBackupError } from '../../src/errors.ts'
 import type { LogWriter } from '../../src/log/writer.ts'
 import { writeFileAtomic } from '../../src/platform/atomic-file.ts'
-import { withListen, withoutSlave, withSlave, withType } from '../../src/server/config-edit.ts'
-import { initialConfigText } from '../../src/server/config-text.ts'
-import { loadConfig, parseConfig } from '../../src/server/config.ts'
+import {
+  withListen,
+  withoutSlave,
+  withSlave,
+  withType,
+} from '../../src/server/config/config-edit.ts'
+import { initialConfigText } from '../../src/server/config/config-text.ts'
+import { loadConfig, parseConfig } from '../../src/server/config/config.ts'
 import { layoutOf } from '../../src/server/layout.ts'
 import {
   checkMasterConfig,
   promoteLog,
   readPromotion,
   unfinishedPromotion,
-} from '../../src/server/promotion.ts'
+} from '../../src/server/failover/promotion.ts'
 import { attributes, HandClock, openHistory, openLog, readAll } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 

@@ -1,8 +1,12 @@
 // The limit of the transaction log queue: alarms, pacing, refusing, dropping; by acks that the test writes.
 import t, { type Test } from 'tap'
 import type { SegmentInfo } from '../../src/log/segments.ts'
-import { Growth, passedAlarm } from '../../src/server/queue-alarms.ts'
-import { QueueLimit, type QueueEvent, type QueuePolicy } from '../../src/server/queue-limit.ts'
+import { Growth, passedAlarm } from '../../src/server/queue/queue-alarms.ts'
+import {
+  QueueLimit,
+  type QueueEvent,
+  type QueuePolicy,
+} from '../../src/server/queue/queue-limit.ts'
 import { AckFile } from '../../src/ship/ack-file.ts'
 import { readDropped, countAgain, writeDropped } from '../../src/ship/dropped.ts'
 import { measureQueue } from '../../src/ship/queue.ts'

@@ -9,10 +9,10 @@ import { digestDatabase } from '../../src/database/digest.ts'
 import { replayLog } from '../../src/database/replay.ts'
 import { readDurableMark } from '../../src/log/durable.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
-import { FilePatterns } from '../../src/server/file-patterns.ts'
+import { FilePatterns } from '../../src/server/config/file-patterns.ts'
 import { Master } from '../../src/server/master.ts'
-import { setup } from '../../src/server/setup.ts'
-import { whyLines, whyReplicated } from '../../src/server/why.ts'
+import { setup } from '../../src/server/config/setup.ts'
+import { whyLines, whyReplicated } from '../../src/server/updates/why.ts'
 import { temporaryDirectory } from '../helpers/servers.ts'
 
 async function makeMaster(

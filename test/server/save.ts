@@ -17,9 +17,9 @@ import { digestDatabase } from '../../src/database/digest.ts'
 import { FrameChanges, packRanges, unpackRanges } from '../../src/database/frame-changes.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { Master } from '../../src/server/master.ts'
-import { restoreServer } from '../../src/server/restore.ts'
-import { saveServer, type SaveProgress } from '../../src/server/save.ts'
-import { setup } from '../../src/server/setup.ts'
+import { restoreServer } from '../../src/server/copy/restore.ts'
+import { saveServer, type SaveProgress } from '../../src/server/copy/save.ts'
+import { setup } from '../../src/server/config/setup.ts'
 import { temporaryDirectory } from '../helpers/servers.ts'
 
 async function makeServer(directory: string, type: 'master' | 'slave' = 'master'): Promise<void> {

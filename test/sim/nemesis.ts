@@ -1,7 +1,7 @@
 // What befalls a world while its applications work: power failures, killed and frozen processes, a network and disks
 // that do what they can do. Which of it, and how often, is the seed's.
 import { isHotBackupError } from '../../src/errors.ts'
-import { switchApplyUpdates } from '../../src/server/apply-updates.ts'
+import { switchApplyUpdates } from '../../src/server/replay/apply-updates.ts'
 import type { Node } from './nodes.ts'
 import type { Story } from './story.ts'
 import type { DiskCall } from './world/disk-port.ts'

@@ -10,7 +10,7 @@ import type { Loss } from './world/disk.ts'
 import { isOfDead } from './world/process.ts'
 import { SeededRandom } from './world/random.ts'
 import { World, type WorldOptions } from './world/world.ts'
-import { ask } from '../../src/server/status.ts'
+import { ask } from '../../src/server/views/status.ts'
 
 export interface Outcome {
   readonly seed: number

@@ -16,9 +16,9 @@ import {
   type LostHeader,
 } from '../../src/slave/lost-found.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
-import { parseConfig } from '../../src/server/config.ts'
+import { parseConfig } from '../../src/server/config/config.ts'
 import { layoutOf } from '../../src/server/layout.ts'
-import { replayByHand } from '../../src/server/manual-replay.ts'
+import { replayByHand } from '../../src/server/replay/manual-replay.ts'
 import { holds } from '../helpers/database-history.ts'
 import { failure } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'

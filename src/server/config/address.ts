@@ -1,0 +1,26 @@
+// Addresses as people write them: HOST:PORT, [2001:db8::1]:PORT, or HOST alone.
+import type { Address } from '../../platform/network.ts'
+
+/** D3's port for hot backup. */
+export const portDefault = 2000
+/** Below are the ports that only the system's administrator may use. */
+const portMin = 1024
+const portMax = 65535
+
+/** Null when the text is no address, or its port is not from 1024 to 65535. */
+export function parseAddress(text: string): Address | null {
+  const match = /^(?:\[([0-9A-Fa-f:.%\w]+)\]|([A-Za-z0-9._-]+))(?::(\d{1,5}))?$/.exec(text)
+  const host = match?.[1] ?? match?.[2]
+  if (match === null || host === undefined) return null
+  const port = match[3] === undefined ? portDefault : Number(match[3])
+  return port >= portMin && port <= portMax ? { host, port } : null
+}
+
+export function addressText({ host, port }: Address): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+/** True when nothing that goes there leaves the machine. */
+export function isLoopback({ host }: Address): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
+}

@@ -1,0 +1,158 @@
+// Setup Server: makes a server's directory. hb.toml comes last, so that a directory with one is complete.
+import { HotBackupError, isHotBackupError } from '../../errors.ts'
+import { writeFileAtomic } from '../../platform/atomic-file.ts'
+import type { Platform } from '../../platform/platform.ts'
+import { parseAddress } from './address.ts'
+import {
+  isServerName,
+  parseConfig,
+  serverNameRule,
+  type Config,
+  type ServerType,
+} from './config.ts'
+import { initialConfigText, type InitialSettings } from './config-text.ts'
+import { makeServerId } from './identity.ts'
+import { makeKey, readKey, writeKey } from './key.ts'
+import { layoutOf, type Layout } from '../layout.ts'
+
+export interface SetupOptions {
+  readonly type: ServerType
+  readonly name: string
+  /** A key file to take over. Null: a master makes a key, a slave has none. False: none at all. */
+  readonly keyFile: string | null | false
+  readonly listen: string | null
+  /** NAME=HOST:PORT each. */
+  readonly slaves: readonly string[]
+  readonly applyUpdates: boolean
+  readonly logSlaveUpdates: boolean
+  readonly autoCreate: boolean
+}
+
+type SetupPlatform = Pick<Platform, 'disk' | 'random' | 'fileModes'>
+
+/** Where hb.key comes from. */
+export type KeyChoice =
+  | { readonly kind: 'make' }
+  /** It lies in the directory. */
+  | { readonly kind: 'own' }
+  /** A copy of another file; hb.key may be there if it is the same. */
+  | { readonly kind: 'take'; readonly file: string }
+  /** hb.toml names this file, and goes on doing so. */
+  | { readonly kind: 'keep'; readonly file: string }
+  | { readonly kind: 'none' }
+
+/** Throws ERR_EXISTS when there is a server already, ERR_USAGE, ERR_KEY, ERR_DISK. */
+export async function setup(
+  platform: SetupPlatform,
+  directory: string,
+  options: SetupOptions,
+): Promise<Config> {
+  const layout = layoutOf(directory)
+  await refuseServer(platform, layout)
+  const settings = checkOptions(options)
+  const key = await keyChoice(platform, layout, options)
+  const text = initialConfigText({ ...settings, key: key.kind !== 'none' })
+  // What would be refused later is refused now, before anything is made.
+  checkText(text, layout)
+  return makeServer(platform, layout, text, key)
+}
+
+/** Makes the server with that hb.toml. Throws ERR_EXISTS, ERR_CONFIG, ERR_KEY, ERR_DISK. */
+export async function makeServer(
+  platform: SetupPlatform,
+  layout: Layout,
+  text: string,
+  key: KeyChoice,
+): Promise<Config> {
+  await refuseServer(platform, layout)
+  const config = parseConfig(text, layout)
+  if (key.kind === 'take') await readKey(platform, key.file)
+  for (const made of [layout.directory, layout.run, layout.slaves]) {
+    await platform.disk.makeDirectory(made)
+  }
+  await provideKey(platform, layout, key)
+  await makeServerId(platform, layout)
+  await writeFileAtomic(platform.disk, layout.config, Buffer.from(text))
+  return config
+}
+
+async function refuseServer(
+  { disk }: Pick<Platform, 'disk'>,
+  { directory, config }: Layout,
+): Promise<void> {
+  if (!(await disk.exists(config))) return
+  const message = `${directory} is a server already: it has an hb.toml`
+  throw new HotBackupError('ERR_EXISTS', message, { path: config })
+}
+
+async function keyChoice(
+  { disk }: Pick<Platform, 'disk'>,
+  { key }: Layout,
+  { keyFile, type }: SetupOptions,
+): Promise<KeyChoice> {
+  if (keyFile === false) return { kind: 'none' }
+  if (keyFile !== null) return { kind: 'take', file: keyFile }
+  if (await disk.exists(key)) return { kind: 'own' }
+  return { kind: type === 'master' ? 'make' : 'none' }
+}
+
+/** A key that lies in the directory already is taken, but never another one than was asked for. */
+export async function provideKey(
+  platform: SetupPlatform,
+  layout: Layout,
+  choice: KeyChoice,
+): Promise<void> {
+  if (choice.kind === 'none' || choice.kind === 'keep') return
+  if (choice.kind === 'make') return makeKey(platform, layout.key)
+  const there = choice.kind === 'own' || (await platform.disk.exists(layout.key))
+  const own = there ? await readKey(platform, layout.key) : null
+  if (choice.kind === 'own') return
+  const given = await readKey(platform, choice.file)
+  if (own === null) return writeKey(platform, layout.key, given)
+  if (Buffer.compare(own.bytes, given.bytes) === 0) return
+  throw new HotBackupError('ERR_EXISTS', `${layout.key} exists already and is another key`, {
+    path: layout.key,
+  })
+}
+
+/** There is no hb.toml yet: what is wrong are the options. */
+function checkText(text: string, layout: Layout): void {
+  try {
+    parseConfig(text, layout)
+  } catch (error) {
+    if (!isHotBackupError(error, 'ERR_CONFIG')) throw error
+    throw usage(error.message.replace(/^hb\.toml line \d+: /, ''))
+  }
+}
+
+function checkOptions(options: SetupOptions): Omit<InitialSettings, 'key'> {
+  const { type, name, listen } = options
+  checkName(name)
+  if (listen !== null) {
+    if (type === 'master') throw usage('--listen is for slaves: a master calls its slaves')
+    checkAddress(listen)
+  }
+  const slaves = options.slaves.map(text => {
+    const at = text.indexOf('=')
+    if (at < 0) throw usage(`--slave needs NAME=HOST:PORT, got "${text}"`)
+    const slave = { name: text.slice(0, at), address: text.slice(at + 1) }
+    checkName(slave.name)
+    checkAddress(slave.address)
+    return slave
+  })
+  const { applyUpdates, logSlaveUpdates, autoCreate } = options
+  return { type, name, listen, slaves, applyUpdates, logSlaveUpdates, autoCreate }
+}
+
+function checkName(name: string): void {
+  if (!isServerName(name)) throw usage(`a server's name is ${serverNameRule}, got "${name}"`)
+}
+
+function checkAddress(text: string): void {
+  if (parseAddress(text) !== null) return
+  throw usage(`an address is HOST:PORT with a port from 1024 to 65535, got "${text}"`)
+}
+
+function usage(message: string): HotBackupError {
+  return new HotBackupError('ERR_USAGE', message)
+}

@@ -1,0 +1,209 @@
+// hb scrub: reads everything that lies in a server's directory and says what is damaged; also while the server works,
+// which it does not hold up. With `repair` the log is mended from a peer, by whoever owns the directory.
+import { scrubDatabase } from '../../database/scrub.ts'
+import { HotBackupError, isHotBackupError } from '../../errors.ts'
+import { scrubLog } from '../../log/scrub.ts'
+import { sleep } from '../../platform/clock.ts'
+import type { Platform } from '../../platform/platform.ts'
+import { decodeAck } from '../../ship/ack-file.ts'
+import { listLost } from '../../slave/lost-found.ts'
+import { readFile } from '../../platform/atomic-file.ts'
+import path from 'node:path'
+import { loadConfig, type Config } from '../config/config.ts'
+import { ControlClient } from '../control/control-client.ts'
+import { readServerId } from '../config/identity.ts'
+import { readKey } from '../config/key.ts'
+import { layoutOf, type Layout } from '../layout.ts'
+import { recoveryPurpose } from '../master-log.ts'
+import { mendStopped } from './mend.ts'
+import type { Log } from '../messages-log.ts'
+import { liveHolder } from '../views/status.ts'
+
+export interface Damage {
+  readonly part: 'log' | 'database' | 'slaves' | 'lost+found' | 'server'
+  readonly path: string
+  readonly offset: number
+  readonly txn: number | null
+  readonly account: string | null
+  readonly file: string | null
+  readonly group: number | null
+  readonly message: string
+  /** What helps. */
+  readonly hint: string
+}
+
+export interface ScrubReport {
+  readonly name: string
+  /** Of segments and data files. */
+  readonly bytes: number
+  readonly damages: readonly Damage[]
+  /** What was mended. */
+  readonly mended: readonly { readonly path: string; readonly kept: string | null }[]
+  /** Why the log could not be mended; null when it was not to be, or could. */
+  readonly unmended: string | null
+}
+
+export interface ScrubOptions {
+  readonly repair: boolean
+  /** Bytes a second that are read while a server runs; 0 for no limit. */
+  readonly rate: number
+  readonly progress: (bytes: number) => void
+  readonly say: Log
+}
+
+/** Writers finish within so long what they have begun. */
+const lookAgainMs = 100
+
+/** Throws ERR_NOT_A_SERVER, ERR_CONFIG, ERR_LOG_VERSION, ERR_DISK. */
+export async function scrub(
+  platform: Platform,
+  directory: string,
+  options: ScrubOptions,
+): Promise<ScrubReport> {
+  const layout = layoutOf(directory)
+  const config = await loadConfig(platform.disk, layout)
+  const reading = new Reading(platform, options, (await ownerOf(platform, layout)) !== null)
+  let log = await damagesOfLog(platform, layout, reading)
+  let mended: ScrubReport['mended'] = []
+  let unmended: string | null = null
+  if (options.repair && log.length > 0) {
+    try {
+      mended = await mend(platform, layout, config, options.say)
+      log = await damagesOfLog(platform, layout, reading)
+    } catch (error) {
+      if (!isHotBackupError(error)) throw error
+      unmended = error.message
+    }
+  }
+  const damages = [
+    ...log,
+    ...(await damagesOfDatabase(platform, layout, config, reading)),
+    ...(await damagesOfAcks(platform, layout)),
+    ...(await damagesOfRest(platform, layout, config)),
+  ]
+  return { name: config.name, bytes: reading.bytes, damages, mended, unmended }
+}
+
+/** Counts, shows and paces what is read. */
+class Reading {
+  readonly #platform: Pick<Platform, 'clock'>
+  readonly #options: ScrubOptions
+  readonly #paced: boolean
+  readonly #start: number
+  bytes = 0
+
+  constructor(platform: Pick<Platform, 'clock'>, options: ScrubOptions, paced: boolean) {
+    this.#platform = platform
+    this.#options = options
+    this.#paced = paced && options.rate > 0
+    this.#start = platform.clock.monotonic()
+  }
+
+  readonly took = async (bytes: number): Promise<void> => {
+    const { clock } = this.#platform
+    this.bytes += bytes
+    this.#options.progress(this.bytes)
+    if (!this.#paced) return
+    const due = this.#start + (this.bytes / this.#options.rate) * 1000
+    const delay = due - clock.monotonic()
+    // Timers are coarse: small debts are gathered.
+    if (delay > 20) await sleep(clock, delay)
+  }
+
+  readonly lookAgain = (): Promise<void> => sleep(this.#platform.clock, lookAgainMs)
+}
+
+async function ownerOf(platform: Platform, layout: Layout) {
+  return liveHolder(platform, layout.ownerLock)
+}
+
+const nowhere = { offset: 0, txn: null, account: null, file: null, group: null }
+
+async function damagesOfLog(
+  { disk }: Platform,
+  layout: Layout,
+  { took }: Reading,
+): Promise<Damage[]> {
+  const found = await scrubLog(disk, layout.log, took)
+  const hint = 'The same bytes lie on the other side: "hb scrub --repair".'
+  return found.map(damage => ({ ...nowhere, part: 'log', ...damage, hint }))
+}
+
+async function damagesOfDatabase(
+  { disk }: Platform,
+  layout: Layout,
+  { type }: Config,
+  reading: Reading,
+): Promise<Damage[]> {
+  const found = await scrubDatabase(disk, layout.database, reading)
+  const hint =
+    type === 'slave'
+      ? 'Take a new copy: "hb seed" on the master.'
+      : 'Let a slave take over ("hb promote" there, then "hb rejoin --new-copy" here), or restore a save.'
+  return found.map(damage => ({ ...nowhere, part: 'database', ...damage, hint }))
+}
+
+async function damagesOfAcks({ disk }: Platform, { slaves }: Layout): Promise<Damage[]> {
+  const found: Damage[] = []
+  const hint = 'It counts as no ack; the slave is asked again when it is there.'
+  for (const { name } of await disk.list(slaves)) {
+    if (!name.endsWith('.ack')) continue
+    const file = path.join(slaves, name)
+    const bytes = await readFile(disk, file, 4096)
+    if (bytes === null || bytes.length === 0 || decodeAck(bytes) !== null) continue
+    found.push({ ...nowhere, part: 'slaves', path: file, message: 'it has a wrong CRC', hint })
+  }
+  return found
+}
+
+async function damagesOfRest(
+  platform: Platform,
+  layout: Layout,
+  { link }: Config,
+): Promise<Damage[]> {
+  const found: Damage[] = []
+  const check = async (part: Damage['part'], file: string, hint: string, look: () => unknown) => {
+    try {
+      await look()
+    } catch (error) {
+      if (!isHotBackupError(error)) throw error
+      found.push({ ...nowhere, part, path: file, message: error.message, hint })
+    }
+  }
+  const { lostAndFound, serverId } = layout
+  const another = 'Put it there from a save, or from the other side.'
+  await check('lost+found', lostAndFound, 'See "hb lost list"; "hb lost discard" removes it.', () =>
+    listLost(platform.disk, lostAndFound),
+  )
+  await check('server', serverId, another, () => readServerId(platform.disk, layout))
+  const { keyPath } = link
+  if (keyPath !== null) await check('server', keyPath, another, () => readKey(platform, keyPath))
+  return found
+}
+
+/** By the process that owns the server; by this one when nobody does. */
+async function mend(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  say: Log,
+): Promise<ScrubReport['mended']> {
+  if ((await ownerOf(platform, layout)) !== null) {
+    const client = await ControlClient.connect(platform, layout.ownerSocket)
+    if (client === null) throw new HotBackupError('ERR_RUNNING', 'its process does not answer')
+    try {
+      for await (const { header } of client.request('mend', {})) {
+        return header['mended'] as unknown as ScrubReport['mended']
+      }
+      return []
+    } finally {
+      client.close()
+    }
+  }
+  const lock = await platform.locks.acquire(layout.ownerLock, recoveryPurpose, () => {})
+  try {
+    return await mendStopped(platform, layout, config, say)
+  } finally {
+    await lock.release()
+  }
+}

@@ -1,0 +1,76 @@
+// hb rejoin as a command: stops the server, takes both locks, does the work, and starts the server as what it is then.
+import { isHotBackupError } from '../../errors.ts'
+import { sleep } from '../../platform/clock.ts'
+import type { Lock } from '../../platform/locks.ts'
+import type { Platform } from '../../platform/platform.ts'
+import { startServer, stopServer } from '../background.ts'
+import { loadConfig } from '../config/config.ts'
+import { layoutOf, type Layout } from '../layout.ts'
+import { recoveryPurpose } from '../master-log.ts'
+import { rejoin, type RejoinOptions, type RejoinReport } from './rejoin.ts'
+import { liveHolder } from '../views/status.ts'
+
+/** The process of the slave's server that was started, if one ran before. */
+export type RejoinOutcome = RejoinReport & { readonly pid: number | null }
+
+/** Throws as `rejoin`; ERR_RUNNING when an application has the master open. */
+export async function rejoinServer(
+  platform: Platform,
+  directory: string,
+  options: RejoinOptions,
+): Promise<RejoinOutcome> {
+  const layout = layoutOf(directory)
+  const { type } = await loadConfig(platform.disk, layout)
+  const server = type === 'master' ? layout.shipperLock : layout.ownerLock
+  // An application is not stopped for this: it must leave by itself.
+  if (type === 'master') await (await takeOwner(platform, layout)).release()
+  const holder = await liveHolder(platform, server)
+  const ran = holder !== null && holder.purpose !== purpose
+  if (ran) await stopServer(platform, directory)
+  let report: RejoinReport
+  try {
+    report = await withLocks(platform, layout, () => rejoin(platform, directory, options))
+  } catch (error) {
+    // It goes on as what it was: nothing has changed.
+    if (ran) await startServer(platform, directory).catch(() => {})
+    throw error
+  }
+  return { ...report, pid: ran ? await startServer(platform, directory) : null }
+}
+
+const purpose = 'hb rejoin'
+const lost = () => {}
+
+async function withLocks<T>(
+  platform: Platform,
+  layout: Layout,
+  work: () => Promise<T>,
+): Promise<T> {
+  const owner = await takeOwner(platform, layout)
+  try {
+    const shipper = await platform.locks.acquire(layout.shipperLock, purpose, lost)
+    try {
+      return await work()
+    } finally {
+      await shipper.release()
+    }
+  } finally {
+    await owner.release()
+  }
+}
+
+/** A shipper that starts owns the directory for a moment, to bring the log in order: that is waited for. */
+async function takeOwner({ locks, clock }: Platform, layout: Layout): Promise<Lock> {
+  for (;;) {
+    try {
+      return await locks.acquire(layout.ownerLock, purpose, lost)
+    } catch (error) {
+      if (!isHotBackupError(error, 'ERR_RUNNING')) throw error
+      const holder = await locks.holder(layout.ownerLock)
+      if (holder !== null && holder.purpose !== recoveryPurpose) throw error
+      await sleep(clock, pollMs)
+    }
+  }
+}
+
+const pollMs = 25

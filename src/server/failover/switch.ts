@@ -1,0 +1,250 @@
+// hb switch: master and slave change places, and nothing is lost. Run on the master.
+//
+//   1. the slave is connected and takes updates           else refused, nothing has changed
+//   2. DIR/fenced says "handing over": no update is taken, by whoever has the master open
+//   3. the slave has stored and applied the last transaction; else everything is as before
+//   4. PROMOTE: the slave has exactly that, and becomes the master on a timeline of its own
+//   5. it answers as a master; then this server becomes its slave, as by "hb rejoin", with nothing missing
+//
+// Interrupted before 4, the master takes no updates until "hb switch" is run again. Behind it the shipper meets the new
+// timeline like any old master does, and "hb rejoin" (or "hb switch" again) completes it.
+import { HotBackupError, isHotBackupError } from '../../errors.ts'
+import { readDurableMark } from '../../log/durable.ts'
+import { sleep } from '../../platform/clock.ts'
+import type { Address } from '../../platform/network.ts'
+import type { Platform } from '../../platform/platform.ts'
+import { readAck } from '../../ship/ack-file.ts'
+import { askHistory, askToPromote, Refused } from '../../ship/ask.ts'
+import { OwnLog } from '../../ship/own-log.ts'
+import { addressText } from '../config/address.ts'
+import { loadConfig, type Config, type SlaveAddress } from '../config/config.ts'
+import { ControlClient } from '../control/control-client.ts'
+import { fencedError, readFenced, removeFenced, writeFenced } from './fence.ts'
+import { readServerId } from '../config/identity.ts'
+import { ownMark } from './joining.ts'
+import { layoutOf, type Layout } from '../layout.ts'
+import { logEnd } from '../log-end.ts'
+import type { MasterStatus } from '../master.ts'
+import { rejoinServer, type RejoinOutcome } from './rejoin-command.ts'
+import { peerAt } from './rejoin.ts'
+import type { ShipperStatus } from '../shipper-server.ts'
+import { ask } from '../views/status.ts'
+
+export interface SwitchOptions {
+  /** The slave that is to be the master. */
+  readonly to: string
+  /** Where this server will listen; null for what hb.toml says. */
+  readonly listen: Address | null
+  /** How long the slave may take for what it lacks. */
+  readonly timeoutMs: number
+}
+
+const pollMs = 20
+/** A slave that has agreed becomes a master at once; its machine may be busy. */
+const promotedWaitMs = 60_000
+
+/**
+ * Throws ERR_NO_SLAVE, ERR_WRONG_TYPE, ERR_FENCED for a master that is over, and ERR_UNSAFE with the reason: the
+ * master takes updates as before. ERR_TIMEOUT when it is not known how it ended: run it again.
+ */
+export async function switchServers(
+  platform: Platform,
+  directory: string,
+  options: SwitchOptions,
+): Promise<RejoinOutcome> {
+  const layout = layoutOf(directory)
+  const config = await loadConfig(platform.disk, layout)
+  const slave = theSlave(config, options.to)
+  if (await handedOver(platform, layout, slave))
+    return becomeSlave(platform, layout, slave, options)
+  await checkSwitch(platform, layout, config, slave)
+  await bar(platform, layout, slave)
+  try {
+    await untilInStep(platform, layout, slave, options.timeoutMs)
+    await handOver(platform, layout, config, slave)
+  } catch (error) {
+    if (!isHotBackupError(error, 'ERR_UNSAFE')) throw error
+    await unbar(platform, layout)
+    throw error
+  }
+  await untilMaster(platform, layout, config, slave)
+  return becomeSlave(platform, layout, slave, options)
+}
+
+async function becomeSlave(
+  platform: Platform,
+  layout: Layout,
+  { address }: SlaveAddress,
+  { listen }: SwitchOptions,
+): Promise<RejoinOutcome> {
+  await closeOwner(platform, layout)
+  return rejoinServer(platform, layout.directory, { from: address, listen, newCopy: false })
+}
+
+function theSlave({ name, type, slaves }: Config, to: string): SlaveAddress {
+  if (type !== 'master') {
+    throw new HotBackupError('ERR_WRONG_TYPE', `${name} is a slave: run it on the master`)
+  }
+  const slave = slaves.find(other => other.name === to)
+  if (slave !== undefined) return slave
+  throw new HotBackupError('ERR_NO_SLAVE', `${name} has no slave ${to}`, { slave: to })
+}
+
+/** The command was interrupted behind 4: that server is the master already. */
+async function handedOver(
+  { disk }: Platform,
+  layout: Layout,
+  { address }: SlaveAddress,
+): Promise<boolean> {
+  if (await disk.exists(layout.rejoin)) return true
+  const fenced = await readFenced(disk, layout)
+  if (fenced === null || fenced.switching === true) return false
+  return fenced.address === addressText(address)
+}
+
+async function checkSwitch(
+  platform: Platform,
+  layout: Layout,
+  { name }: Config,
+  { name: to }: SlaveAddress,
+): Promise<void> {
+  const fenced = await readFenced(platform.disk, layout)
+  if (fenced !== null && fenced.switching !== true) throw fencedError(name, fenced)
+  const status = (await ask(platform, layout.shipperSocket)) as ShipperStatus | null
+  if (status === null) throw unsafe(`the shipper of ${name} does not run: "hb start"`)
+  const row = status.slaves.find(other => other.name === to)
+  if (row === undefined || row.heardMs === null) {
+    const why = row?.lastError?.message ?? 'no connection'
+    throw unsafe(`${to} takes no updates from ${name}: ${why}`)
+  }
+}
+
+function unsafe(message: string, cause?: unknown): HotBackupError {
+  return new HotBackupError('ERR_UNSAFE', message, {}, cause)
+}
+
+/** From here on no update is taken. */
+async function bar(platform: Platform, layout: Layout, slave: SlaveAddress): Promise<void> {
+  const { disk, clock } = platform
+  const by = { by: slave.name, address: addressText(slave.address) }
+  const nothing = { timeline: 0, lineage: '', time: clock.now(), switching: true }
+  await writeFenced(disk, layout, { ...nothing, ...by })
+  await tellOwner(platform, layout, 'fence')
+}
+
+async function unbar(platform: Platform, layout: Layout): Promise<void> {
+  await removeFenced(platform.disk, layout)
+  await tellOwner(platform, layout, 'fence')
+}
+
+/** Whoever opens the master later sees for himself. */
+async function tellOwner(
+  platform: Platform,
+  layout: Layout,
+  what: 'fence' | 'hand-over',
+): Promise<void> {
+  const client = await ControlClient.connect(platform, layout.ownerSocket)
+  if (client === null) return
+  try {
+    for await (const _ of client.request(what, {})) void _
+  } catch (error) {
+    // It is being closed.
+    if (!isHotBackupError(error, 'ERR_CLOSED')) throw error
+  } finally {
+    client.close()
+  }
+}
+
+/** Throws ERR_UNSAFE when the slave does not get there in time. */
+async function untilInStep(
+  platform: Platform,
+  layout: Layout,
+  { name }: SlaveAddress,
+  timeoutMs: number,
+): Promise<void> {
+  const { disk, clock } = platform
+  const start = clock.monotonic()
+  for (;;) {
+    const answer = (await ask(platform, layout.ownerSocket)) as MasterStatus | null
+    const last = answer?.lastTxn ?? (await logEnd(disk, layout.log))?.txn ?? 0
+    const mark = await readDurableMark(disk, layout.log)
+    const ack = await readAck(disk, layout.slaves, name)
+    const { durableTxn = 0, appliedTxn = 0 } = ack ?? {}
+    // An owner that died may have left more than log/durable says; the shipper brings that in order.
+    if (mark?.txn === last && durableTxn >= last && appliedTxn >= last) return
+    if (clock.monotonic() - start >= timeoutMs) {
+      const far = `${name} has stored transaction ${durableTxn} and applied ${appliedTxn} of ${last}`
+      throw unsafe(`${far}, after ${timeoutMs / 1000} s`)
+    }
+    await sleep(clock, pollMs)
+  }
+}
+
+/** Throws ERR_UNSAFE when the slave is certain not to have been promoted, ERR_TIMEOUT when that is not known. */
+async function handOver(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  slave: SlaveAddress,
+): Promise<void> {
+  const { disk } = platform
+  const mark = await ownMark(platform, layout)
+  const { databaseId } = await new OwnLog(disk, layout.log).describe(mark)
+  const question = {
+    name: 'promote',
+    serverName: config.name,
+    serverId: await readServerId(disk, layout),
+    databaseId,
+    end: { txn: mark.txn, chain: mark.chain },
+  } as const
+  try {
+    await askToPromote(platform, await peerAt(platform, config, slave.address), question)
+  } catch (error) {
+    if (error instanceof Refused) throw unsafe(`${slave.name} refuses: ${error.message}`, error)
+    if (isHotBackupError(error, 'ERR_CONNECT', 'ERR_KEY')) throw unsafe(error.message, error)
+    const message = `it is not known whether ${slave.name} has become the master: ${String(error)}`
+    throw new HotBackupError('ERR_TIMEOUT', message, {}, error)
+  }
+}
+
+/** It has agreed: it drops all links, becomes a master, and listens again. */
+async function untilMaster(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  slave: SlaveAddress,
+): Promise<void> {
+  const { clock, disk } = platform
+  const mark = await ownMark(platform, layout)
+  const { databaseId } = await new OwnLog(disk, layout.log).describe(mark)
+  const peer = await peerAt(platform, config, slave.address)
+  const { name: serverName } = config
+  const serverId = await readServerId(disk, layout)
+  const self = { serverName, serverId, databaseId, host: '', port: 0 }
+  const start = clock.monotonic()
+  for (;;) {
+    try {
+      await askHistory(platform, peer, { name: 'join', register: false, ...self })
+      return
+    } catch (error) {
+      if (!isHotBackupError(error)) throw error
+      if (clock.monotonic() - start > promotedWaitMs) {
+        const message = `${slave.name} was to become the master and does not answer as one: ${error.message}`
+        throw new HotBackupError('ERR_TIMEOUT', message, {}, error)
+      }
+    }
+    await sleep(clock, pollMs)
+  }
+}
+
+/** An application that has the master open loses it. */
+async function closeOwner(platform: Platform, layout: Layout): Promise<void> {
+  const { clock, locks } = platform
+  await tellOwner(platform, layout, 'hand-over')
+  const start = clock.monotonic()
+  for (;;) {
+    const holder = await locks.holder(layout.ownerLock)
+    if (holder === null || !holder.alive || clock.monotonic() - start > promotedWaitMs) return
+    await sleep(clock, pollMs)
+  }
+}

@@ -1,0 +1,186 @@
+// Keeps the transaction log queue within its limit: alarms on the way there, then what the operator has chosen. It
+// looks now and then, so the queue may pass the limit by what is written in a quarter of a second.
+import { HotBackupError } from '../../errors.ts'
+import type { SegmentInfo } from '../../log/segments.ts'
+import type { Clock, Timer } from '../../platform/clock.ts'
+import type { Disk } from '../../platform/disk.ts'
+import { writeDropped } from '../../ship/dropped.ts'
+import { measureQueue, type Queue } from '../../ship/queue.ts'
+import { Growth, passedAlarm, queueText } from './queue-alarms.ts'
+
+export interface QueuePolicy {
+  /** Bytes; 0 for none. */
+  readonly limitBytes: number
+  /** At the limit: updates wait, updates are refused, or the slave that is furthest behind is dropped. */
+  readonly onLimit: 'pace' | 'refuse' | 'drop'
+}
+
+export interface QueueStatus {
+  readonly bytes: number
+  readonly limitBytes: number
+  readonly state: 'open' | 'pacing' | 'refusing'
+  /** At the present rate; null when the queue does not grow. */
+  readonly secondsToLimit: number | null
+}
+
+export interface QueueEvent {
+  readonly type: 'queue-alarm' | 'queue-full' | 'queue-open' | 'slave-dropped'
+  /** The slave that holds up the queue. */
+  readonly slave: string | null
+  readonly message: string
+}
+
+interface QueueLog {
+  readonly lastTxn: number
+  segments(): readonly SegmentInfo[]
+}
+
+export interface QueueLimitOptions {
+  readonly platform: { readonly disk: Disk; readonly clock: Clock }
+  readonly acksDirectory: string
+  readonly slaves: readonly string[]
+  readonly policy: QueuePolicy
+  readonly log: QueueLog
+  /** Hears of each event, also while `start` looks for the first time. */
+  readonly happened: (event: QueueEvent) => void
+}
+
+const lookMs = 250
+
+export class QueueLimit {
+  readonly #platform: { readonly disk: Disk; readonly clock: Clock }
+  readonly #acksDirectory: string
+  readonly #slaves: readonly string[]
+  readonly #policy: QueuePolicy
+  readonly #log: QueueLog
+  readonly #happened: (event: QueueEvent) => void
+  readonly #growth = new Growth()
+  #bytes = 0
+  #alarm = 0
+  #full = false
+  #open: { readonly promise: Promise<void>; readonly resolve: () => void } | null = null
+  #timer: Timer | null = null
+  #looking: Promise<void> = Promise.resolve()
+  #closed = false
+
+  private constructor(options: QueueLimitOptions) {
+    this.#platform = options.platform
+    this.#acksDirectory = options.acksDirectory
+    this.#slaves = options.slaves
+    this.#policy = options.policy
+    this.#log = options.log
+    this.#happened = options.happened
+  }
+
+  /** Has looked once when it resolves. Throws ERR_DISK. */
+  static async start(options: QueueLimitOptions): Promise<QueueLimit> {
+    const limit = new QueueLimit(options)
+    if (limit.#policy.limitBytes > 0 && limit.#slaves.length > 0) {
+      await limit.#look()
+      limit.#arm()
+    }
+    return limit
+  }
+
+  get status(): QueueStatus {
+    const { limitBytes, onLimit } = this.#policy
+    const state = !this.#full ? 'open' : onLimit === 'refuse' ? 'refusing' : 'pacing'
+    const secondsToLimit = this.#growth.secondsTo(this.#bytes, limitBytes)
+    return { bytes: this.#bytes, limitBytes, state, secondsToLimit }
+  }
+
+  /** Updates must wait for `room`. */
+  get paced(): boolean {
+    return this.#full && this.#policy.onLimit !== 'refuse'
+  }
+
+  /** Throws ERR_QUEUE_FULL when updates are refused. */
+  check(): void {
+    if (!this.#full || this.#policy.onLimit !== 'refuse') return
+    const { limitBytes } = this.#policy
+    throw new HotBackupError('ERR_QUEUE_FULL', `${queueText(this.#bytes, limitBytes)}: no updates`)
+  }
+
+  /** Resolves when updates need not wait. */
+  room(): Promise<void> {
+    if (!this.paced || this.#closed) return Promise.resolve()
+    if (this.#open === null) {
+      let resolve = () => {}
+      const promise = new Promise<void>(done => {
+        resolve = done
+      })
+      this.#open = { promise, resolve }
+    }
+    return this.#open.promise
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#timer?.cancel()
+    this.#open?.resolve()
+    await this.#looking
+  }
+
+  #arm(): void {
+    if (this.#closed) return
+    // Nobody but this wakes those who wait for room.
+    const background = this.#open === null
+    this.#timer = this.#platform.clock.after(
+      lookMs,
+      () => {
+        this.#looking = this.#look()
+          // A disk that cannot be read is told by whoever must read it. Until then nothing is decided anew.
+          .catch(() => {})
+          .finally(() => this.#arm())
+      },
+      background,
+    )
+  }
+
+  async #look(): Promise<void> {
+    const { limitBytes, onLimit } = this.#policy
+    let queue = await this.#measure()
+    if (onLimit === 'drop') {
+      while (queue.bytes >= limitBytes && queue.slave !== null) {
+        await this.#drop(queue)
+        queue = await this.#measure()
+      }
+    }
+    const { bytes, slave } = queue
+    this.#bytes = bytes
+    this.#growth.note(bytes, this.#platform.clock.monotonic())
+    const alarm = passedAlarm(bytes / limitBytes, this.#alarm)
+    const text = queueText(bytes, limitBytes)
+    if (alarm > this.#alarm) {
+      const message = `${text}, waiting for ${slave}`
+      this.#happened({ type: 'queue-alarm', slave, message })
+    }
+    this.#alarm = alarm
+    const full = bytes >= limitBytes
+    if (full === this.#full) return
+    this.#full = full
+    if (full) {
+      const what = onLimit === 'refuse' ? 'updates are refused' : 'updates wait'
+      this.#happened({ type: 'queue-full', slave, message: `${text}: ${what} for ${slave}` })
+      return
+    }
+    this.#open?.resolve()
+    this.#open = null
+    this.#happened({ type: 'queue-open', slave, message: `${text}: updates go on` })
+  }
+
+  #measure(): Promise<Queue> {
+    const { disk } = this.#platform
+    const segments = this.#log.segments()
+    return measureQueue(disk, this.#acksDirectory, this.#slaves, segments, this.#log.lastTxn)
+  }
+
+  async #drop({ slave, bytes, durableTxn }: Queue): Promise<void> {
+    if (slave === null) return
+    const { disk, clock } = this.#platform
+    await writeDropped(disk, this.#acksDirectory, slave, { durableTxn, time: clock.now() })
+    const text = queueText(bytes, this.#policy.limitBytes)
+    const message = `${text}: ${slave} is dropped at transaction ${durableTxn} and needs a new copy`
+    this.#happened({ type: 'slave-dropped', slave, message })
+  }
+}

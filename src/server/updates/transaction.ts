@@ -1,0 +1,79 @@
+// What one transaction has changed so far, and reads that see it.
+import type { HashedFile } from '../../database/hashed-file.ts'
+import { HotBackupError } from '../../errors.ts'
+import { itemBytesMax, itemIdBytesMax } from '../../limits.ts'
+import type { Bytes } from '../../log/record.ts'
+import { type File, stored } from './account.ts'
+
+interface Change {
+  readonly file: HashedFile
+  readonly id: Buffer
+  /** Null: deleted. */
+  readonly value: Buffer | null
+}
+
+/** Several updates that happen together or not at all. Only usable while the function that got it runs. */
+export class Transaction {
+  /** By file number and item-id; a later change of the same item replaces the earlier one. */
+  readonly #changes = new Map<string, Change>()
+  #closed = false
+
+  get size(): number {
+    return this.#changes.size
+  }
+
+  changes(): Iterable<Change> {
+    return this.#changes.values()
+  }
+
+  /** The item as it stands inside this transaction; null when there is none. */
+  read(file: File, id: Bytes): Buffer | null {
+    this.#checkOpen()
+    const change = this.#changes.get(keyOf(file[stored], bytesOf(id)))
+    if (change === undefined) return file[stored].read(id)
+    return change.value === null ? null : Buffer.from(change.value)
+  }
+
+  write(file: File, id: Bytes, value: Bytes): void {
+    const item = bytesOf(value)
+    if (item.length > itemBytesMax) {
+      throw new HotBackupError('ERR_ITEM_SIZE', `the item has ${item.length} bytes`)
+    }
+    this.#change(file, id, item)
+  }
+
+  /** False when there was no such item. */
+  delete(file: File, id: Bytes): boolean {
+    if (this.read(file, id) === null) return false
+    this.#change(file, id, null)
+    return true
+  }
+
+  /** The function has returned: using it any longer is a mistake in the program. */
+  close(): void {
+    this.#closed = true
+  }
+
+  #change(file: File, id: Bytes, value: Buffer | null): void {
+    this.#checkOpen()
+    const idBytes = bytesOf(id)
+    if (idBytes.length === 0 || idBytes.length > itemIdBytesMax) {
+      throw new HotBackupError('ERR_ITEM_ID', `the item-id has ${idBytes.length} bytes`)
+    }
+    const hashed = file[stored]
+    this.#changes.set(keyOf(hashed, idBytes), { file: hashed, id: idBytes, value })
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new TypeError('the transaction is over')
+  }
+}
+
+/** A copy: the caller may change its own bytes before the transaction is written. */
+function bytesOf(bytes: Bytes): Buffer {
+  return typeof bytes === 'string' ? Buffer.from(bytes) : Buffer.from(bytes)
+}
+
+function keyOf(file: HashedFile, id: Buffer): string {
+  return `${file.number}:${id.toString('latin1')}`
+}

@@ -1,0 +1,423 @@
+// Collects what "hb status" shows, from the files of the server and from whoever runs it. Takes no lock, changes
+// nothing, and waits for nobody who does not answer.
+import path from 'node:path'
+import { catalogBytesMax, decodeCatalog } from '../../database/catalog.ts'
+import { catalogName } from '../../database/checkpoint.ts'
+import type { HoldSummary } from '../../database/long-work.ts'
+import { isHotBackupError } from '../../errors.ts'
+import type { HelperStatus } from '../../helpers/helpers.ts'
+import { readDurableMark, type DurableMark } from '../../log/durable.ts'
+import { listSegments, readSegmentHeader, type SegmentInfo } from '../../log/segments.ts'
+import { readFile } from '../../platform/atomic-file.ts'
+import type { LockHolder } from '../../platform/locks.ts'
+import type { Platform } from '../../platform/platform.ts'
+import { readAck } from '../../ship/ack-file.ts'
+import { readDropped } from '../../ship/dropped.ts'
+import { measureQueue } from '../../ship/queue.ts'
+import type { ShipStatus } from '../../ship/status.ts'
+import { Differences } from '../../slave/differences.ts'
+import { countLost } from '../../slave/lost-found.ts'
+import type { DifferencesStatus } from '../../wire/messages/differences.ts'
+import { addressText } from '../config/address.ts'
+import { readApplyUpdates } from '../replay/apply-updates.ts'
+import { measureBacklog, type Backlog } from './backlog.ts'
+import type { CommitStatus } from '../updates/commits.ts'
+import { loadConfig, type Config, type ServerType, type SlaveAddress } from '../config/config.ts'
+import type { VerificationStatus } from '../verification/continuous-verification.ts'
+import { ControlClient } from '../control/control-client.ts'
+import { fencedError, readFenced } from '../failover/fence.ts'
+import { layoutOf, type Layout } from '../layout.ts'
+import type { MasterStatus } from '../master.ts'
+import { messageText } from '../message-text.ts'
+import type { QueueStatus } from '../queue/queue-limit.ts'
+import type { ShipperStatus } from '../shipper-server.ts'
+import type { SlaveStatus } from '../slave-status.ts'
+
+export interface ServerStatus {
+  readonly name: string
+  readonly type: ServerType
+  readonly directory: string
+  /** The server in the background (or foreground) runs: a master's shipper, a slave's server. */
+  readonly running: boolean
+  readonly pid: number | null
+  /** One of D3's words. */
+  readonly state: string
+  /** Why the server does not do its work though it runs; null when it does. */
+  readonly failure: string | null
+  /** Who has the log and the database open: on a master an application or a command, on a slave its server. */
+  readonly owner: { readonly pid: number; readonly purpose: string } | null
+  readonly log: LogStatus
+  readonly slaves: readonly SlaveRow[]
+  readonly apply: {
+    readonly on: boolean
+    /** Updates are applied so much later than they were made. */
+    readonly delaySeconds: number
+    readonly appliedTxn: number
+    readonly checkpointTxn: number
+    /** What is stored and not applied. */
+    readonly backlog: Backlog
+  }
+  /** The part of the log that some slave has not stored yet. */
+  readonly queue: QueueStatus
+  /** When an update is done; null when no master answers. */
+  readonly commit: CommitStatus | null
+  readonly helpers: readonly HelperStatus[]
+  readonly holds: readonly HoldRow[]
+  readonly lostAndFound: number
+  /** On a master what verification does; null when nobody has it open. */
+  readonly verify: VerificationStatus | null
+  /** On a slave what it knows to be different from its master. */
+  readonly differences: DifferencesStatus | null
+  readonly timeline: number | null
+  readonly databaseId: string | null
+  /** The latest messages, newest first. */
+  readonly messages: readonly string[]
+}
+
+export interface HoldRow {
+  readonly account: string
+  readonly file: string
+  /** Updates that were held so far. */
+  readonly txns: number
+  readonly bytes: number
+  readonly state: HoldSummary['state']
+}
+
+function holdRow({ account, file, updates, bytes, state }: HoldSummary): HoldRow {
+  return { account, file, txns: updates, bytes, state }
+}
+
+export interface LogStatus {
+  readonly firstTxn: number
+  readonly lastTxn: number
+  readonly durableTxn: number
+  readonly segments: number
+  readonly bytes: number
+}
+
+export type SlaveRow = Pick<
+  ShipStatus,
+  | 'name'
+  | 'address'
+  | 'sentTxn'
+  | 'receivedTxn'
+  | 'durableTxn'
+  | 'appliedTxn'
+  | 'lagTxns'
+  | 'lagSeconds'
+  | 'seed'
+  | 'lastError'
+> & {
+  readonly state: string
+  /** It was dropped from the queue and needs a new copy of the database. */
+  readonly dropped: boolean
+}
+
+type StatusPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'locks'>
+
+/** A process that does not answer within this is shown as one that does not. */
+const answerMs = 2000
+const messagesShown = 5
+const messagesTailBytes = 8192
+
+/** Throws ERR_NOT_A_SERVER, ERR_CONFIG, ERR_LOG_CORRUPT (a segment's header), ERR_DISK. */
+export async function collectStatus(
+  platform: StatusPlatform,
+  directory: string,
+): Promise<ServerStatus> {
+  const layout = layoutOf(directory)
+  const config = await loadConfig(platform.disk, layout)
+  const found = await findProcesses(platform, layout, config)
+  const checkpointTxn = await readCheckpointTxn(platform, layout)
+  const log = await readLog(platform, layout, found.master?.lastTxn ?? 0)
+  const slaves = await slaveRows(platform, layout, config, log.status.durableTxn, found)
+  return {
+    name: config.name,
+    type: config.type,
+    directory: layout.directory,
+    running: found.server !== null,
+    pid: found.server?.identity.pid ?? null,
+    state: stateOf(config, found, slaves),
+    failure: (await fencedText(platform, layout, config)) ?? failureOf(config, found),
+    owner:
+      found.owner === null ? null : { pid: found.owner.identity.pid, purpose: found.owner.purpose },
+    log: log.status,
+    slaves,
+    apply: await applyStatus(platform, layout, config, found, log, checkpointTxn),
+    queue: found.master?.queue ?? (await queueStatus(platform, layout, config, log)),
+    commit: found.master?.commit ?? null,
+    helpers: (found.master ?? found.slave)?.helpers ?? [],
+    holds: ((found.master ?? found.slave)?.holds ?? []).map(holdRow),
+    lostAndFound: await countLost(platform.disk, layout.lostAndFound),
+    verify: found.master?.verify ?? null,
+    differences: await differencesStatus(platform, layout, config, found),
+    timeline: log.timeline,
+    databaseId: log.databaseId,
+    messages: await latestMessages(platform, layout),
+  }
+}
+
+/** Who runs, and what they answer: null for who does not run, or does not answer. */
+interface Found {
+  readonly owner: LockHolder | null
+  /** The holder that "hb start" and "hb stop" are about. */
+  readonly server: LockHolder | null
+  readonly master: MasterStatus | null
+  readonly slave: SlaveStatus | null
+  readonly shipper: ShipperStatus | null
+}
+
+async function findProcesses(
+  platform: StatusPlatform,
+  layout: Layout,
+  config: Config,
+): Promise<Found> {
+  const owner = await liveHolder(platform, layout.ownerLock)
+  const shipper = await liveHolder(platform, layout.shipperLock)
+  const [ownerAnswer, shipperAnswer] = await Promise.all([
+    owner === null ? null : ask(platform, layout.ownerSocket),
+    shipper === null ? null : ask(platform, layout.shipperSocket),
+  ])
+  const isMaster = config.type === 'master'
+  return {
+    owner,
+    server: isMaster ? shipper : owner,
+    master: isMaster ? (ownerAnswer as MasterStatus | null) : null,
+    slave: isMaster ? null : (ownerAnswer as SlaveStatus | null),
+    shipper: shipperAnswer as ShipperStatus | null,
+  }
+}
+
+export async function liveHolder(
+  { locks }: Pick<Platform, 'locks'>,
+  lock: string,
+): Promise<LockHolder | null> {
+  const holder = await locks.holder(lock)
+  return holder?.alive === true ? holder : null
+}
+
+/** What the process that listens at `socket` answers to "status"; null when it does not. */
+export async function ask(
+  platform: Pick<Platform, 'clock' | 'localSockets'>,
+  socket: string,
+): Promise<object | null> {
+  const client = await ControlClient.connect(platform, socket)
+  if (client === null) return null
+  const patience = platform.clock.after(answerMs, () => client.close())
+  try {
+    for await (const { header } of client.request('status', {})) return header
+    return null
+  } catch (error) {
+    if (isHotBackupError(error, 'ERR_CLOSED')) return null
+    throw error
+  } finally {
+    patience.cancel()
+    client.close()
+  }
+}
+
+interface LogFound {
+  readonly status: LogStatus
+  readonly segments: readonly SegmentInfo[]
+  readonly mark: DurableMark | null
+  readonly timeline: number | null
+  readonly databaseId: string | null
+}
+
+async function readLog(
+  { disk }: StatusPlatform,
+  layout: Layout,
+  lastTxn: number,
+): Promise<LogFound> {
+  const mark = await readDurableMark(disk, layout.log)
+  const segments = await listSegments(disk, layout.log)
+  const durableTxn = mark?.txn ?? 0
+  const first = segments[0]
+  const status: LogStatus = {
+    firstTxn: first === undefined || first.firstTxn > durableTxn ? 0 : first.firstTxn,
+    lastTxn: Math.max(lastTxn, durableTxn),
+    durableTxn,
+    segments: segments.length,
+    bytes: segments.reduce((sum, segment) => sum + segment.bytes, 0),
+  }
+  const last = segments.at(-1)
+  if (last === undefined) return { status, segments, mark, timeline: null, databaseId: null }
+  return { status, segments, mark, ...(await readHistory({ disk }, last)) }
+}
+
+/** Without a master that could say more. */
+async function queueStatus(
+  { disk }: StatusPlatform,
+  layout: Layout,
+  config: Config,
+  { segments, status }: LogFound,
+): Promise<QueueStatus> {
+  const names = config.slaves.map(({ name }) => name)
+  const { bytes } = await measureQueue(disk, layout.slaves, names, segments, status.durableTxn)
+  return { bytes, limitBytes: config.queue.limitBytes, state: 'open', secondsToLimit: null }
+}
+
+async function readHistory({ disk }: Pick<Platform, 'disk'>, segment: SegmentInfo) {
+  const file = await disk.open(segment.path, 'read')
+  try {
+    const { header } = await readSegmentHeader(file)
+    return {
+      timeline: header.timeline,
+      databaseId: Buffer.from(header.databaseId).toString('hex'),
+    }
+  } finally {
+    await file.close()
+  }
+}
+
+export async function readCheckpointTxn(
+  { disk }: Pick<Platform, 'disk'>,
+  layout: Layout,
+): Promise<number> {
+  const file = path.join(layout.database, catalogName)
+  const bytes = await readFile(disk, file, catalogBytesMax)
+  return bytes === null ? 0 : decodeCatalog(bytes, file).stamp.txn
+}
+
+/** Without a slave that could say more, what it knew last. */
+async function differencesStatus(
+  { disk }: StatusPlatform,
+  layout: Layout,
+  { type }: Config,
+  found: Found,
+): Promise<DifferencesStatus | null> {
+  if (type !== 'slave') return null
+  if (found.slave !== null) return found.slave.differences
+  return (await Differences.open(disk, layout.differences, () => {})).status
+}
+
+async function applyStatus(
+  platform: StatusPlatform,
+  layout: Layout,
+  config: Config,
+  found: Found,
+  { status, segments, mark }: LogFound,
+  checkpointTxn: number,
+): Promise<ServerStatus['apply']> {
+  if (config.type === 'master') {
+    // It applies what it logs; nobody having it open, its readers replay the log.
+    const backlog = { transactions: 0, bytes: 0, seconds: 0, secondsToDiskFull: null }
+    return { on: true, delaySeconds: 0, appliedTxn: status.lastTxn, checkpointTxn, backlog }
+  }
+  const apply = found.slave?.apply ?? {
+    on: await readApplyUpdates(platform, layout, config),
+    delaySeconds: config.slave.applyDelayMs / 1000,
+    appliedTxn: checkpointTxn,
+    checkpointTxn,
+  }
+  const backlog = await measureBacklog(platform, layout.log, segments, mark, apply.appliedTxn)
+  const gathers = !apply.on || apply.delaySeconds > 0
+  const secondsToDiskFull = gathers ? backlog.secondsToDiskFull : null
+  return { ...apply, backlog: { ...backlog, secondsToDiskFull } }
+}
+
+async function slaveRows(
+  platform: StatusPlatform,
+  layout: Layout,
+  config: Config,
+  durableTxn: number,
+  found: Found,
+): Promise<SlaveRow[]> {
+  // Entered for the time when it is a master again.
+  if (!config.ships) return []
+  const reported = new Map<string, ShipStatus>()
+  for (const row of (found.shipper ?? found.slave)?.slaves ?? []) reported.set(row.name, row)
+  return Promise.all(
+    config.slaves.map(async slave => {
+      const row =
+        reported.get(slave.name) ?? (await rowFromAck(platform, layout, slave, durableTxn))
+      const dropped = await readDropped(platform.disk, layout.slaves, slave.name)
+      return { ...row, dropped: dropped !== null }
+    }),
+  )
+}
+
+/** Without a shipper that could say more. */
+async function rowFromAck(
+  { disk, clock }: StatusPlatform,
+  layout: Layout,
+  { name, address }: SlaveAddress,
+  durableTxn: number,
+): Promise<Omit<SlaveRow, 'dropped'>> {
+  const ack = await readAck(disk, layout.slaves, name)
+  const lagTxns = Math.max(0, durableTxn - (ack?.appliedTxn ?? 0))
+  return {
+    name,
+    address: addressText(address),
+    state: 'Stopped',
+    sentTxn: ack?.receivedTxn ?? 0,
+    receivedTxn: ack?.receivedTxn ?? 0,
+    durableTxn: ack?.durableTxn ?? 0,
+    appliedTxn: ack?.appliedTxn ?? 0,
+    lagTxns,
+    // The slave held everything up to then at least.
+    lagSeconds: lagTxns === 0 || ack === null ? 0 : Math.max(0, clock.now() - ack.time) / 1000,
+    lastError: null,
+  }
+}
+
+/** The most telling of the links' states comes first here. */
+const wordsByWeight = [
+  'Stopped',
+  'Wait response to call',
+  'Connected',
+  'Writing to network',
+  'Waiting for ACK',
+  'Reading queue',
+  'Idle',
+]
+
+function stateOf(config: Config, found: Found, slaves: readonly SlaveRow[]): string {
+  if (found.server === null) return 'Stopped'
+  if (config.type === 'slave') return found.slave?.receiver.state ?? 'Stopped'
+  if (found.shipper === null) return 'Stopped'
+  return wordsByWeight.find(word => slaves.some(slave => slave.state === word)) ?? 'Idle'
+}
+
+/** Whoever runs, or nobody: a later timeline has been met. */
+async function fencedText(
+  { disk }: StatusPlatform,
+  layout: Layout,
+  { name, type }: Config,
+): Promise<string | null> {
+  if (type !== 'master') return null
+  try {
+    const fenced = await readFenced(disk, layout)
+    return fenced === null ? null : fencedError(name, fenced).message
+  } catch (error) {
+    if (isHotBackupError(error, 'ERR_FENCED')) return error.message
+    throw error
+  }
+}
+
+function failureOf(config: Config, found: Found): string | null {
+  const answered = config.type === 'master' ? found.shipper : found.slave
+  if (found.server !== null && answered === null) {
+    return 'the server does not answer: it is starting, stopping, or hangs'
+  }
+  return found.slave?.failure ?? found.master?.failure ?? null
+}
+
+async function latestMessages({ disk }: StatusPlatform, layout: Layout): Promise<string[]> {
+  if (!(await disk.exists(layout.messages))) return []
+  const file = await disk.open(layout.messages, 'read')
+  try {
+    const size = file.size()
+    const bytes = Buffer.alloc(Math.min(size, messagesTailBytes))
+    const count = await file.read(bytes, 0, bytes.length, size - bytes.length)
+    const lines = bytes.toString('utf8', 0, count).split('\n')
+    // The first one is cut when the file is longer.
+    const whole = (size > bytes.length ? lines.slice(1) : lines).filter(line => line !== '')
+    return whole
+      .slice(-messagesShown)
+      .reverse()
+      .map(line => messageText(line, false))
+  } finally {
+    await file.close()
+  }
+}
