@@ -85,6 +85,13 @@ export interface ReceiverStatus {
   } | null
 }
 
+/** A master has been told "yes"; its connection ends, and this server begins to take over. */
+interface HandingOver {
+  readonly session: ReceiverSession
+  readonly serverId: Uint8Array
+  begun: boolean
+}
+
 export class Receiver {
   readonly #platform: ReceiverPlatform
   readonly #options: ReceiverOptions
@@ -96,7 +103,7 @@ export class Receiver {
   /** The one that writes the log. */
   #session: ReceiverSession | null = null
   /** The one by which the master hands over: when it is closed, the master has its answer. */
-  #handingOver: ReceiverSession | null = null
+  #handingOver: HandingOver | null = null
   /** The one that brings a copy of the database. */
   #seeding: ReceiverSession | null = null
   #listener: Listener | null = null
@@ -229,8 +236,13 @@ export class Receiver {
       admit: hello => this.#admit(session, hello),
       promote: request => {
         this.#strangers.delete(session)
-        const refusal = this.#promote(request)
-        if (refusal === null) this.#handingOver = session
+        const before = this.#handingOver
+        const { serverId } = request
+        // It may not have heard the answer, and would take a "no" for one that holds.
+        const again = before?.begun === true && sameIdentity(before.serverId, serverId)
+        const refusal = again ? null : this.#promote(request)
+        if (refusal === null) this.#handingOver = { session, serverId, begun: again }
+        else if (before?.begun !== true) this.#handingOver = null
         return refusal
       },
       seed: seed => this.#seed(session, seed),
@@ -243,7 +255,9 @@ export class Receiver {
       ended: error => this.#ended(session, error),
       closed: () => {
         this.#open.delete(session)
-        if (this.#handingOver === session) this.#options.handOver?.begin()
+        if (this.#handingOver?.session !== session) return
+        this.#handingOver.begun = true
+        this.#options.handOver?.begin()
       },
     })
     this.#open.add(session)

@@ -637,6 +637,9 @@ t.test('who may make a slave take over, and when', async t => {
   reason = null
   t.match(await request(identity(1)), { name: 'welcome', position: { txn: 3 } })
   await until('it begins', () => begun === 1)
+  reason = new HotBackupError('ERR_UNSAFE', 'not today')
+  t.match(await request(identity(1)), { name: 'welcome' }, 'what has begun is not taken back')
+  await t.rejects(request(identity(7)), { message: /not the master whose updates/ })
   const question = {
     name: 'join',
     register: true,

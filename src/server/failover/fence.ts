@@ -19,6 +19,8 @@ export interface Fenced {
   readonly time: number
   /** It is handing over to that server, of its own will, and the outcome is not known here ("hb switch"). */
   readonly switching?: boolean | undefined
+  /** That server may have been asked already, and have agreed. */
+  readonly asked?: boolean | undefined
 }
 
 const whole = v.pipe(v.number(), v.integer(), v.minValue(0))
@@ -29,6 +31,7 @@ const schema = v.strictObject({
   address: v.string(),
   time: whole,
   switching: v.optional(v.boolean()),
+  asked: v.optional(v.boolean()),
 })
 const fileBytesMax = 4096
 

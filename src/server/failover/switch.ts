@@ -3,11 +3,12 @@
 //   1. the slave is connected and takes updates           else refused, nothing has changed
 //   2. DIR/fenced says "handing over": no update is taken, by whoever has the master open
 //   3. the slave has stored and applied the last transaction; else everything is as before
-//   4. PROMOTE: the slave has exactly that, and becomes the master on a timeline of its own
+//   4. DIR/fenced says "asked"; PROMOTE: the slave has exactly that, and becomes the master on a timeline of its own
 //   5. it answers as a master; then this server becomes its slave, as by "hb rejoin", with nothing missing
 //
 // Interrupted before 4, the master takes no updates until "hb switch" is run again. Behind it the shipper meets the new
-// timeline like any old master does, and "hb rejoin" (or "hb switch" again) completes it.
+// timeline like any old master does, and "hb rejoin" (or "hb switch" again) completes it. Once the slave has been
+// asked, only its own "no" lets the master take updates again: that nobody answers now says nothing of the time before.
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { readDurableMark } from '../../log/durable.ts'
 import { sleep } from '../../platform/clock.ts'
@@ -58,12 +59,15 @@ export async function switchServers(
   if (await handedOver(platform, layout, slave))
     return becomeSlave(platform, layout, slave, options)
   await checkSwitch(platform, layout, config, slave)
-  await bar(platform, layout, slave)
+  const asked = (await readFenced(platform.disk, layout))?.asked === true
+  if (!asked) await bar(platform, layout, slave, false)
   try {
     await untilInStep(platform, layout, slave, options.timeoutMs)
+    if (!asked) await bar(platform, layout, slave, true)
     await handOver(platform, layout, config, slave)
   } catch (error) {
     if (!isHotBackupError(error, 'ERR_UNSAFE')) throw error
+    if (asked && !(error.cause instanceof Refused)) throw unknownOutcome(slave, error)
     await unbar(platform, layout)
     throw error
   }
@@ -106,10 +110,11 @@ async function checkSwitch(
   platform: Platform,
   layout: Layout,
   { name }: Config,
-  { name: to }: SlaveAddress,
+  { name: to, address }: SlaveAddress,
 ): Promise<void> {
   const fenced = await readFenced(platform.disk, layout)
-  if (fenced !== null && fenced.switching !== true) throw fencedError(name, fenced)
+  const other = fenced?.asked === true && fenced.address !== addressText(address)
+  if (fenced !== null && (fenced.switching !== true || other)) throw fencedError(name, fenced)
   const status = (await ask(platform, layout.shipperSocket)) as ShipperStatus | null
   if (status === null) throw unsafe(`the shipper of ${name} does not run: "hb start"`)
   const row = status.slaves.find(other => other.name === to)
@@ -124,10 +129,15 @@ function unsafe(message: string, cause?: unknown): HotBackupError {
 }
 
 /** From here on no update is taken. */
-async function bar(platform: Platform, layout: Layout, slave: SlaveAddress): Promise<void> {
+async function bar(
+  platform: Platform,
+  layout: Layout,
+  slave: SlaveAddress,
+  asked: boolean,
+): Promise<void> {
   const { disk, clock } = platform
   const by = { by: slave.name, address: addressText(slave.address) }
-  const nothing = { timeline: 0, lineage: '', time: clock.now(), switching: true }
+  const nothing = { timeline: 0, lineage: '', time: clock.now(), switching: true, asked }
   await writeFenced(disk, layout, { ...nothing, ...by })
   await tellOwner(platform, layout, 'fence')
 }
@@ -202,9 +212,14 @@ async function handOver(
   } catch (error) {
     if (error instanceof Refused) throw unsafe(`${slave.name} refuses: ${error.message}`, error)
     if (isHotBackupError(error, 'ERR_CONNECT', 'ERR_KEY')) throw unsafe(error.message, error)
-    const message = `it is not known whether ${slave.name} has become the master: ${String(error)}`
-    throw new HotBackupError('ERR_TIMEOUT', message, {}, error)
+    throw unknownOutcome(slave, error)
   }
+}
+
+function unknownOutcome({ name }: SlaveAddress, error: unknown): HotBackupError {
+  const reason = error instanceof Error ? error.message : String(error)
+  const message = `it is not known whether ${name} has become the master: ${reason}`
+  return new HotBackupError('ERR_TIMEOUT', message, {}, error)
 }
 
 /** It has agreed: it drops all links, becomes a master, and listens again. */
