@@ -38,7 +38,7 @@ export interface Disk {
   exists(path: string): Promise<boolean>
   /** Names in the directory, sorted; an empty list when it does not exist. */
   list(path: string): Promise<DirectoryEntry[]>
-  /** Creates the directory and its parents; it is no error when it exists. */
+  /** Creates the directory and its parents; it is no error when it exists. Durable when it resolves. */
   makeDirectory(path: string): Promise<void>
   /** Replaces `to`. Durable only after syncDirectory of the parent. */
   rename(from: string, to: string): Promise<void>

@@ -183,21 +183,7 @@ export const nodeDisk: Disk = {
     })
   },
 
-  /** Durable when it resolves: every directory that is new is also synced into its parent. */
-  async makeDirectory(path) {
-    const first = await new Promise<string | undefined>((resolve, reject) => {
-      fs.mkdir(path, { recursive: true, mode: directoryMode }, (error, created) => {
-        if (error === null) resolve(created)
-        else reject(diskError(error, 'create', path))
-      })
-    })
-    if (first === undefined) return
-    const top = dirname(first)
-    for (let parent = dirname(path); ; parent = dirname(parent)) {
-      await syncDirectory(parent)
-      if (parent.length <= top.length) break
-    }
-  },
+  makeDirectory,
 
   rename(from, to) {
     return called('rename', from, done => fs.rename(from, to, done))
@@ -230,6 +216,39 @@ export const nodeDisk: Disk = {
   },
 }
 
+/**
+ * Durable when it resolves. From the top down, each one synced into its parent before anything is made in it: so of
+ * those that are there already only the last can be one that its maker, killed, has not synced.
+ */
+async function makeDirectory(path: string): Promise<void> {
+  const parent = dirname(path)
+  if (await isDirectory(path)) {
+    // Who may not read the parent has hardly made anything there.
+    await syncDirectory(parent).catch((error: unknown) => {
+      if (!isForbidden(error)) throw error
+    })
+    return
+  }
+  await makeDirectory(parent)
+  try {
+    await called('create', path, done => fs.mkdir(path, directoryMode, done))
+  } catch (error) {
+    // Somebody else was faster, or something else has that name.
+    if (!(await isDirectory(path))) throw error
+  }
+  await syncDirectory(parent)
+}
+
+function isDirectory(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    fs.stat(path, (error, found) => {
+      if (error === null) resolve(found.isDirectory())
+      else if (isMissing(error)) resolve(false)
+      else reject(diskError(error, 'look at', path))
+    })
+  })
+}
+
 /** A rename or a new file is durable only when the directory that names it is. */
 async function syncDirectory(path: string): Promise<void> {
   const descriptor = await new Promise<number>((resolve, reject) => {
@@ -258,6 +277,11 @@ function called(operation: string, path: string, call: (done: Done) => void): Pr
 
 function isMissing(error: NodeJS.ErrnoException): boolean {
   return error.code === 'ENOENT' || error.code === 'ENOTDIR'
+}
+
+function isForbidden(error: unknown): boolean {
+  if (!(error instanceof HotBackupError) || !(error.cause instanceof Error)) return false
+  return (error.cause as NodeJS.ErrnoException).code === 'EACCES'
 }
 
 /** Programmer's mistakes (a TypeError of ours or Node's, without a system call) pass as they are. */

@@ -1,15 +1,16 @@
 // Both disks, the real one and the one for tests, keep the promises of the port; then what each adds.
 import fc from 'fast-check'
-import { mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import fs, { mkdtempSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import t from 'tap'
 import { isNotFound, readFile, writeFileAtomic } from '../../src/platform/atomic-file.ts'
 import { type Disk, type DiskFile } from '../../src/platform/disk.ts'
 import { nodeDisk } from '../../src/platform/node-disk.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 
-const directory = mkdtempSync(join(tmpdir(), 'hb-disk-'))
+const directory = realpathSync(mkdtempSync(join(tmpdir(), 'hb-disk-')))
 t.teardown(() => rmSync(directory, { recursive: true }))
 
 async function create(disk: Disk, path: string, text: string): Promise<DiskFile> {
@@ -107,12 +108,48 @@ for (const [name, disk, root] of [
   })
 }
 
+/** The directories that are synced by what `work` does. */
+async function syncsOf(work: () => Promise<void>): Promise<string[]> {
+  const synced: string[] = []
+  const { fsync } = fs
+  fs.fsync = Object.assign(
+    (descriptor: number, done: fs.NoParamCallback) => {
+      synced.push(fs.readlinkSync(`/proc/self/fd/${descriptor}`))
+      fsync(descriptor, done)
+    },
+    { __promisify__: fsync.__promisify__ },
+  )
+  syncBuiltinESMExports()
+  try {
+    await work()
+  } finally {
+    fs.fsync = fsync
+    syncBuiltinESMExports()
+  }
+  return synced
+}
+
 t.test('node: what only a real disk can show', async t => {
   const path = join(directory, 'secret')
   await (await create(nodeDisk, path, 'x')).close()
   await nodeDisk.makeDirectory(join(directory, 'private'))
   t.equal(statSync(path).mode & 0o777, 0o600)
   t.equal(statSync(join(directory, 'private')).mode & 0o777, 0o700)
+
+  t.strictSame(await syncsOf(() => nodeDisk.makeDirectory(join(directory, 'x', 'y', 'z'))), [
+    dirname(directory),
+    directory,
+    join(directory, 'x'),
+    join(directory, 'x', 'y'),
+  ])
+  // Their maker was killed before it could sync the last of them.
+  t.strictSame(await syncsOf(() => nodeDisk.makeDirectory(join(directory, 'x', 'y'))), [
+    join(directory, 'x'),
+  ])
+  t.strictSame(await syncsOf(() => nodeDisk.makeDirectory(join(directory, 'x', 'new'))), [
+    directory,
+    join(directory, 'x'),
+  ])
 
   const full = await nodeDisk.open('/dev/full', 'write')
   const expected = {
