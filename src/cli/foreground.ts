@@ -80,10 +80,18 @@ async function serve(
   const ended: { error: HotBackupError | null } = { error: null }
   const begin = async (how: Start): Promise<RunningServer> => {
     try {
-      return await how(nodePlatform, layout.directory, say, error => {
+      const starting = how(nodePlatform, layout.directory, say, error => {
         ended.error = error
         signals.resolve('lost')
       })
+      const reason = await Promise.race([signals.came, starting])
+      if (reason === 'SIGTERM' || reason === 'SIGINT') {
+        // A start may take long, and wait for others; breaking it off is a crash, for which each of its steps is made.
+        say('info', `${name} stops while it starts`, { reason })
+        await close()
+        process.exit(0)
+      }
+      return await starting
     } catch (error) {
       if (background) say('error', `${name} did not start: ${String(error)}`)
       await close()

@@ -1,6 +1,6 @@
 // Which segments a log directory holds. Only names and headers are looked at: verify.ts looks at all of it.
 import { join } from 'node:path'
-import { HotBackupError } from '../errors.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { isNotFound } from '../platform/atomic-file.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
 import { readDurableMark } from './durable.ts'
@@ -24,8 +24,9 @@ export interface SegmentInfo extends SegmentFile {
   readonly bytes: number
   /** Nothing is added any more. */
   readonly sealed: boolean
-  /** Wall-clock milliseconds. */
+  /** Wall-clock milliseconds; 0 when the header is damaged. */
   readonly created: number
+  /** 0 when the header is damaged. */
   readonly timeline: number
 }
 
@@ -51,9 +52,15 @@ export async function readSegmentHeader(
 
 /**
  * The segments of a log, oldest first, also while its server runs. Throws ERR_LOG_CORRUPT for a header that is not
- * valid or not that of its name, ERR_LOG_VERSION, ERR_DISK.
+ * valid or not that of its name, unless `damaged` takes it, and ERR_LOG_VERSION, ERR_DISK.
  */
-export async function listSegments(disk: Disk, directory: string): Promise<SegmentInfo[]> {
+export async function listSegments(
+  disk: Disk,
+  directory: string,
+  damaged: (error: HotBackupError) => void = error => {
+    throw error
+  },
+): Promise<SegmentInfo[]> {
   const mark = await readDurableMark(disk, directory)
   const files = await segmentFiles(disk, directory)
   const infos: SegmentInfo[] = []
@@ -66,8 +73,7 @@ export async function listSegments(disk: Disk, directory: string): Promise<Segme
       throw error
     }
     try {
-      const { header } = await readSegmentHeader(file)
-      checkName(path, firstTxn, header)
+      const header = await checkedHeader(file, firstTxn, damaged)
       const next = files[index + 1]
       const marked = mark?.segmentFirstTxn === firstTxn ? mark : null
       infos.push({
@@ -76,14 +82,30 @@ export async function listSegments(disk: Disk, directory: string): Promise<Segme
         lastTxn: next === undefined ? (marked?.txn ?? null) : next.firstTxn - 1,
         bytes: next === undefined ? (marked?.offset ?? file.size()) : file.size(),
         sealed: next !== undefined,
-        created: header.created,
-        timeline: header.timeline,
+        created: header?.created ?? 0,
+        timeline: header?.timeline ?? 0,
       })
     } finally {
       await file.close()
     }
   }
   return infos
+}
+
+async function checkedHeader(
+  file: DiskFile,
+  firstTxn: number,
+  damaged: (error: HotBackupError) => void,
+): Promise<SegmentHeader | null> {
+  try {
+    const { header } = await readSegmentHeader(file)
+    checkName(file.path, firstTxn, header)
+    return header
+  } catch (error) {
+    if (!isHotBackupError(error, 'ERR_LOG_CORRUPT')) throw error
+    damaged(error)
+    return null
+  }
 }
 
 export function checkName(path: string, firstTxn: number, header: SegmentHeader): void {

@@ -1,8 +1,11 @@
 // Master and slave change places, there and back, with an application that has the master open; and when they do not.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
+import { Faults } from '../helpers/faults.ts'
 import { freePort, hb, ok, Pair, running, statusOf } from '../helpers/servers.ts'
 
 t.test('there and back, with nothing lost', async t => {
@@ -75,8 +78,19 @@ t.test('what is not safe is refused, and the master goes on', async t => {
 const rounds = process.env['HB_LONG'] === undefined ? 2 : 40
 const cli = new URL('../../src/cli/hb.js', import.meta.url).pathname
 
+const halfASlave = {
+  name: 'hb.toml is changed',
+  role: 'hb switch',
+  operation: 'rename',
+  what: '/hb\\.toml$',
+  moment: 'after',
+  nth: 1,
+  act: 'kill',
+} as const
+
 t.test('killed at any moment, the command is given again and completes it', async t => {
   const pair = await Pair.make(t)
+  const faults = Faults.prepare(pair.root)
   await pair.start()
   const listen = `127.0.0.1:${await freePort()}`
   let [master, slave] = [
@@ -89,13 +103,20 @@ t.test('killed at any moment, the command is given again and completes it', asyn
     await ok('wait', '-d', master.directory, '--timeout', '60')
     const args = ['switch', '-d', master.directory, '--to', slave.name]
     if (master.name === 'alpha') args.push('--listen', listen)
+    // The first time where hb.toml says already that this is a slave, and the command is not at its end.
+    faults.order(...(round === 0 ? [halfASlave] : []))
     const child = spawn(process.execPath, [cli, ...args], { stdio: 'ignore' })
     // Starting takes a part of it.
-    const timer = setTimeout(() => child.kill('SIGKILL'), 150 + Math.floor(Math.random() * 500))
+    const kill = () => void (round > 0 && child.kill('SIGKILL'))
+    const timer = setTimeout(kill, 150 + Math.floor(Math.random() * 500))
     await once(child, 'exit')
     clearTimeout(timer)
-    for (let tries = 1; (await statusOf(master.directory)).type === 'master'; tries++) {
-      await running(master.directory)
+    if (round === 0) await faults.hit(halfASlave)
+    const { directory } = master
+    const isSlave = async () =>
+      (await statusOf(directory)).type === 'slave' && !existsSync(path.join(directory, 'rejoin'))
+    for (let tries = 1; !(await isSlave()); tries++) {
+      if ((await statusOf(directory)).type === 'master') await running(directory)
       const { code, stderr } = await hb(...args)
       // The shipper may not have heard of the promotion yet.
       if (code !== 0 && (tries > 100 || !/ERR_UNSAFE/.test(stderr))) throw new Error(stderr)

@@ -42,8 +42,8 @@ import { openMasterLog } from '../master-log.ts'
 import { saveMissing, type MissingUpdates } from './missing-updates.ts'
 
 export interface RejoinOptions {
-  /** Where the new master listens. */
-  readonly from: Address
+  /** Where the new master listens; null: what has begun is gone on with, and that says where. */
+  readonly from: Address | null
   /** Where this server will listen; null for what hb.toml says. */
   readonly listen: Address | null
   /** If there is no other way, give up log and database, and take a copy of the new master's. */
@@ -115,6 +115,9 @@ async function makePlan(
   options: RejoinOptions,
 ): Promise<Plan> {
   const { disk } = platform
+  const { from } = options
+  if (from === null)
+    throw new HotBackupError('ERR_UNSAFE', `${config.name} has no rejoin to go on with`)
   const stampTxn = await bringInOrder(platform, layout, config)
   if ((await readDurableMark(disk, layout.log)) === null) {
     const message = `${config.name} holds nothing: enter it as a slave in hb.toml of the new master, which sends it everything`
@@ -122,8 +125,7 @@ async function makePlan(
   }
   const end = await ownMark(platform, layout)
   const listen = options.listen ?? config.link.listen
-  const ask = (register: boolean) =>
-    question(platform, layout, config, end, options.from, listen, register)
+  const ask = (register: boolean) => question(platform, layout, config, end, from, listen, register)
   const history = await ask(false)
   const found = await whereToCut(disk, layout, end, history, options.newCopy)
   const { fork } = found
@@ -137,7 +139,7 @@ async function makePlan(
   await ask(true)
   const plan = {
     master: history.serverName,
-    from: addressText(options.from),
+    from: addressText(from),
     listen: addressText(listen),
     forkTxn: fork.txn,
     place,

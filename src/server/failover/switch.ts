@@ -55,9 +55,11 @@ export async function switchServers(
 ): Promise<RejoinOutcome> {
   const layout = layoutOf(directory)
   const config = await loadConfig(platform.disk, layout)
+  // It was interrupted; hb.toml may say already what this server becomes.
+  if (await platform.disk.exists(layout.rejoin)) return becomeSlave(platform, layout, null, options)
   const slave = theSlave(config, options.to)
   if (await handedOver(platform, layout, slave))
-    return becomeSlave(platform, layout, slave, options)
+    return becomeSlave(platform, layout, slave.address, options)
   await checkSwitch(platform, layout, config, slave)
   const asked = (await readFenced(platform.disk, layout))?.asked === true
   if (!asked) await bar(platform, layout, slave, false)
@@ -72,17 +74,17 @@ export async function switchServers(
     throw error
   }
   await untilMaster(platform, layout, config, slave)
-  return becomeSlave(platform, layout, slave, options)
+  return becomeSlave(platform, layout, slave.address, options)
 }
 
 async function becomeSlave(
   platform: Platform,
   layout: Layout,
-  { address }: SlaveAddress,
+  from: Address | null,
   { listen }: SwitchOptions,
 ): Promise<RejoinOutcome> {
   await closeOwner(platform, layout)
-  return rejoinServer(platform, layout.directory, { from: address, listen, newCopy: false })
+  return rejoinServer(platform, layout.directory, { from, listen, newCopy: false })
 }
 
 function theSlave({ name, type, slaves }: Config, to: string): SlaveAddress {
@@ -100,7 +102,6 @@ async function handedOver(
   layout: Layout,
   { address }: SlaveAddress,
 ): Promise<boolean> {
-  if (await disk.exists(layout.rejoin)) return true
   const fenced = await readFenced(disk, layout)
   if (fenced === null || fenced.switching === true) return false
   return fenced.address === addressText(address)

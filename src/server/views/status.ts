@@ -4,7 +4,7 @@ import path from 'node:path'
 import { catalogBytesMax, decodeCatalog } from '../../database/catalog.ts'
 import { catalogName } from '../../database/checkpoint.ts'
 import type { HoldSummary } from '../../database/long-work.ts'
-import { isHotBackupError } from '../../errors.ts'
+import { isHotBackupError, type HotBackupError } from '../../errors.ts'
 import type { HelperStatus } from '../../helpers/helpers.ts'
 import { readDurableMark, type DurableMark } from '../../log/durable.ts'
 import { listSegments, readSegmentHeader, type SegmentInfo } from '../../log/segments.ts'
@@ -42,7 +42,7 @@ export interface ServerStatus {
   readonly pid: number | null
   /** One of D3's words. */
   readonly state: string
-  /** Why the server does not do its work though it runs; null when it does. */
+  /** Why the server does not do its work though it runs, or will not start: what is damaged; null when it is well. */
   readonly failure: string | null
   /** Who has the log and the database open: on a master an application or a command, on a slave its server. */
   readonly owner: { readonly pid: number; readonly purpose: string } | null
@@ -120,7 +120,7 @@ const answerMs = 2000
 const messagesShown = 5
 const messagesTailBytes = 8192
 
-/** Throws ERR_NOT_A_SERVER, ERR_CONFIG, ERR_LOG_CORRUPT (a segment's header), ERR_DISK. */
+/** Damage is told as a failure, with whatever else can be read. Throws ERR_NOT_A_SERVER, ERR_CONFIG, ERR_DISK. */
 export async function collectStatus(
   platform: StatusPlatform,
   directory: string,
@@ -128,8 +128,14 @@ export async function collectStatus(
   const layout = layoutOf(directory)
   const config = await loadConfig(platform.disk, layout)
   const found = await findProcesses(platform, layout, config)
-  const checkpointTxn = await readCheckpointTxn(platform, layout)
-  const log = await readLog(platform, layout, found.master?.lastTxn ?? 0)
+  const damages: string[] = []
+  const damaged = (error: HotBackupError) => void damages.push(error.message)
+  const checkpointTxn = await readCheckpointTxn(platform, layout).catch((error: unknown) => {
+    if (!isHotBackupError(error, 'ERR_DATABASE_CORRUPT')) throw error
+    damaged(error)
+    return 0
+  })
+  const log = await readLog(platform, layout, found.master?.lastTxn ?? 0, damaged)
   const slaves = await slaveRows(platform, layout, config, log.status.durableTxn, found)
   return {
     name: config.name,
@@ -138,7 +144,11 @@ export async function collectStatus(
     running: found.server !== null,
     pid: found.server?.identity.pid ?? null,
     state: stateOf(config, found, slaves),
-    failure: (await fencedText(platform, layout, config)) ?? failureOf(config, found),
+    failure:
+      (await fencedText(platform, layout, config)) ??
+      failureOf(config, found) ??
+      damages[0] ??
+      null,
     owner:
       found.owner === null ? null : { pid: found.owner.identity.pid, purpose: found.owner.purpose },
     log: log.status,
@@ -228,9 +238,10 @@ async function readLog(
   { disk }: StatusPlatform,
   layout: Layout,
   lastTxn: number,
+  damaged: (error: HotBackupError) => void,
 ): Promise<LogFound> {
   const mark = await readDurableMark(disk, layout.log)
-  const segments = await listSegments(disk, layout.log)
+  const segments = await listSegments(disk, layout.log, damaged)
   const durableTxn = mark?.txn ?? 0
   const first = segments[0]
   const status: LogStatus = {
@@ -240,9 +251,9 @@ async function readLog(
     segments: segments.length,
     bytes: segments.reduce((sum, segment) => sum + segment.bytes, 0),
   }
-  const last = segments.at(-1)
-  if (last === undefined) return { status, segments, mark, timeline: null, databaseId: null }
-  return { status, segments, mark, ...(await readHistory({ disk }, last)) }
+  const readable = segments.findLast(segment => segment.timeline > 0)
+  if (readable === undefined) return { status, segments, mark, timeline: null, databaseId: null }
+  return { status, segments, mark, ...(await readHistory({ disk }, readable)) }
 }
 
 /** Without a master that could say more. */
