@@ -70,6 +70,8 @@ async function serve(
   const messages = background
     ? MessagesLog.toFile(nodePlatform.disk, layout.messages)
     : MessagesLog.toPeople(line => context.tell(line))
+  // As long as the process is small, and for as long as it lives.
+  if (config.alarm.command !== null) nodePlatform.processes.prepare()
   const alarm = new Alarm(nodePlatform, layout, config, messages.log)
   const { say } = alarm
   const close = async () => {

@@ -5,6 +5,7 @@ import { closeSync, openSync, readFileSync, readlinkSync } from 'node:fs'
 import { hostname, setPriority } from 'node:os'
 import { HotBackupError } from '../errors.ts'
 import { KiB } from '../limits.ts'
+import { runCommand, runCommandFrom } from './node-command.ts'
 import { hearLines } from './node-lines.ts'
 import { Nursery } from './node-nursery.ts'
 import { type ChildProcess, type ProcessIdentity, type Processes } from './processes.ts'
@@ -39,9 +40,7 @@ export const nodeProcesses: Processes = {
    */
   start(modulePath, args, { detached, output: heard, environment }) {
     if (detached === undefined && heard !== undefined && environment === undefined) {
-      // Whoever has killed it gets another one.
-      if (nursery?.closed === true) nursery = Nursery.open()
-      const child = nursery?.start([process.execPath, modulePath, ...args], heard)
+      const child = openNursery()?.start([process.execPath, modulePath, ...args], heard)
       if (child !== undefined) return child
     }
     const output = detached === undefined ? 'inherit' : openSync(detached.outputPath, 'a', 0o600)
@@ -89,34 +88,9 @@ export const nodeProcesses: Processes = {
     }
   },
 
-  runCommand(command, { input, environment, timeoutMs }) {
-    return new Promise(resolve => {
-      const child = spawn(command, {
-        shell: true,
-        // A group of its own, so that all of it can be killed.
-        detached: true,
-        stdio: ['pipe', 'ignore', 'ignore'],
-        env: { ...process.env, ...environment },
-      })
-      let late = false
-      const timer = setTimeout(() => {
-        late = true
-        if (child.pid !== undefined) signalled(-child.pid, 'SIGKILL')
-      }, timeoutMs)
-      child.once('error', error => {
-        clearTimeout(timer)
-        resolve(`cannot be started: ${error.message}`)
-      })
-      child.once('exit', (code, signal) => {
-        clearTimeout(timer)
-        if (late) resolve(`was killed after ${timeoutMs / 1000} s`)
-        else if (code === 0) resolve(null)
-        else resolve(code === null ? `was ended by ${signal}` : `ended with exit status ${code}`)
-      })
-      // A command need not read what it is told.
-      child.stdin.on('error', () => {})
-      child.stdin.end(input)
-    })
+  runCommand(command, options) {
+    const helper = openNursery()
+    return helper === null ? runCommand(command, options) : runCommandFrom(helper, command, options)
   },
 
   output(program, args) {
@@ -141,6 +115,12 @@ export const nodeProcesses: Processes = {
 /** Those who have prepared for `start`, and the nursery that they share. */
 let prepared = 0
 let nursery: Nursery | null = null
+
+/** Null while nobody has prepared. Whoever has killed it gets another one. */
+function openNursery(): Nursery | null {
+  if (nursery?.closed === true) nursery = Nursery.open()
+  return nursery
+}
 
 let identity: ProcessIdentity | null = null
 

@@ -40,12 +40,13 @@ export interface Processes {
   /** Starts Node with a module of this package. */
   start(modulePath: string, args: readonly string[], options: StartOptions): ChildProcess
   /**
-   * To be called by who will `start` children whose output is heard, while this process is small: starting one costs
-   * the more, the more memory this process has. It is over with the function that is returned.
+   * To be called by who will `start` children whose output is heard, or run commands, while this process is small:
+   * starting one costs the more, the more memory this process has. It is over with the function that is returned.
    */
   prepare(): () => void
   /**
-   * Runs a command line of the operator's by the system's shell, in a session of its own: it outlives this process.
+   * Runs a command line of the operator's by the system's shell, in a session of its own: it outlives this process,
+   * unless the preparation for it ends first.
    * Resolves with what was wrong, for people, or null; never rejects.
    */
   runCommand(command: string, options: CommandOptions): Promise<string | null>

@@ -57,8 +57,15 @@ t.test('the table', async t => {
   t.equal(new Set(names).size, names.length, 'each has a name of its own')
 })
 
-/** Runs `work` again and again until the failpoint is hit; what it does may be broken off by that. */
-async function until(faults: Faults, order: Order, work: () => Promise<unknown>): Promise<void> {
+/**
+ * Runs `work` again and again until the failpoint is hit; what it does may be broken off by that, or go on: the
+ * function that is returned waits for its end.
+ */
+async function until(
+  faults: Faults,
+  order: Order,
+  work: () => Promise<unknown>,
+): Promise<() => Promise<unknown>> {
   let done = false
   const hit = faults.hit(order).finally(() => {
     done = true
@@ -68,8 +75,8 @@ async function until(faults: Faults, order: Order, work: () => Promise<unknown>)
     working = work().catch(() => {})
     await Promise.race([hit, working])
   }
-  await working
   await hit
+  return () => working
 }
 
 const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms))
@@ -100,10 +107,16 @@ class Streaming {
     const { order, inRecovery } = point
     await this.traffic.more(50)
     this.faults.order(order, ...(inRecovery === null ? [] : [inRecovery]))
-    await until(this.faults, order, () => this.#provoke(point.provoked))
-    if (inRecovery !== null) await until(this.faults, inRecovery, () => this.#restart())
+    const ended = await until(this.faults, order, () => this.#provoke(point.provoked))
+    // A master tries for long to give its copy.
+    if (point.provoked !== 'seed') await ended()
+    if (inRecovery !== null) {
+      const restarted = await until(this.faults, inRecovery, () => this.#restart())
+      await restarted()
+    }
     this.faults.withdraw()
     await this.#restart()
+    await ended()
     await ok('apply', '-d', this.pair.slave, 'on')
     if (point.provoked === 'seed') await this.#seeded()
     await this.traffic.more(50)
@@ -150,7 +163,9 @@ class Streaming {
         await hb('apply', '-d', slave, 'on')
         const modulo = String(3000 + Math.floor(Math.random() * 2000))
         await hb('resize-file', '-d', master, 'KILL', 'ITEMS', '--modulo', modulo)
-        return pause(2000) // Another one would begin it anew.
+        await hb('wait', '-d', master, '--timeout', '20')
+        // Another one would begin it anew.
+        return Promise.all([master, slave].map(helpersDone))
       }
       case 'seed':
         return hb('seed', '-d', master, '--slave', 'beta')
@@ -235,10 +250,12 @@ class Streaming {
   }
 }
 
+/** Nobody works, or nobody is there. */
 async function helpersDone(directory: string): Promise<void> {
   for (;;) {
     const { helpers, holds } = await statusOf(directory)
     if (helpers.length === 0 && holds.length === 0) return
+    await pause(20)
   }
 }
 
@@ -333,8 +350,13 @@ class Failovers {
     await ok('wait', '-d', this.#master.directory, '--timeout', '60')
     this.#faults.order(order)
     const swap = provoked === 'switch' ? this.#switch() : this.#failOver(traffic)
-    // Once it was hit the orders stand no more: whoever comes after completes it.
-    await Promise.all([this.#faults.hit(order).then(() => this.#faults.withdraw()), swap])
+    const hit = this.#faults.hit(order).then(async () => {
+      // The orders stand no more: whoever comes after completes it.
+      this.#faults.withdraw()
+      // A command that has told the slave to become the master waits for long until it is.
+      if (order.role === 'slave' && provoked === 'switch') await this.#raise()
+    })
+    await Promise.all([hit, swap])
     await traffic.kill()
     ;[this.#master, this.#slave] = [this.#slave, this.#master]
     await running(this.#master.directory)
@@ -370,18 +392,20 @@ class Failovers {
     await this.#insist(
       async () => !(await isMaster(directory)) && !existsSync(path.join(directory, 'rejoin')),
       async () => {
-        await running(this.#slave.directory).catch(() => {})
-        if (
-          !(await isMaster(this.#slave.directory)) &&
-          existsSync(path.join(this.#slave.directory, 'promotion'))
-        ) {
-          await hbProcess('promote', '-d', this.#slave.directory)
-        }
+        await this.#raise()
         if (await isMaster(directory)) await running(directory).catch(() => {})
         const listen = ['--listen', `127.0.0.1:${port}`]
         return hbProcess('switch', '-d', directory, '--to', name, ...listen)
       },
     )
+  }
+
+  /** The slave runs, or is a master when its promotion has begun. */
+  async #raise(): Promise<void> {
+    const { directory } = this.#slave
+    await running(directory).catch(() => {})
+    if (await isMaster(directory)) return
+    if (existsSync(path.join(directory, 'promotion'))) await hbProcess('promote', '-d', directory)
   }
 
   /** Gives a command again until what it is for has come about. */

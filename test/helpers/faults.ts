@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { hitMark, ordersVariable, type Order } from './fault-orders.ts'
 import { Pair } from './servers.ts'
 
-const patienceMs = 60_000
+const patienceMs = 180_000
 
 interface Hit {
   readonly name: string

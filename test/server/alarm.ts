@@ -1,5 +1,6 @@
 // Who is told when something is wrong: the operator's command, and what it is told.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
@@ -90,17 +91,35 @@ t.test(
 t.test('real commands: told, failing, and never ending', async t => {
   const directory = mkdtempSync(path.join(tmpdir(), 'hb-alarm-'))
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  const { processes } = nodePlatform
   const file = path.join(directory, 'told')
+  const input = "it's $HOME\n".repeat(8000)
   const run = (command: string, timeoutMs = 60_000) =>
-    nodePlatform.processes.runCommand(command, {
-      input: 'one\ntwo\n',
+    processes.runCommand(command, { input, environment: { FILE: file }, timeoutMs })
+  const check = async () => {
+    t.equal(await run('cat > "$FILE"; echo $PPID > "$FILE.parent"'), null)
+    t.equal(readFileSync(file, 'utf8'), input)
+    t.equal(await run('exit 3'), 'ended with exit status 3')
+    t.equal(await run('kill -9 $$'), 'was ended by SIGKILL')
+    t.equal(await run('sleep 61.7; true', 300), 'was killed after 0.3 s')
+    return readFileSync(`${file}.parent`, 'utf8').trim() === String(process.pid)
+  }
+  t.equal(await check(), true, 'by this process')
+  const end = processes.prepare()
+  t.equal(await check(), false, 'by a small one')
+  // The last word of a process that ends.
+  const last = `import { nodeProcesses } from '${new URL('../../src/platform/node-processes.js', import.meta.url).href}'
+    nodeProcesses.prepare()
+    void nodeProcesses.runCommand('cat > "$FILE"', ${JSON.stringify({
+      input: 'farewell',
       environment: { FILE: file },
-      timeoutMs,
-    })
-  t.equal(await run('cat > "$FILE"'), null)
-  t.equal(readFileSync(file, 'utf8'), 'one\ntwo\n')
-  t.equal(await run('exit 3'), 'ended with exit status 3')
-  t.equal(await run('kill -9 $$'), 'was ended by SIGKILL')
-
-  t.equal(await run('sleep 61.7; true', 300), 'was killed after 0.3 s')
+      timeoutMs: 60_000,
+    })})
+    process.exit(0)`
+  rmSync(file)
+  execFileSync(process.execPath, ['--input-type=module', '-e', last])
+  while (!existsSync(file) || readFileSync(file, 'utf8') !== 'farewell') {
+    await new Promise(resolve => setTimeout(resolve, 10))
+  }
+  end()
 })
