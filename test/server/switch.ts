@@ -1,25 +1,31 @@
-// A master that hands over and gets no answer: when it may take updates again, and when only its slave may say so.
+// A master that hands over and is interrupted, or gets no answer: how it goes on, and when it may take updates again.
 import t from 'tap'
+import { placeOf } from '../../src/log/cut-back.ts'
+import { readDurableMark } from '../../src/log/durable.ts'
+import { writeFileAtomic } from '../../src/platform/atomic-file.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { encodeAck } from '../../src/ship/ack-file.ts'
+import { withListen, withType } from '../../src/server/config/config-edit.ts'
+import { readConfigText } from '../../src/server/config/config.ts'
+import { setup } from '../../src/server/config/setup.ts'
 import { ControlServer } from '../../src/server/control/control.ts'
 import { readFenced, writeFenced } from '../../src/server/failover/fence.ts'
-import { layoutOf } from '../../src/server/layout.ts'
-import { Master } from '../../src/server/master.ts'
-import { setup } from '../../src/server/config/setup.ts'
 import { switchServers } from '../../src/server/failover/switch.ts'
-import { readDurableMark } from '../../src/log/durable.ts'
+import { layoutOf, type Layout } from '../../src/server/layout.ts'
+import { Master } from '../../src/server/master.ts'
 import { freePort } from '../helpers/servers.ts'
 
-t.test('a slave that may have agreed before, and cannot be asked now', async t => {
-  const layout = layoutOf(t.testdir())
-  const beta = `127.0.0.1:${await freePort()}`
+const { disk } = nodePlatform
+
+/** Has made one update, and is closed. */
+async function makeMaster(directory: string, slaves: readonly string[]): Promise<Layout> {
+  const layout = layoutOf(directory)
   await setup(nodePlatform, layout.directory, {
     type: 'master',
     name: 'alpha',
     keyFile: false,
     listen: null,
-    slaves: [`beta=${beta}`, `gamma=127.0.0.1:${await freePort()}`],
+    slaves,
     applyUpdates: true,
     logSlaveUpdates: false,
     autoCreate: false,
@@ -27,8 +33,14 @@ t.test('a slave that may have agreed before, and cannot be asked now', async t =
   const master = await Master.open(layout.directory)
   await master.createAccount('SALES')
   await master.close()
+  return layout
+}
+
+t.test('a slave that may have agreed before, and cannot be asked now', async t => {
+  const beta = `127.0.0.1:${await freePort()}`
+  const gamma = `127.0.0.1:${await freePort()}`
+  const layout = await makeMaster(t.testdir(), [`beta=${beta}`, `gamma=${gamma}`])
   // The shipper has heard from it a moment ago; nobody listens there any more.
-  const { disk } = nodePlatform
   const mark = await readDurableMark(disk, layout.log)
   const { txn = 0, chain = 0 } = mark ?? {}
   const at = { receivedTxn: txn, durableTxn: txn, appliedTxn: txn, durableChain: chain }
@@ -52,4 +64,31 @@ t.test('a slave that may have agreed before, and cannot be asked now', async t =
   await t.rejects(to('gamma'), { code: 'ERR_FENCED', message: /is handing over to "beta"/ })
   t.match(await readFenced(disk, layout), { asked: true, by: 'beta' })
   await shipper.close()
+})
+
+t.test('interrupted when hb.toml says "slave" already: given again, it goes on', async t => {
+  const from = '127.0.0.1:2001'
+  const layout = await makeMaster(t.testdir(), [`beta=${from}`])
+  const mark = await readDurableMark(disk, layout.log)
+  const { txn = 0, chain = 0 } = mark ?? {}
+  const place = await placeOf(disk, layout.log, { txn, chain })
+  const plan = {
+    master: 'beta',
+    from,
+    listen: '127.0.0.1:2002',
+    forkTxn: txn,
+    place,
+    missing: null,
+  }
+  await writeFileAtomic(disk, layout.rejoin, Buffer.from(JSON.stringify(plan)))
+  const text = await readConfigText(disk, layout)
+  const asSlave = withListen(withType(text, 'slave'), '127.0.0.1:2002')
+  await writeFileAtomic(disk, layout.config, Buffer.from(asSlave))
+  const options = { to: 'beta', listen: null, timeoutMs: 100 }
+  const outcome = await switchServers(nodePlatform, layout.directory, options)
+  t.match(outcome, { master: 'beta', forkTxn: txn, missing: null, pid: null })
+  t.equal(await disk.exists(layout.rejoin), false)
+  await t.rejects(switchServers(nodePlatform, layout.directory, options), {
+    code: 'ERR_WRONG_TYPE',
+  })
 })
