@@ -42,9 +42,16 @@ function currentOrders(): readonly Order[] {
 
 type Moment = 'before' | 'after'
 
-/** The order whose turn has come with this operation. */
-function met(moment: Moment, operation: string, what: string, grows: boolean): Order | null {
+/** The order whose turn has come with this operation: one that tears a write, or one that does not. */
+function met(
+  moment: Moment,
+  operation: string,
+  what: string,
+  grows: boolean,
+  tears = false,
+): Order | null {
   for (const order of currentOrders()) {
+    if ((order.act === 'tear') !== tears) continue
     if (order.moment !== moment || !order.operation.split('|').includes(operation)) continue
     if (!new RegExp(order.what).test(what)) continue
     if (order.act === 'ENOSPC' && !grows) continue
@@ -80,7 +87,7 @@ function at(moment: Moment, operation: string, what: string, grows = true): void
     process.kill(process.pid, 'SIGSTOP')
     return
   }
-  if (order.act === 'kill' || order.act === 'tear') die()
+  if (order.act === 'kill') die()
   const full = order.act === 'ENOSPC'
   const cause = Object.assign(new Error(`${order.act}, by order`), {
     code: order.act,
@@ -124,15 +131,9 @@ class WatchedFile implements DiskFile {
 
   /** Half of a torn write reaches the file. */
   #beforeWrite(buffer: Uint8Array, start: number, length: number, offset: number): void {
-    const tears = currentOrders().some(
-      ({ act, what }) => act === 'tear' && matches(what, this.path),
-    )
-    if (tears) {
-      const order = met('before', 'write', this.path, true)
-      if (order !== null) {
-        this.#file.writeSync(buffer, start, Math.floor(length / 2), offset)
-        die()
-      }
+    if (met('before', 'write', this.path, true, true) !== null) {
+      this.#file.writeSync(buffer, start, Math.floor(length / 2), offset)
+      die()
     }
     // What lies in the database may have holes.
     const grows = this.path.includes('/database/') || offset + length > this.#file.size()
@@ -163,10 +164,6 @@ class WatchedFile implements DiskFile {
   closeSync(): void {
     this.#file.closeSync()
   }
-}
-
-function matches(pattern: string, what: string): boolean {
-  return new RegExp(pattern).test(what)
 }
 
 function watchDisk(disk: Disk): Disk {
