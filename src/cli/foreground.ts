@@ -8,6 +8,7 @@ import { Alarm } from '../server/alarm.ts'
 import { backgroundVariable } from '../server/background.ts'
 import { loadConfig } from '../server/config/config.ts'
 import { layoutOf } from '../server/layout.ts'
+import { openAgain } from '../server/owner.ts'
 import { MessagesLog, type Log } from '../server/messages-log.ts'
 import {
   Context,
@@ -113,7 +114,7 @@ async function serve(
   while (reason === 'reseeded' || reason === 'reopen') {
     // What it holds is given up: that it could not be closed well does not matter.
     await server.stop().catch((error: unknown) => say('warn', `closing: ${String(error)}`))
-    server = await begin(start)
+    server = await begin((...args) => openAgain(nodePlatform, layout, () => start(...args)))
     say('info', `${name} is ready again`, { pid: process.pid })
     reason = await next()
   }

@@ -1,4 +1,4 @@
-// Commands that its owner carries out when a server runs, and the command itself when it does not.
+// Who owns a server: commands that its owner carries out when it runs, and the command itself when it does not.
 import { isHotBackupError } from '../errors.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -31,6 +31,30 @@ export async function byOwner<T>(
       if (!passing || clock.monotonic() > deadline) throw error
     } finally {
       client?.close()
+    }
+    await sleep(clock, pollMs)
+  }
+}
+
+/** Why a slave's server holds the owner's lock. */
+export const slavePurpose = 'slave'
+
+/**
+ * Opens a slave again that this process has just closed: a command that has taken the directory in that moment is
+ * waited for, another server is not. Throws what `open` throws.
+ */
+export async function openAgain<T>(
+  { clock, locks }: Pick<Platform, 'clock' | 'locks'>,
+  layout: Layout,
+  open: () => Promise<T>,
+): Promise<T> {
+  for (;;) {
+    try {
+      return await open()
+    } catch (error) {
+      if (!isHotBackupError(error, 'ERR_RUNNING')) throw error
+      const holder = await locks.holder(layout.ownerLock)
+      if (holder?.purpose === slavePurpose) throw error
     }
     await sleep(clock, pollMs)
   }

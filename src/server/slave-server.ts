@@ -30,6 +30,7 @@ import {
   type PromoteReport,
 } from './failover/promote.ts'
 import { checkMasterConfig, unfinishedPromotion } from './failover/promotion.ts'
+import { slavePurpose } from './owner.ts'
 import { progressMessages } from './control/progress-messages.ts'
 import { replayRequest } from './replay/replay-command.ts'
 import { Retention } from './queue/retention.ts'
@@ -147,7 +148,7 @@ export class SlaveServer {
       const text = `${directory} is a ${config.type}`
       throw new HotBackupError('ERR_WRONG_TYPE', text, { path: directory })
     }
-    const lock = await platform.locks.acquire(layout.ownerLock, 'slave', lost)
+    const lock = await platform.locks.acquire(layout.ownerLock, slavePurpose, lost)
     // Before the database takes memory.
     const prepared = platform.processes.prepare()
     let server: SlaveServer

@@ -4,6 +4,8 @@ import t from 'tap'
 import { HashedFile } from '../../src/database/hashed-file.ts'
 import { Master } from '../../src/index.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
+import { layoutOf } from '../../src/server/layout.ts'
+import { openAgain } from '../../src/server/owner.ts'
 import { SlaveServer } from '../../src/server/slave-server.ts'
 import { ok, Pair, replay, statusOf } from '../helpers/servers.ts'
 
@@ -34,13 +36,27 @@ t.test('a defect in the middle of a transaction', async t => {
       (_level, message) => said.push(message),
       error => t.fail(error.message),
     )
+  /** Commands take the directory for a moment when its server has closed it; another server, for good. */
+  const startBehindACommand = async () => {
+    const layout = layoutOf(pair.slave)
+    const own = (purpose: string) => nodePlatform.locks.acquire(layout.ownerLock, purpose, () => {})
+    const other = await own('slave')
+    await t.rejects(openAgain(nodePlatform, layout, start), { code: 'ERR_RUNNING' })
+    await other.release()
+    const command = await own('hb apply')
+    let tries = 0
+    return openAgain(nodePlatform, layout, async () => {
+      if (++tries === 2) await command.release()
+      return start()
+    })
+  }
   let server = await start()
   await ok('start', '-d', pair.master)
   for (let times = 0; times < 3; times++) {
     await server.reopen
     t.equal((await statusOf(pair.slave)).lostAndFound, times < 2 ? 0 : 1)
     await server.stop()
-    server = await start()
+    server = await (times === 0 ? startBehindACommand() : start())
   }
   await ok('wait', '-d', pair.master, '--timeout', '60')
   t.equal((await statusOf(pair.slave)).lostAndFound, 1)
