@@ -21,6 +21,7 @@
 //   run/               locks, sockets, and the output of the server in the background
 //   run/owner          lock of the process that owns the log and the database
 //   run/shipper        lock of the process that sends the log to the slaves
+//   run/stand-in/      an empty database in the place of a damaged one, while a slave waits for a copy
 import path from 'node:path'
 
 export interface Layout {
@@ -50,6 +51,7 @@ export interface Layout {
   readonly shipperLock: string
   readonly shipperSocket: string
   readonly shipperOutput: string
+  readonly standIn: string
 }
 
 /** The paths in the server's directory, which becomes absolute. */
@@ -83,5 +85,6 @@ export function layoutOf(directory: string): Layout {
     shipperLock: at('run', 'shipper'),
     shipperSocket: at('run', 'shipper.sock'),
     shipperOutput: at('run', 'shipper.out'),
+    standIn: at('run', 'stand-in'),
   }
 }

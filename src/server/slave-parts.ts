@@ -1,7 +1,7 @@
 // What a slave is made of besides its links: log, database, and the replayer between them. The slave's server opens
 // them, and so does a command on a slave that nobody runs.
 import { Database } from '../database/database.ts'
-import type { HotBackupError } from '../errors.ts'
+import { isHotBackupError, type HotBackupError } from '../errors.ts'
 import { LogWriter } from '../log/writer.ts'
 import type { Platform } from '../platform/platform.ts'
 import { ApplyFailures } from '../slave/apply-failures.ts'
@@ -11,27 +11,62 @@ import { LostAndFound } from '../slave/lost-found.ts'
 import { Replayer } from '../slave/replayer.ts'
 import type { ReplayerEvents } from '../slave/replayer-terms.ts'
 import type { Config } from './config/config.ts'
+import { removeBelow } from './copy/seed-install.ts'
 import { databaseOptions } from './database-options.ts'
 import type { Layout } from './layout.ts'
 import type { Log } from './messages-log.ts'
 
 export interface SlaveData {
   readonly database: Database
+  /** Why the database is an empty one that stands in for the slave's own; null when it is that. */
+  readonly damage: HotBackupError | null
   readonly log: LogWriter
   readonly lostAndFound: LostAndFound
   readonly differences: Differences
 }
 
 /** The caller owns the server, and has helpers or not. Throws ERR_LOG_CORRUPT, ERR_DATABASE_CORRUPT, ERR_DISK. */
-export async function openSlaveData(
+export function openSlaveData(
   platform: Platform,
   layout: Layout,
   config: Config,
   helped: boolean,
 ): Promise<SlaveData> {
+  return openData(platform, layout, config, helped, null)
+}
+
+/**
+ * The same for a slave's server. With auto_seed, a database that cannot be opened is left as it is, and an empty one
+ * stands in for it: the log goes on, nothing is applied or read, until the copy of the master's database has come.
+ */
+export async function openServedData(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  say: Log,
+): Promise<SlaveData> {
+  try {
+    return await openData(platform, layout, config, true, null)
+  } catch (error) {
+    if (!config.slave.autoSeed || !isHotBackupError(error, 'ERR_DATABASE_CORRUPT')) throw error
+    const { code, message, place } = error
+    say('error', `the database is damaged, and needs a copy: ${message}`, { code, ...place })
+    return openData(platform, layout, config, true, error)
+  }
+}
+
+async function openData(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  helped: boolean,
+  damage: HotBackupError | null,
+): Promise<SlaveData> {
   const lostAndFound = await LostAndFound.open(platform.disk, layout.lostAndFound)
   const options = databaseOptions(config, helped)
-  const database = await Database.open(platform, layout.directory, options)
+  if (damage !== null) await removeBelow(platform.disk, layout.standIn)
+  const directory = damage === null ? layout.directory : layout.standIn
+  const database = await Database.open(platform, directory, options)
   try {
     await lostAndFound.forgetGone(database.stamp.txn)
     const log = await LogWriter.open(platform, layout.log, {
@@ -41,7 +76,7 @@ export async function openSlaveData(
     })
     // What cannot be written is found again.
     const differences = await Differences.open(platform.disk, layout.differences, () => {})
-    return { database, log, lostAndFound, differences }
+    return { database, damage, log, lostAndFound, differences }
   } catch (error) {
     await database.close()
     throw error
@@ -59,7 +94,7 @@ export function startReplayer(
   platform: Platform,
   layout: Layout,
   config: Config,
-  { database, log, lostAndFound, differences }: SlaveData,
+  { database, damage, log, lostAndFound, differences }: SlaveData,
   on: boolean,
   say: Log,
   events: ReplayerEvents,
@@ -79,7 +114,7 @@ export function startReplayer(
   compareWithMaster(database, differences, platform.clock, ({ message, ...fields }) => {
     say('error', message, { ...fields, difference: true })
   })
-  const mode = { on, delayMs: config.slave.applyDelayMs }
+  const mode = { on, delayMs: config.slave.applyDelayMs, failure: damage }
   return new Replayer(platform, log, layout.log, database, mode, failures, events)
 }
 

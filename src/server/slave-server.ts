@@ -31,8 +31,6 @@ import {
 } from './failover/promote.ts'
 import { checkMasterConfig, unfinishedPromotion } from './failover/promotion.ts'
 import { slavePurpose } from './owner.ts'
-import { progressMessages } from './control/progress-messages.ts'
-import { replayRequest } from './replay/replay-command.ts'
 import { Retention } from './queue/retention.ts'
 import { installSeed } from './copy/seed-install.ts'
 import { DirectorySeedTaker } from './copy/seed-taker.ts'
@@ -43,7 +41,7 @@ import { shipperOptions } from './shipper-server.ts'
 import { SlaveMending } from './damage/slave-mending.ts'
 import {
   closeSlaveData,
-  openSlaveData,
+  openServedData,
   sayDiskRoom,
   startReplayer,
   type SlaveData,
@@ -185,7 +183,7 @@ export class SlaveServer {
       say('info', 'log and database are those of the copy that the master has given')
     }
     const data = await withSoundLog(platform, layout, config, say, () =>
-      openSlaveData(platform, layout, config, true),
+      openServedData(platform, layout, config, say),
     )
     try {
       if ((await unfinishedPromotion(platform.disk, layout, config, data.log)) !== null) {
@@ -275,14 +273,10 @@ export class SlaveServer {
     }
     this.#control = await ControlServer.start(this.#platform, this.#layout.ownerSocket, {
       status: () => Promise.resolve(this.status()),
+      damage: this.#data.damage,
       data: this.#source,
       applyUpdates: on => this.applyUpdates(on),
-      replay: request => {
-        const wanted = replayRequest(request)
-        return progressMessages((progress, signal) =>
-          this.#replays.replay(wanted, progress, signal),
-        )
-      },
+      replay: request => this.#replays.answer(request),
       promote: () => this.promote(),
       statistics: slave => answerStatistics(slave, this.#receiver, this.#shipper),
       mend: () => this.#mending.mend(),

@@ -316,7 +316,11 @@ export class Receiver {
     if (sameIdentity(seed.serverId, serverId)) {
       return new HotBackupError('ERR_LINK_LOOP', 'this is the server that gives the copy')
     }
-    const reason = refusal?.() ?? seeds.admit(seed)
+    // What it has sent over its link since it said how much it holds, it holds as well.
+    const streams = sameIdentity(this.#session?.master?.serverId ?? noId, seed.serverId)
+    const held = streams ? this.#options.log.lastTxn : 0
+    const durableTxn = Math.max(seed.durableTxn, held)
+    const reason = refusal?.() ?? seeds.admit({ ...seed, durableTxn })
     if (reason !== null) return reason
     // The same master again: its old connection is dead.
     this.#seeding?.destroy(null)
@@ -352,6 +356,8 @@ export class Receiver {
     if (error !== null) this.#lastError = error
   }
 }
+
+const noId = new Uint8Array()
 
 function samePath(a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean {
   return Buffer.concat(a).equals(Buffer.concat(b))

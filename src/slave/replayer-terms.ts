@@ -40,4 +40,6 @@ export interface ApplyMode {
   readonly on: boolean
   /** Milliseconds from the time of a block, by the master's clock, until it is applied, by this one's. */
   readonly delayMs: number
+  /** Why it stands still for good; null, or nothing, when it does not. */
+  readonly failure?: HotBackupError | null
 }

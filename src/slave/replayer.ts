@@ -68,6 +68,7 @@ export class Replayer {
     this.#mark = log.durableMark
     this.#on = mode.on
     this.delayMs = mode.delayMs
+    this.#failure = mode.failure ?? null
     this.#events = events
     this.#failures = failures
     this.#steps = new RunSteps(database, failures.lostAndFound, platform.clock)
@@ -195,8 +196,7 @@ export class Replayer {
   async #read(work: (run: BlockRun) => Promise<boolean>): Promise<void> {
     const mark = this.#mark
     if (mark === null) return
-    const { disk } = this.#platform
-    const reader = await openBehindStamp(disk, this.#directory, this.#database)
+    const reader = await openBehindStamp(this.#platform.disk, this.#directory, this.#database)
     try {
       while (!this.#stopped) {
         const run = await reader.next(mark)

@@ -1,5 +1,7 @@
 // Damage at rest, between real servers: bits that flip in a log are mended with the bytes of the other side, by the
 // servers themselves, on either side, stopped or at work; and in the end both logs are the same files.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
@@ -166,6 +168,62 @@ t.test('bits flip', async t => {
     await ok('scrub', '-d', pair.slave)
   })
 })
+
+t.test(
+  'a slave that cannot open what it has: it says so, stops when told, and takes a copy',
+  async t => {
+    const pair = await makePair(t)
+    const { master, slave } = pair
+    await ok('create-account', '-d', master, 'A')
+    await ok('create-file', '-d', master, 'A', 'F')
+    await ok('write', '-d', master, 'A', 'F', 'x', 'y')
+    await pair.digests()
+    for (const directory of [master, slave]) await ok('stop', '-d', directory)
+
+    const [first] = segments(slave)
+    flip(first!, 10)
+    const status = await hb('status', '-d', slave)
+    t.match(status, { code: 0, stdout: /Stopped; .*header.*\nLog +transactions 1 to 3/ })
+    // Nobody calls who could mend it.
+    const module = new URL('../../src/cli/hb-slave.js', import.meta.url).pathname
+    const server = spawn(process.execPath, [module, '-d', slave], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    for await (const text of server.stderr) if (/is waited for/.test(String(text))) break
+    const ended = once(server, 'exit')
+    server.kill('SIGTERM')
+    t.strictSame(await ended, [0, null], 'the end is not waited for')
+    flip(first!, 10)
+
+    const catalog = path.join(slave, 'database', 'catalog')
+    flip(catalog)
+    t.match(await hb('start', '-d', slave), { code: 5, stderr: /ERR_DATABASE_CORRUPT/ })
+    edit(slave, /^# auto_seed = false$/m, 'auto_seed = true')
+    const damaged = readFileSync(catalog)
+    for (let times = 0; times < 2; times++) {
+      await ok('start', '-d', slave)
+      t.match(await statusOf(slave), {
+        running: true,
+        failure: /catalog/,
+        apply: { appliedTxn: 0 },
+      })
+      for (const what of ['read A F x', 'digest', `save --to ${path.join(pair.root, 'save')}`]) {
+        const [command = '', ...args] = what.split(' ')
+        const refused = await hb(command, '-d', slave, ...args)
+        t.match(refused, { code: 5, stderr: /ERR_DATABASE_CORRUPT/ }, command)
+      }
+      t.match(await hb('promote', '-d', slave), { code: 4, stderr: /ERR_UNSAFE/ })
+      await ok('stop', '-d', slave)
+      t.ok(readFileSync(catalog).equals(damaged), 'it is left as it is')
+    }
+    await ok('start', '-d', slave)
+    await ok('start', '-d', master)
+    await ok('write', '-d', master, 'A', 'F', 'x', 'z')
+    const digests = await pair.digests()
+    t.equal(digests.slave, digests.master)
+    t.match(await statusOf(slave), { failure: null })
+  },
+)
 
 t.test('a server at work is read without false alarms', async t => {
   const directory = path.join(temporaryDirectory(t), 'alpha')

@@ -3,7 +3,7 @@
 // acknowledged is there, transactions are whole, both sides are equal. At the end nothing is left behind. Every run
 // takes a few others of the quick ones, by the seed; the long form (HB_LONG=1) takes the whole table, and
 // HB_FAILPOINT=TEXT those whose name has it.
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { decodeCatalog } from '../../src/database/catalog.ts'
@@ -109,7 +109,8 @@ class Streaming {
     this.faults.order(order, ...(inRecovery === null ? [] : [inRecovery]))
     const ended = await until(this.faults, order, () => this.#provoke(point.provoked))
     // A master tries for long to give its copy.
-    if (point.provoked !== 'seed') await ended()
+    const seeds = point.provoked.startsWith('seed')
+    if (!seeds) await ended()
     if (inRecovery !== null) {
       const restarted = await until(this.faults, inRecovery, () => this.#restart())
       await restarted()
@@ -118,7 +119,7 @@ class Streaming {
     await this.#restart()
     await ended()
     await ok('apply', '-d', this.pair.slave, 'on')
-    if (point.provoked === 'seed') await this.#seeded()
+    if (seeds) await this.#seeded()
     await this.traffic.more(50)
     await this.#end()
     await this.#check(t, nameOf(point))
@@ -168,6 +169,13 @@ class Streaming {
         return Promise.all([master, slave].map(helpersDone))
       }
       case 'seed':
+        return hb('seed', '-d', master, '--slave', 'beta')
+      case 'seed from nothing':
+        await hb('stop', '-d', slave)
+        for (const name of ['log', 'database']) {
+          rmSync(path.join(slave, name), { recursive: true, force: true })
+        }
+        await running(slave)
         return hb('seed', '-d', master, '--slave', 'beta')
       case 'lost+found':
         return this.#misfit()

@@ -10,6 +10,7 @@ export type Provocation =
   | 'slave checkpoint'
   | 'resize' // of the file that is being written, by a helper on each side
   | 'seed'
+  | 'seed from nothing' // the slave has lost log and database: what comes is not held against its own
   | 'lost+found' // a transaction comes that the slave cannot apply
   | 'promote'
   | 'rejoin'
@@ -219,7 +220,7 @@ export const failpoints: readonly Failpoint[] = [
   ...killed('seed', 'slave', seed.state, 'both'),
   ...killed('seed', 'slave', seed.complete, 'both'),
   ...killed('seed', 'slave', seed.databaseIn, 'both'),
-  ...killed('seed', 'slave', seed.logIn, 'both'),
+  ...killed('seed from nothing', 'slave', seed.logIn, 'both'),
   ...killed('seed', 'slave', seed.completeGone, 'both'),
   // What cannot be applied.
   ...killed('lost+found', 'slave', lost.written, 'after'),

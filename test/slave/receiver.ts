@@ -21,7 +21,9 @@ import { checkHello, type SlaveSide } from '../../src/slave/receiver-handshake.t
 import { Intake } from '../../src/slave/receiver-intake.ts'
 import { Channel } from '../../src/wire/channel.ts'
 import { encodeMessage, frameCrc, type Message } from '../../src/wire/messages.ts'
+import type { SeedTaker } from '../../src/slave/seed-session.ts'
 import type { Hello } from '../../src/wire/messages/hello.ts'
+import type { Seed } from '../../src/wire/messages/seed.ts'
 import { frameHeaderBytes, type MessageName } from '../../src/wire/protocol.ts'
 import {
   Master,
@@ -118,6 +120,11 @@ class Puppet {
       path: [],
       ...changes,
     })
+  }
+
+  seed(of: Pick<Seed, 'serverId' | 'durableTxn'>): void {
+    const seed = { name: 'seed', ordered: true, serverName: 'puppet', ...historyOne } as const
+    this.#channel.send({ ...seed, firstTxn: 1, ...of })
   }
 
   start(position: { txn: number; chain: number }): void {
@@ -603,6 +610,38 @@ for (const key of [null, new Uint8Array(32).fill(9)]) {
     await slave.close()
   })
 }
+
+t.test(
+  'a master that gives a copy holds what it has sent since it said how much that is',
+  async t => {
+    const world = newWorld()
+    const master = await Master.open(world, '/m')
+    await master.put(3)
+    const held: number[] = []
+    const seeds = {
+      admit: ({ durableTxn }: Seed) => {
+        held.push(durableTxn)
+        return new HotBackupError('ERR_LINK_REFUSED', 'not now')
+      },
+    } as unknown as SeedTaker
+    const slave = await Slave.open(world, '/s', { seeds })
+    await master.ship([slave.target])
+    await until('all has come', () => slave.log.durableTxn === 3)
+    for (const [serverId, durableTxn] of [
+      [identity(1), 2],
+      [identity(1), 5],
+      [identity(7), 2],
+    ] as const) {
+      const puppet = await Puppet.connect(world, slave)
+      puppet.seed({ serverId, durableTxn })
+      await puppet.hears('refuse')
+      puppet.destroy()
+    }
+    t.strictSame(held, [3, 5, 2], 'another one holds no more than it says')
+    await master.close()
+    await slave.close()
+  },
+)
 
 t.test('who may make a slave take over, and when', async t => {
   const world = newWorld()

@@ -21,6 +21,8 @@ export interface ControlServices {
   status(): Promise<object>
   /** The data commands. */
   readonly data?: DataSource
+  /** Why there are no data to be served or copied; null when there are. */
+  readonly damage?: HotBackupError | null
   /** On a slave: switches "apply updates". Off resolves when the database stands still at a checkpoint. */
   applyUpdates?(on: boolean): Promise<void>
   /** On a master: another server may be the master now. Resolves when no update is taken any more if it is so. */
@@ -230,6 +232,7 @@ class Peer {
       if (operation === undefined || data === undefined) {
         throw notHere(name)
       }
+      checkSound(services)
       yield* operation(data, new Arguments(header, body))
     }
   }
@@ -240,6 +243,7 @@ class Peer {
     if (source === undefined) {
       throw new HotBackupError('ERR_WIRE', 'this process does not own what is to be copied')
     }
+    checkSound(this.#services)
     const copy = (this.#copy ??= new CopySession(source))
     if (name === 'copy-hold') await copy.hold()
     else if (name === 'copy-release') copy.release()
@@ -259,6 +263,10 @@ class Peer {
 }
 
 const noBytes = new Uint8Array()
+
+function checkSound({ damage = null }: ControlServices): void {
+  if (damage !== null) throw damage
+}
 
 function notHere(name: string): HotBackupError {
   return new HotBackupError('ERR_WIRE', `this process has no operation "${name}"`)

@@ -5,6 +5,9 @@ import type { LogWriter } from '../../log/writer.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { Replayer } from '../../slave/replayer.ts'
 import type { Config } from '../config/config.ts'
+import type { JsonObject } from '../control/frames.ts'
+import type { Message } from '../control/operations.ts'
+import { progressMessages } from '../control/progress-messages.ts'
 import type { Layout } from '../layout.ts'
 import {
   replayByHand,
@@ -12,6 +15,7 @@ import {
   type ReplayReport,
   type ReplayRequest,
 } from './manual-replay.ts'
+import { replayRequest } from './replay-command.ts'
 
 export interface ManualReplayParts {
   readonly platform: Platform
@@ -34,7 +38,13 @@ export class ManualReplays {
     this.#parts = parts
   }
 
-  replay(
+  /** Answers a request of the control socket. Throws ERR_WIRE. */
+  answer(header: JsonObject): AsyncGenerator<Message> {
+    const request = replayRequest(header)
+    return progressMessages((progress, signal) => this.#replay(request, progress, signal))
+  }
+
+  #replay(
     request: ReplayRequest,
     progress: (progress: ReplayProgress) => void,
     signal: AbortSignal,
