@@ -86,8 +86,15 @@ export async function* missingTransactions(
   }
 }
 
+/** Records that change nothing in the database. */
+const none: readonly RecordType[] = [
+  RecordType.mapFile,
+  RecordType.mark,
+  RecordType.promote,
+  RecordType.verify,
+]
+
 function isUpdate(type: RecordType): boolean {
-  const none: readonly RecordType[] = [RecordType.mapFile, RecordType.mark, RecordType.promote]
   return !none.includes(type)
 }
 
