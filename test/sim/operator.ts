@@ -131,12 +131,13 @@ export class Operator {
     void this.#run(node, 'hb-scrub', async platform => {
       const options = { repair: false, rate: 0, progress: () => {}, say: () => {} }
       const { damages } = await scrub(platform, node.layout.directory, options)
-      const [damage] = damages
+      // What could not be read, and what a crash may leave for the next start, is told as well.
+      const real = damages.filter(({ message }) => !/EIO|the next start mends it/.test(message))
+      const [damage] = real
       if (damage === undefined || node.damaged) return
       const { path, offset, message } = damage
-      throw new Violation(
-        `hb scrub of ${node.name}, without any damage: ${path} ${offset} ${message}`,
-      )
+      const text = `${path}, byte ${offset}: ${message}`
+      throw new Violation(`hb scrub of ${node.name}, which is not damaged: ${text}`)
     })
   }
 
