@@ -17,6 +17,8 @@ import { loadConfig } from '../../src/server/config/config.ts'
 import { layoutOf } from '../../src/server/layout.ts'
 import { Master } from '../../src/server/master.ts'
 import { readStaged, stageImage, type StagedImage } from '../../src/server/copy/seed-image.ts'
+import { Seeder } from '../../src/server/copy/seeder.ts'
+import { enterSlave } from '../../src/server/failover/joining.ts'
 import { installSeed } from '../../src/server/copy/seed-install.ts'
 import { DirectorySeedTaker } from '../../src/server/copy/seed-taker.ts'
 import { setup } from '../../src/server/config/setup.ts'
@@ -295,3 +297,26 @@ t.test('the log is kept from the end of the copy on, whatever the ack says', asy
   const first = await firstTxn()
   t.ok(first > 1 && first <= manifest.lastTxn + 1, `from ${first} on, not ${manifest.lastTxn + 1}`)
 })
+
+t.test(
+  'an order for a slave that was entered since the start, and ends with the server',
+  async t => {
+    const { master } = await makeMaster(t, 1)
+    const layout = layoutOf(master.directory)
+    const config = await loadConfig(disk, layout)
+    const seeder = new Seeder(
+      nodePlatform,
+      layout,
+      config,
+      () => {},
+      () => undefined,
+    )
+    await t.rejects(seeder.order('gamma').next(), { code: 'ERR_NO_SLAVE' })
+    await enterSlave(nodePlatform, layout, 'gamma', '127.0.0.1:2002')
+    const order = seeder.order('gamma')
+    t.match(await order.next(), { value: { step: 'asking' } })
+    const [ended] = await Promise.allSettled([order.next(), seeder.stop()])
+    t.match(ended, { status: 'rejected', reason: { code: /ERR_CLOSED|ERR_CONNECT/ } })
+    await master.close()
+  },
+)

@@ -105,7 +105,12 @@ export class Application {
         platform,
         onEvent: ({ message }) => node.world.note(`${node.name}: app: ${message}`),
       })
-      this.history = this.#checker.opened(node, master.lastTxn, this.#others)
+      const history = this.#checker.opened(node, master.lastTxn, this.#others)
+      this.history = history
+      history.openBy = this.#process
+      this.#process.onEnd(() => {
+        if (history.openBy === this.#process) history.openBy = null
+      })
       node.world.note(`${node.name}: app ${this.#process.pid} has opened it at ${master.lastTxn}`)
       this.master = master
       await this.#work(master, platform)

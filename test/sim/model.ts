@@ -103,8 +103,10 @@ export class History {
   readonly #own: (ModelTransaction | undefined)[] = []
   #state: State = new State()
   #stateTxn = 0
-  /** Transactions up to there must never be lost, and why. */
+  /** Transactions up to there must never be lost. */
   acknowledged = 0
+  /** The application's process that has its master open. */
+  openBy: object | null = null
 
   constructor(lineage: string, parent: History | null, fork: number) {
     this.lineage = lineage

@@ -16,7 +16,7 @@ import { removeSeedHold, writeSeedHold } from '../../ship/seed-hold.ts'
 import type { SeedStatus, ShipStatus } from '../../ship/status.ts'
 import { readDurableMark } from '../../log/durable.ts'
 import { seedDataBytesMax } from '../../wire/messages/seed.ts'
-import type { Config } from '../config/config.ts'
+import { loadConfig, type Config } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
 import type { ImageTempo } from './image.ts'
 import { readKey } from '../config/key.ts'
@@ -91,7 +91,9 @@ export class Seeder {
 
   /** An operator's order; says how far it is until the slave holds the copy. Throws why it does not get one. */
   async *order(name: string): AsyncGenerator<SeedStatus> {
-    const slave = this.#config.slaves.find(known => known.name === name)
+    // It may have been entered since the start: an old master that has come back, say.
+    const { slaves } = await loadConfig(this.#platform.disk, this.#layout)
+    const slave = slaves.find(known => known.name === name)
     if (slave === undefined) {
       const message = `${this.#config.name} has no slave ${name}`
       throw new HotBackupError('ERR_NO_SLAVE', message, { slave: name })
