@@ -152,6 +152,10 @@ const catalogue = {
     exit: exitCodes.corrupt,
     hint: 'Keep the directory as it is; "hb scrub" names what is damaged, and what helps.',
   },
+  ERR_GROUP_DAMAGED: {
+    exit: exitCodes.corrupt,
+    hint: 'The rest of the file can be used; the message says where the items of the group come from.',
+  },
   ERR_DATABASE_CHANGED: {
     exit: exitCodes.failed,
     hint: 'A server started while its files were being read: run the command again.',

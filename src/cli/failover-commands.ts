@@ -71,6 +71,12 @@ function promoteLines(report: PromoteReport, dryRun: boolean): string[] {
   if (report.lostAndFound > 0) {
     lines.push(`lost+found holds ${counted(report.lostAndFound, 'transaction')}.`)
   }
+  for (const { account, file, modulo, firstGroup, lastGroup } of report.damaged) {
+    const groups = firstGroup === lastGroup ? firstGroup : `${firstGroup} to ${lastGroup}`
+    lines.push(
+      `DAMAGED: group ${groups} of ${modulo} of ${account} ${file} cannot be used, until a slave of the new master gives it.`,
+    )
+  }
   if (!dryRun) {
     const next = report.shipping ? 'Its shipper runs.' : 'Start its shipper with "hb start".'
     lines.push(`Applications may open it. ${next}`)

@@ -114,8 +114,8 @@ function commitText({ level, state, since }: CommitStatus): string {
   return `${level}; ${what}, since ${new Date(since).toISOString()}`
 }
 
-/** What helpers do, and what is held meanwhile. */
-function workLines({ helpers, holds }: ServerStatus): string[] {
+/** What helpers do, what is held meanwhile, and what cannot be used. */
+function workLines({ helpers, holds, damaged }: ServerStatus): string[] {
   const lines: string[] = []
   if (helpers.length > 0) {
     const rows = helpers.map(helper => [
@@ -135,6 +135,7 @@ function workLines({ helpers, holds }: ServerStatus): string[] {
     ])
     lines.push('', ...table([['Hold file of', 'State', 'Updates', 'Size'], ...rows]))
   }
+  for (const { message } of damaged) lines.push('', `DAMAGED: ${message}`)
   return lines
 }
 

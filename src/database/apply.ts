@@ -9,12 +9,14 @@ import { type Groups } from './group.ts'
 import { HashedFile } from './hashed-file.ts'
 import { type LongWork } from './long-work.ts'
 import { type OperationCounts } from './operation-counts.ts'
+import { type Quarantine } from './quarantine.ts'
 
 export class Applier {
   readonly #accounts: Accounts
   readonly #cache: FrameCache
   readonly #groups: Groups
   readonly #work: LongWork
+  readonly #quarantine: Quarantine
   readonly #rules: ApplyRules
   readonly #counts: OperationCounts
   /** The same, with auto-create. */
@@ -30,6 +32,7 @@ export class Applier {
     cache: FrameCache,
     groups: Groups,
     work: LongWork,
+    quarantine: Quarantine,
     rules: ApplyRules,
     counts: OperationCounts,
   ) {
@@ -37,6 +40,7 @@ export class Applier {
     this.#cache = cache
     this.#groups = groups
     this.#work = work
+    this.#quarantine = quarantine
     this.#rules = rules
     this.#counts = counts
     this.#creating = { ...rules, autoCreate: true }
@@ -109,6 +113,13 @@ export class Applier {
         this.#work.resize(file, cursor.modulo(), txn)
         break
       }
+      case RecordType.clearGroup: {
+        const file = this.#accounts.byNumber(cursor.fileNumber)!
+        if (file.absent) return this.#counts.leftOut()
+        const { from, to } = cursor.hashes()
+        this.#work.clearRange(file, from, to, txn)
+        break
+      }
       case RecordType.deleteFile: {
         const file = this.#accounts.byNumber(cursor.fileNumber)!
         this.#accounts.removeFile(file)
@@ -147,7 +158,8 @@ export class Applier {
     const generation = this.#work.generation(number, absent ? 1 : modulo)
     const identity = { number, account, name, flags, absent }
     if (!this.#accounts.has(account)) this.#accounts.add(account)
-    this.#accounts.addFile(new HashedFile(identity, this.#cache, this.#groups, generation, txn))
+    const parts = [this.#cache, this.#groups, this.#quarantine] as const
+    this.#accounts.addFile(new HashedFile(identity, ...parts, generation, txn))
   }
 
   /** A slave gives up the items of a file that is no longer replicated, and makes room for those to come. */

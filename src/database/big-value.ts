@@ -17,6 +17,7 @@ import {
 } from './frame.ts'
 import { dataFileName } from './data-files.ts'
 import { type Generation } from './generation.ts'
+import { FrameDamage } from './quarantine.ts'
 
 /** Frame numbers are u32, and offsets in a data file stay far below 2^53. */
 const frameCountMax = 2 ** 32 - 1
@@ -26,22 +27,32 @@ const frameCountMax = 2 ** 32 - 1
  * its number; the frame is in the cache and changed.
  */
 export function allocateFrame(cache: FrameCache, generation: Generation, kind: FrameKind): number {
-  const frame = generation.freeHead !== 0 ? generation.freeHead : generation.frameCount
+  const free = takeFree(cache, generation)
+  const frame = free ?? generation.frameCount
   if (frame >= frameCountMax) {
     throw new HotBackupError('ERR_APPLY', `file ${generation.fileNumber} has no frames left`)
   }
-  let slot
-  if (generation.freeHead !== 0) {
-    slot = getFrame(cache, generation, frame, FrameKind.free)
-    generation.freeHead = nextOf(cache.slab(slot), cache.base(slot))
-  } else {
-    slot = cache.fresh(generation, frame)
-    generation.frameCount++
-  }
+  if (free === null) generation.frameCount++
+  const slot = free === null ? cache.fresh(generation, frame) : cache.get(generation, frame)
   cache.change(slot, generation)
   const { fileNumber, number } = generation
   initFrame(cache.slab(slot), cache.base(slot), kind, fileNumber, number, frame)
   return frame
+}
+
+/** The first of the free frames; null when there is none. One that is damaged is given up, with all behind it. */
+function takeFree(cache: FrameCache, generation: Generation): number | null {
+  const frame = generation.freeHead
+  if (frame === 0) return null
+  try {
+    const slot = getFrame(cache, generation, frame, FrameKind.free)
+    generation.freeHead = nextOf(cache.slab(slot), cache.base(slot))
+    return frame
+  } catch (error) {
+    if (!(error instanceof FrameDamage)) throw error
+    generation.freeHead = 0
+    return null
+  }
 }
 
 export function freeFrame(cache: FrameCache, generation: Generation, frame: number): void {
@@ -81,7 +92,7 @@ export function copyFrame(
 
 function checkKind(generation: Generation, frame: number, found: number, kind: FrameKind): void {
   if (found === kind) return
-  throw corrupt(generation, `frame ${frame} has kind ${found}, expected ${kind}`)
+  throw corrupt(generation, frame, `frame ${frame} has kind ${found}, expected ${kind}`)
 }
 
 /** Stores the value from its end to its start, so that each frame knows the next. Returns the first frame. */
@@ -119,7 +130,7 @@ export function readBigValue(
   length: number,
   passing: Slab | null = null,
 ): Buffer {
-  if (length > itemBytesMax) throw corrupt(generation, `an item of ${length} bytes`)
+  if (length > itemBytesMax) throw corrupt(generation, first, `an item of ${length} bytes`)
   const value = Buffer.allocUnsafe(length)
   let end = 0
   for (let frame = first; frame !== 0;) {
@@ -140,7 +151,8 @@ export function readBigValue(
     frame = nextOf(slab, base)
   }
   if (end !== length) {
-    throw corrupt(generation, `the frames from ${first} on do not hold an item of ${length} bytes`)
+    const what = `the frames from ${first} on do not hold an item of ${length} bytes`
+    throw corrupt(generation, first, what)
   }
   return value
 }
@@ -154,7 +166,7 @@ export function freeBigValue(cache: FrameCache, generation: Generation, first: n
   }
 }
 
-function corrupt(generation: Generation, what: string): HotBackupError {
+function corrupt(generation: Generation, frame: number, what: string): FrameDamage {
   const name = dataFileName(generation.fileNumber, generation.number)
-  return new HotBackupError('ERR_DATABASE_CORRUPT', `data file ${name}: ${what}`)
+  return new FrameDamage(generation, frame, false, `data file ${name}: ${what}`)
 }

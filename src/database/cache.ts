@@ -133,6 +133,14 @@ export class FrameCache {
     return slot
   }
 
+  /** A slot for a frame that is to be written anew, whatever the data file has of it; as `change` leaves it. */
+  renew(generation: Generation, frame: number): number {
+    const found = this.#find(generation.key, frame)
+    const slot = found >= 0 ? found : this.fresh(generation, frame)
+    this.change(slot, generation)
+    return slot
+  }
+
   /**
    * Reserves up to `count` slots that lie one behind the other in one slab, none of them used before, to be filled
    * by one read; each is to be given to `adopt` or `abandon`. Null when there are none.

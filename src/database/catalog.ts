@@ -15,8 +15,9 @@
 //   36  next file       u32  no file number from here on has been used
 //   40  next generation u32  likewise
 //   44  selections      u32
-//   48  reserved        16 bytes  0
-//   64  ACCOUNT …, then FILE …, then SELECTION …
+//   48  damaged         u32  ranges
+//   52  reserved        12 bytes  0
+//   64  ACCOUNT …, then FILE …, then SELECTION …, then DAMAGED …
 //
 // ACCOUNT     u8 name length, name
 //
@@ -31,7 +32,8 @@
 //   28  name length     u8
 //   29  role            u8   0: a file's data; 1: likewise, of a file with a hold: HOLD follows the name; 2: what is
 //                            held; 3: ids that were deleted. An entry of role 1 is followed by one of 2 and one of 3
-//   30  flags           u8   bits 0 to 2: as in the log's FILE ATTRIBUTES; bit 7: absent here
+//   30  flags           u8   bits 0 to 2: as in the log's FILE ATTRIBUTES; bit 6: item count and item bytes are not
+//                            exact; bit 7: absent here
 //   31  reserved        1 byte   0
 //   32  item count      u64
 //   40  item bytes      u64
@@ -54,6 +56,12 @@
 //   12  accounts        u32
 //   16  file number     u32, as many as there are; then ACCOUNT …
 //
+// DAMAGED, a range of hashes that nobody may use (see quarantine.ts)
+//    0  file number     u32
+//    4  generation      u32  whose group is damaged; 0 is none any more
+//    8  from            u64  first hash
+//   16  to              u64  first hash behind the range
+//
 // A catalog is valid if and only if its length is that of the file and its CRC matches.
 import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
@@ -62,12 +70,15 @@ import { crc32 } from '../log/crc.ts'
 import { type Selection } from './ahead.ts'
 import { type GenerationState } from './generation.ts'
 import { type HoldState } from './hold.ts'
+import { type DamagedRange } from './quarantine.ts'
 
 const catalogMagic = 0x54434248
 export const databaseVersion = 1
 const headerBytes = 64
 const fileHeaderBytes = 56
 const absentFlag = 0x80
+const uncountedFlag = 0x40
+const damagedBytes = 24
 const holdBytes = 48
 const selectionHeaderBytes = 16
 const holdRole = 1
@@ -87,6 +98,8 @@ export interface CatalogFile extends GenerationState {
   readonly flags: number
   /** A slave's, of a file that is not replicated. */
   readonly absent: boolean
+  /** Item count and item bytes are exact. */
+  readonly counted: boolean
   readonly role: CatalogRole
   /** Null in the entries of a hold's own data. */
   readonly hold: HoldState | null
@@ -101,6 +114,7 @@ export interface Catalog {
   readonly accounts: readonly string[]
   readonly files: readonly CatalogFile[]
   readonly ahead: readonly Selection[]
+  readonly damaged: readonly DamagedRange[]
 }
 
 export function encodeCatalog(catalog: Catalog): Buffer {
@@ -110,6 +124,7 @@ export function encodeCatalog(catalog: Catalog): Buffer {
   for (const { hold } of catalog.files) if (hold !== null) length += holdBytes
   const selections = catalog.ahead.map(encodeSelection)
   for (const selection of selections) length += selection.length
+  length += catalog.damaged.length * damagedBytes
   const bytes = Buffer.alloc(length)
   bytes.writeUInt32LE(catalogMagic, 0)
   bytes.writeUInt16LE(databaseVersion, 8)
@@ -122,6 +137,7 @@ export function encodeCatalog(catalog: Catalog): Buffer {
   bytes.writeUInt32LE(catalog.nextFileNumber, 36)
   bytes.writeUInt32LE(catalog.nextGeneration, 40)
   bytes.writeUInt32LE(catalog.ahead.length, 44)
+  bytes.writeUInt32LE(catalog.damaged.length, 48)
   let at = headerBytes
   for (const account of catalog.accounts) {
     const nameLength = bytes.write(account, at + 1)
@@ -136,12 +152,14 @@ export function encodeCatalog(catalog: Catalog): Buffer {
     bytes.writeUInt32LE(file.freeHead, at + 16)
     bytes.writeUInt32LE(file.diskFrames, at + 20)
     bytes.writeUInt32LE(file.account, at + 24)
-    bytes.writeBigUInt64LE(BigInt(file.itemCount), at + 32)
-    bytes.writeBigUInt64LE(BigInt(file.itemBytes), at + 40)
+    // What is not exact may be anything.
+    bytes.writeBigUInt64LE(BigInt(Math.max(0, file.itemCount)), at + 32)
+    bytes.writeBigUInt64LE(BigInt(Math.max(0, file.itemBytes)), at + 40)
     bytes.writeBigUInt64LE(BigInt(file.lastTxn), at + 48)
     const nameLength = bytes.write(file.name, at + fileHeaderBytes)
     bytes.writeUInt8(nameLength, at + 28)
-    bytes.writeUInt8(file.flags | (file.absent ? absentFlag : 0), at + 30)
+    const state = (file.absent ? absentFlag : 0) | (file.counted ? 0 : uncountedFlag)
+    bytes.writeUInt8(file.flags | state, at + 30)
     const { hold, role } = file
     bytes.writeUInt8(hold !== null ? holdRole : roleCodes[role], at + 29)
     at += fileHeaderBytes + nameLength
@@ -150,6 +168,13 @@ export function encodeCatalog(catalog: Catalog): Buffer {
     at += holdBytes
   }
   for (const selection of selections) at += selection.copy(bytes, at)
+  for (const { fileNumber, generation, from, to } of catalog.damaged) {
+    bytes.writeUInt32LE(fileNumber, at)
+    bytes.writeUInt32LE(generation, at + 4)
+    bytes.writeBigUInt64LE(BigInt(from), at + 8)
+    bytes.writeBigUInt64LE(BigInt(to), at + 16)
+    at += damagedBytes
+  }
   bytes.writeUInt32LE(crc32(bytes, 8, length), 4)
   return bytes
 }
@@ -239,8 +264,9 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
       itemCount: Number(bytes.readBigUInt64LE(start + 32)),
       itemBytes: Number(bytes.readBigUInt64LE(start + 40)),
       lastTxn: Number(bytes.readBigUInt64LE(start + 48)),
-      flags: bytes.readUInt8(start + 30) & ~absentFlag,
+      flags: bytes.readUInt8(start + 30) & ~absentFlag & ~uncountedFlag,
       absent: (bytes.readUInt8(start + 30) & absentFlag) !== 0,
+      counted: (bytes.readUInt8(start + 30) & uncountedFlag) === 0,
       name,
       role,
       hold: hasHold ? decodeHold(bytes, take(holdBytes)) : null,
@@ -261,6 +287,16 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
     }
     ahead.push({ until: Number(bytes.readBigUInt64LE(start)), files: numbers, accounts: names })
   }
+  const damaged: DamagedRange[] = []
+  for (let left = bytes.readUInt32LE(48); left > 0; left--) {
+    const start = take(damagedBytes)
+    damaged.push({
+      fileNumber: bytes.readUInt32LE(start),
+      generation: bytes.readUInt32LE(start + 4),
+      from: Number(bytes.readBigUInt64LE(start + 8)),
+      to: Number(bytes.readBigUInt64LE(start + 16)),
+    })
+  }
   if (at !== bytes.length) throw fail('more bytes than entries', at)
   return {
     stamp: { txn: Number(bytes.readBigUInt64LE(16)), chain: bytes.readUInt32LE(24) },
@@ -269,6 +305,7 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
     accounts,
     files,
     ahead,
+    damaged,
   }
 }
 

@@ -1,9 +1,11 @@
 // Says whether a transaction fits the database, before anything is changed: later records of a transaction may
 // build on earlier ones, so its effect on the names is tried on a draft.
 import { HotBackupError } from '../errors.ts'
-import { isReplicated, RecordType, recordTypeNames, type RecordCursor } from '../log/record.ts'
+import { isReplicated, RecordCursor, RecordType, recordTypeNames } from '../log/record.ts'
 import { type Accounts } from './accounts.ts'
+import { hashId } from './hash.ts'
 import { nameFault } from './names.ts'
+import { type Quarantine } from './quarantine.ts'
 
 export interface ApplyRules {
   /** Missing accounts and files are created by what refers to them. */
@@ -106,6 +108,25 @@ export function checkTransaction(
   if (!complete) throw new Misfit('a transaction without records', false)
 }
 
+/** Throws ERR_GROUP_DAMAGED when one of the records is about an item of a group that is damaged. */
+export function refuseDamaged(
+  quarantine: Quarantine,
+  accounts: Accounts,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  const cursor = new RecordCursor()
+  cursor.reset(bytes, start, end)
+  while (cursor.next()) {
+    if (cursor.type > RecordType.deleteItem) continue
+    const file = accounts.byNumber(cursor.fileNumber)
+    if (file === undefined) continue
+    const range = quarantine.at(file.number, hashId(bytes, cursor.idStart, cursor.idEnd))
+    if (range !== undefined) throw quarantine.refusal(file, range)
+  }
+}
+
 /** Why the record does not fit, null when it does; its effect is added to the draft. */
 function recordFault(cursor: RecordCursor, draft: Draft): string | null {
   const number = cursor.fileNumber
@@ -153,6 +174,9 @@ function recordFault(cursor: RecordCursor, draft: Draft): string | null {
       if (found.account === account && found.file === file) return null
       return `that is ${found.account} ${found.file} here, and ${account} ${file} in the record`
     }
+    case RecordType.clearGroup:
+      cursor.hashes()
+      return draft.file(number) === null ? draft.lacks('no such file') : null
     case RecordType.promote:
     case RecordType.mark:
     case RecordType.verify:

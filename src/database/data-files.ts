@@ -9,6 +9,7 @@ import { frameBytes, frameFault, type Slab } from './frame.ts'
 import { type FrameChanges } from './frame-changes.ts'
 import { type FrameStore } from './frame-store.ts'
 import { type Generation } from './generation.ts'
+import { FrameDamage } from './quarantine.ts'
 import { WrittenGroups } from './written-groups.ts'
 
 /** Far below the usual limit of 1,024 open files of a process. */
@@ -71,7 +72,7 @@ export class DataFiles implements FrameStore {
     if (fault !== null) {
       const what = frame < generation.modulo ? `frame ${frame} (group ${frame})` : `frame ${frame}`
       const message = `${path}: ${what} ${fault}`
-      throw new HotBackupError('ERR_DATABASE_CORRUPT', message, { path, offset })
+      throw new FrameDamage(generation, frame, true, message, { path, offset })
     }
     slab.u32[base >> 2] = 0
   }

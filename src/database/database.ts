@@ -12,6 +12,7 @@ import { Ahead, type Selection } from './ahead.ts'
 import { Applier } from './apply.ts'
 import { FrameCache } from './cache.ts'
 import { catalogRoles, type Catalog } from './catalog.ts'
+import { refuseDamaged } from './check.ts'
 import { Checkpoint, type CheckpointParts } from './checkpoint.ts'
 import { DataFiles } from './data-files.ts'
 import { FrameChanges } from './frame-changes.ts'
@@ -22,6 +23,7 @@ import { holdStateOf } from './hold.ts'
 import { LongWork, type LongWorkPolicy } from './long-work.ts'
 import { OperationCounts } from './operation-counts.ts'
 import { preload, preloadPays } from './preload.ts'
+import { Quarantine } from './quarantine.ts'
 import { recover } from './recover.ts'
 
 /** A checkpoint pays when so much log would have to be replayed, */
@@ -50,6 +52,8 @@ export class Database {
   readonly work: LongWork
   /** What has been applied since it was opened. */
   readonly operations: OperationCounts
+  /** Groups that nobody may use, since they are damaged. */
+  readonly quarantine: Quarantine
   readonly #parts: CheckpointParts
   readonly #readOnly: boolean
   readonly #cache: FrameCache
@@ -84,13 +88,16 @@ export class Database {
     this.#readOnly = options.readOnly ?? false
     this.cacheBytes = options.cacheBytes
     this.#groups = new Groups(parts.cache)
+    this.quarantine = new Quarantine(catalog.damaged)
     const { disk, cache, dataFiles } = parts
+    const { quarantine } = this
     const work = {
       disk,
       cache,
       dataFiles,
       groups: this.#groups,
       accounts: this.#accounts,
+      quarantine,
       mayWrite: !this.#readOnly,
       drop: (generation: Generation) => this.#drop(generation),
     }
@@ -98,7 +105,8 @@ export class Database {
     this.operations = new OperationCounts(parts.clock.now())
     const rules = { autoCreate: options.autoCreate ?? false, replica: options.replica ?? false }
     const { operations } = this
-    this.#applier = new Applier(this.#accounts, cache, this.#groups, this.work, rules, operations)
+    const changed = [this.#accounts, cache, this.#groups, this.work, quarantine] as const
+    this.#applier = new Applier(...changed, rules, operations)
     this.#stamp = catalog.stamp
     this.#appliedTxn = catalog.stamp.txn
     this.ahead = new Ahead(catalog.ahead)
@@ -144,14 +152,20 @@ export class Database {
 
   /**
    * Applies the records of one whole transaction, whole or not at all. Throws ERR_APPLY, and nothing has changed,
-   * when a record does not fit. When a frame cannot be read in the middle (ERR_DATABASE_CORRUPT, ERR_DISK) the
-   * database takes no more (ERR_STOPPED): opened again, it stands at its stamp.
+   * when a record does not fit. What it says of damaged groups is left out (see quarantine.ts). When the disk fails in
+   * the middle (ERR_DISK), or too much is damaged (ERR_DATABASE_CORRUPT), the database takes no more (ERR_STOPPED):
+   * opened again, it stands at its stamp.
    */
   apply(bytes: Uint8Array, start: number, end: number, txn: number): void {
     if (this.#closed) throw closed()
     const done = txn <= this.ahead.until && this.ahead.covers(bytes, start, end, txn)
     if (!done) this.#applier.apply(bytes, start, end, txn)
     this.#appliedTxn = txn
+  }
+
+  /** Throws ERR_GROUP_DAMAGED for items of a damaged group: a master must not log what it would leave out. */
+  refuseDamaged(bytes: Uint8Array, start: number, end: number): void {
+    if (this.quarantine.size > 0) refuseDamaged(this.quarantine, this.#accounts, bytes, start, end)
   }
 
   /**
@@ -325,19 +339,20 @@ export class Database {
     const generations: Generation[] = []
     const files = []
     for (const file of this.#accounts.allFiles()) {
-      const { name, lastTxn, flags, absent } = file
+      const { name, lastTxn, flags, absent, counted } = file
       const account = indexes.get(file.account)!
       for (const [index, generation] of generationsOf(file).entries()) {
         const role = catalogRoles[index]!
         const hold = role === 'file' && file.hold !== null ? holdStateOf(file.hold) : null
-        const kept = { role, account, name, lastTxn, flags, absent, hold }
+        const kept = { role, account, name, lastTxn, flags, absent, counted, hold }
         files.push({ ...stateOf(generation), ...kept })
         generations.push(generation)
       }
     }
     const { nextFileNumber, nextGeneration } = this.#accounts
     const ahead = [...this.ahead.behind(stamp.txn)]
-    const catalog = { stamp, nextFileNumber, nextGeneration, accounts, files, ahead }
+    const damaged = this.quarantine.ranges
+    const catalog = { stamp, nextFileNumber, nextGeneration, accounts, files, ahead, damaged }
     this.work.captured(++this.#checkpointCount)
     return new Checkpoint(this.#parts, this.#checkpointCount, catalog, generations, paced)
   }
@@ -397,9 +412,10 @@ export class Database {
       const account = catalog.accounts[entry.account]!
       const { fileNumber: number, name, flags, absent } = entry
       const identity = { number, account, name, flags, absent }
-      const parts = [this.#cache, this.#groups, generations[index]!] as const
-      const file = new HashedFile(identity, ...parts, entry.lastTxn)
+      const parts = [this.#cache, this.#groups, this.quarantine, generations[index]!] as const
+      const file = new HashedFile(identity, ...parts, entry.lastTxn, entry.counted)
       this.#accounts.addFile(file)
+      if (!entry.counted) this.work.uncounted(file)
       if (entry.hold === null) return
       const [held, gone] = [generations[index + 1]!, generations[index + 2]!]
       this.work.load(file, { held, gone }, entry.hold)

@@ -31,20 +31,20 @@ const nextTurn: Yield = () => new Promise(resolve => setImmediate(resolve))
  */
 export async function digestFile(file: HashedFile, turn: Yield = nextTurn): Promise<Buffer> {
   for (let attempt = 1; attempt <= attemptsMax; attempt++) {
-    const { lastTxn, modulo, itemCount, account, name } = file
+    const { lastTxn, modulo, account, name } = file
     const sum = await sumItems(file, turn)
     if (file.deleted) {
       const message = `file ${account} ${name} has been deleted meanwhile`
       throw new HotBackupError('ERR_NO_FILE', message, { account, file: name })
     }
     if (sum === null || file.lastTxn !== lastTxn) continue
-    if (sum.count !== itemCount) {
-      const message = `file ${account} ${name} holds ${sum.count} items; ${itemCount} were written`
+    if (sum.count !== file.itemCount && file.counted) {
+      const message = `file ${account} ${name} holds ${sum.count} items; ${file.itemCount} were written`
       throw new HotBackupError('ERR_DATABASE_CORRUPT', message, { account, file: name })
     }
     const numbers = Buffer.alloc(12)
     numbers.writeUInt32LE(modulo, 0)
-    numbers.writeBigUInt64LE(BigInt(itemCount), 4)
+    numbers.writeBigUInt64LE(BigInt(sum.count), 4)
     const whole = createHash('sha256').update(text(account)).update(text(name))
     return whole.update(numbers).update(sum.bytes()).digest()
   }

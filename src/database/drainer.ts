@@ -1,5 +1,5 @@
-// Drains holds in the background, between updates, as memory allows. Standing still, it changes nothing: a database
-// whose files may be copied must be left alone.
+// Drains holds and examines files in the background, between updates, as memory allows. Standing still, it changes
+// nothing: a database whose files may be copied must be left alone.
 import { isHotBackupError } from '../errors.ts'
 import { turn, type Clock } from '../platform/clock.ts'
 import type { Checkpointer } from './checkpointer.ts'
@@ -46,7 +46,7 @@ export class Drainer {
     if (!this.#on || this.#running !== null) return
     // A base may wait for a checkpoint though no update comes any more.
     this.#checkpointer.note()
-    if (!this.#database.work.draining) return
+    if (!this.#database.work.busy) return
     this.#running = this.#drain()
       .catch((error: unknown) => {
         if (isHotBackupError(error, 'ERR_DISK_FULL')) {
@@ -73,10 +73,10 @@ export class Drainer {
   }
 
   async #drain(): Promise<void> {
-    while (this.#on && this.#database.work.draining) {
+    while (this.#on && this.#database.work.busy) {
       await this.#checkpointer.room()
       if (!this.#on) return
-      this.#database.work.drain(sliceItems)
+      this.#database.work.step(sliceItems)
       this.#checkpointer.note()
       await turn(this.#clock)
     }

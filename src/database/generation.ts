@@ -49,6 +49,8 @@ export class Generation implements GenerationState {
   checkpoint = 0
   /** Its place in the catalog of that checkpoint. */
   checkpointIndex = 0
+  /** The group of its that was looked at last: when a frame turns out to be damaged, it is one of that group. */
+  lookedAt = 0
   /** Belongs to no file any more. */
   dropped = false
   /** Dropped: how to remove its data file, when it is large. */

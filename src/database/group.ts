@@ -69,7 +69,6 @@ export class Groups {
   /** For the pieces of a big value in passing. */
   readonly #pieces = new Slab(1)
   readonly #referenceView = new DataView(this.#reference.buffer)
-
   /** Records come in few buffers, again and again. */
   #source: Uint8Array = this.#reference
   #sourceView: DataView = this.#referenceView
@@ -154,6 +153,7 @@ export class Groups {
     const cache = this.#cache
     const hash = hashId(bytes, idStart, idEnd)
     const group = groupOf(hash, generation.modulo)
+    generation.lookedAt = group
     const idLength = idEnd - idStart
     const inline = entryBytes(idLength, length) <= entryBytesMax
     const valueLength = inline ? length : this.#store(generation, value, valueStart, length)
@@ -199,6 +199,7 @@ export class Groups {
     let frame = group
     do {
       const kind = frame === group ? FrameKind.group : FrameKind.overflow
+      generation.lookedAt = group
       copyFrame(this.#cache, generation, frame, kind, scratch, passing)
       const count = countOf(scratch, 0)
       for (let index = 0; index < count; index++) {
@@ -206,8 +207,8 @@ export class Groups {
         const idStart = idStartOf(entry)
         const valueStart = valueStartOf(scratch, entry)
         if (isBig(scratch, entry) && withValues) {
-          const pieces = passing ? this.#pieces : null
-          const value = this.#readReference(generation, scratch, valueStart, pieces)
+          generation.lookedAt = group // The visitor may have looked elsewhere.
+          const value = this.#readReference(generation, scratch, valueStart, passing)
           visitor(scratch.u8, idStart, valueStart, value, 0, value.length)
         } else {
           const valueEnd = valueStart + (withValues ? valueLengthOf(scratch, entry) : 0)
@@ -232,11 +233,14 @@ export class Groups {
     const cache = this.#cache
     const tag = tagOf(hash)
     let frame = groupOf(hash, generation.modulo)
+    generation.lookedAt = frame
     let before = noFrame
     let roomy = noFrame
     for (;;) {
       const slot =
-        before === noFrame ? cache.get(generation, frame) : this.#overflow(generation, frame)
+        before === noFrame
+          ? cache.get(generation, frame)
+          : getFrame(cache, generation, frame, FrameKind.overflow)
       const slab = cache.slab(slot)
       const base = cache.base(slot)
       const index = findEntry(slab, base, tag, bytes, idStart, idLength)
@@ -267,10 +271,6 @@ export class Groups {
       this.#sourceView = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     }
     return this.#sourceView
-  }
-
-  #overflow(generation: Generation, frame: number): number {
-    return getFrame(this.#cache, generation, frame, FrameKind.overflow)
   }
 
   /** The item was found, and its value has another length or lies elsewhere. */
@@ -405,14 +405,10 @@ export class Groups {
     return referenceBytes
   }
 
-  #readReference(
-    generation: Generation,
-    slab: Slab,
-    at: number,
-    passing: Slab | null = null,
-  ): Buffer {
-    const length = slab.view.getUint32(at, true)
-    return readBigValue(this.#cache, generation, slab.view.getUint32(at + 4, true), length, passing)
+  #readReference(generation: Generation, { view }: Slab, at: number, passing = false): Buffer {
+    const [length, first] = [view.getUint32(at, true), view.getUint32(at + 4, true)]
+    const pieces = passing ? this.#pieces : null
+    return readBigValue(this.#cache, generation, first, length, pieces)
   }
 
   /** Takes the found item's value out of the count, and frees its frames when it is a big one. */

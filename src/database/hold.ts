@@ -142,33 +142,8 @@ export class Hold implements HoldState {
     this.itemBytes -= idEnd - idStart + before
   }
 
-  /** See HashedFile.scanEntries. Goes by the larger of the groups of both sides: each is visited in one piece. */
-  scan(
-    base: Generation,
-    cursor: number,
-    itemsMax: number,
-    visit: EntryVisitor,
-    withValues: boolean,
-  ): number | null {
-    const modulo = Math.min(base.modulo, this.held.modulo)
-    const scratch = new Slab(1)
-    let hash = cursor
-    for (let left = itemsMax; hash < hashEnd && left > 0;) {
-      const end = groupStart(groupOf(hash, modulo) + 1, modulo)
-      const count = this.#seen(base, hash, end, scratch, visit, withValues, false)
-      left -= Math.max(1, count)
-      hash = end
-    }
-    return hash < hashEnd ? hash : null
-  }
-
-  /** See HashedFile.scanRange. */
-  scanRange(base: Generation, from: number, to: number, visit: EntryVisitor): void {
-    this.#seen(base, from, to, new Slab(1), visit, true, true)
-  }
-
   /** Visits what readers see with hashes from `start` to `end`. Returns how many items that are. */
-  #seen(
+  visitRange(
     base: Generation,
     start: number,
     end: number,
@@ -191,6 +166,13 @@ export class Hold implements HoldState {
     const held = within(own => own >= this.drainedTo)
     this.#visit(this.held, start, end, scratch, held, withValues, passing)
     return count
+  }
+
+  /** Gives up what `drain` would do next; returns from where to where. */
+  passOver(): { readonly from: number; readonly to: number } {
+    const from = this.drainedTo
+    this.drainedTo = groupStart(groupOf(from, this.held.modulo) + 1, this.held.modulo)
+    return { from, to: this.drainedTo }
   }
 
   /** Brings about `itemsMax` held updates into the base. True when there are none left. */

@@ -33,10 +33,12 @@ export async function leaveOutLocal(
     if (!left.includes(entry)) return [entry]
     // What was held for such a file goes, too.
     if (entry.role !== 'file') return []
-    const counts = { itemCount: 0, itemBytes: 0, freeHead: 0, diskFrames: 0 }
+    const counts = { itemCount: 0, itemBytes: 0, counted: true, freeHead: 0, diskFrames: 0 }
     return [{ ...entry, ...counts, modulo: 1, frameCount: 1, absent: true, hold: null }]
   })
-  await writeFileAtomic(disk, file, encodeCatalog({ ...catalog, files }))
+  const gone = new Set(left.map(({ fileNumber }) => fileNumber))
+  const damaged = catalog.damaged.filter(({ fileNumber }) => !gone.has(fileNumber))
+  await writeFileAtomic(disk, file, encodeCatalog({ ...catalog, files, damaged }))
   for (const { name, file: entry } of catalogDataFiles(catalog)) {
     if (left.includes(entry)) await disk.remove(join(path, name))
   }

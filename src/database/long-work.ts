@@ -17,11 +17,14 @@ import { type Disk } from '../platform/disk.ts'
 import { type Accounts } from './accounts.ts'
 import { type FrameCache } from './cache.ts'
 import { type DataFiles, dataFileName } from './data-files.ts'
+import { Examiner } from './examiner.ts'
 import { frameBytes } from './frame.ts'
 import { Generation, stateOf, type GenerationState } from './generation.ts'
 import { type Groups } from './group.ts'
+import { hashEnd } from './hash.ts'
 import { type HashedFile } from './hashed-file.ts'
 import { Hold, type HoldState } from './hold.ts'
+import { FrameDamage, type Quarantine } from './quarantine.ts'
 
 export interface LongWorkPolicy {
   /** Files whose data take at least so many bytes on the disk are work for helpers; smaller ones are done at once. */
@@ -71,6 +74,7 @@ export interface LongWorkParts {
   readonly dataFiles: DataFiles
   readonly groups: Groups
   readonly accounts: Accounts
+  readonly quarantine: Quarantine
   /** New generations may be spilled to disk. */
   readonly mayWrite: boolean
   /** What the database does with a generation that no file has any more. */
@@ -84,6 +88,7 @@ export class LongWork {
   readonly #files = new Set<HashedFile>()
   readonly #removals = new Map<string, RemoveJob>()
   readonly #listeners: (() => void)[] = []
+  readonly #examiner: Examiner
   /** Data has moved without a transaction since the last capture, or since the one that failed. */
   #moved = false
 
@@ -91,6 +96,11 @@ export class LongWork {
   constructor(parts: LongWorkParts, policy: LongWorkPolicy | null) {
     this.#parts = parts
     this.#policy = policy
+    this.#examiner = new Examiner(parts.accounts, parts.quarantine)
+    parts.quarantine.onChange(() => {
+      this.#moved = true
+      this.#changed()
+    })
   }
 
   /** `changed` is called when there may be other jobs, or something to drain. */
@@ -136,10 +146,24 @@ export class LongWork {
     file.noteUpdate(txn)
     this.#dropAll(file, 'clear-file')
     file.switchTo(this.generation(file.number, modulo))
+    this.#parts.quarantine.forget(file.number)
+    file.counted = true
+  }
+
+  /** See HashedFile.clearRange. */
+  clearRange(file: HashedFile, from: number, to: number, txn: number): void {
+    const { hold } = file
+    if (!file.clearRange(from, to, txn) || hold === null) return
+    // The base was damaged, and no helper could read it: now it is another one.
+    hold.target = this.#parts.accounts.nextGeneration++
+    hold.checkpoint = 0
+    hold.frozen = false
+    this.#changed()
   }
 
   delete(file: HashedFile): void {
     this.#dropAll(file, 'delete-file')
+    this.#parts.quarantine.forget(file.number)
   }
 
   #resizeNow(file: HashedFile, modulo: number): void {
@@ -193,6 +217,11 @@ export class LongWork {
   }
 
   // For checkpoints
+
+  /** A file whose numbers the catalog does not know exactly. */
+  uncounted(file: HashedFile): void {
+    this.#examiner.count(file)
+  }
 
   /** A hold that the catalog has; its base has been in a checkpoint. */
   load(
@@ -254,7 +283,7 @@ export class LongWork {
     const jobs: HelperJob[] = [...this.#removals.values()]
     for (const file of this.#files) {
       const { frozen, draining } = file.hold!
-      if (frozen && !draining) jobs.push(this.#buildJob(file, file.hold!))
+      if (frozen && !draining && this.#readable(file)) jobs.push(this.#buildJob(file, file.hold!))
     }
     return jobs
   }
@@ -277,7 +306,7 @@ export class LongWork {
       await disk.remove(path)
       return false
     }
-    checkBuilt(job, state)
+    checkBuilt(job, state, this.#waitingFor(job)!.counted)
     const target = join(dataFiles.directory, job.id)
     await disk.rename(path, target)
     await disk.syncDirectory(dataFiles.directory)
@@ -294,7 +323,11 @@ export class LongWork {
     const id = dataFileName(base.fileNumber, base.number)
     base.removal = { kind: 'remove', id, ...subject, path: dataFiles.pathOf(base) }
     drop(base)
-    file.hold!.draining = true
+    const hold = file.hold!
+    hold.draining = true
+    // What the helper has counted is right.
+    hold.itemCount += state.itemCount - base.itemCount
+    hold.itemBytes += state.itemBytes - base.itemBytes
     this.#moved = true
     this.#changed()
     return true
@@ -313,7 +346,43 @@ export class LongWork {
     this.#changed()
   }
 
-  // Draining
+  // Damage: see quarantine.ts.
+
+  /** No frame of the base is known to be damaged. */
+  #readable({ number, generation }: HashedFile): boolean {
+    return this.#parts.quarantine.of(number).every(range => range.generation !== generation.number)
+  }
+
+  /** Looks at every item of the file in the background, for damage. */
+  suspect(file: HashedFile): void {
+    this.#examiner.suspect(file)
+    this.#changed()
+  }
+
+  /** A helper has met damage in what it was to read. */
+  suspectSource(job: HelperJob): void {
+    const file = job.kind === 'build' && this.#parts.accounts.byNumber(job.target.fileNumber)
+    if (file) this.suspect(file)
+  }
+
+  /** It is still being looked at. */
+  suspects(file: HashedFile): boolean {
+    return this.#examiner.suspects(file)
+  }
+
+  // Background work: draining and examining
+
+  get busy(): boolean {
+    return this.draining || this.#examiner.busy
+  }
+
+  /** Does some of it: about so many items. */
+  step(itemsMax: number): void {
+    if (this.draining) this.#drain(itemsMax)
+    else if (this.#examiner.step(itemsMax)) this.#moved = true
+    // An end may be what somebody waits for.
+    if (!this.busy) this.#changed()
+  }
 
   get draining(): boolean {
     for (const { hold } of this.#files) if (hold!.draining) return true
@@ -321,19 +390,32 @@ export class LongWork {
   }
 
   /** Brings about `itemsMax` held updates of some file to where they belong. */
-  drain(itemsMax: number): void {
+  #drain(itemsMax: number): void {
     for (const file of this.#files) {
       const hold = file.hold!
       if (!hold.draining) continue
       this.#moved = true
-      if (hold.drain(file.generation, itemsMax)) this.#end(file, hold)
+      if (this.#drained(file, hold, itemsMax)) this.#end(file, hold)
       return
+    }
+  }
+
+  #drained(file: HashedFile, hold: Hold, itemsMax: number): boolean {
+    try {
+      return hold.drain(file.generation, itemsMax)
+    } catch (error) {
+      if (!(error instanceof FrameDamage)) throw error
+      file.damaged(error)
+      const { from, to } = hold.passOver()
+      this.#parts.quarantine.addRest(file, from, to)
+      return hold.drainedTo === hashEnd
     }
   }
 
   #end(file: HashedFile, hold: Hold): void {
     const { itemCount, itemBytes } = file.generation
-    if (itemCount !== hold.itemCount || itemBytes !== hold.itemBytes) {
+    const same = itemCount === hold.itemCount && itemBytes === hold.itemBytes
+    if (!same && file.counted) {
       const place = { account: file.account, file: file.name }
       const message = `file ${file.account} ${file.name} has ${itemCount} items with ${itemBytes} bytes after its resize; ${hold.itemCount} with ${hold.itemBytes} were written`
       throw new HotBackupError('ERR_DATABASE_CORRUPT', message, place)
@@ -349,14 +431,14 @@ export class LongWork {
 }
 
 /** A helper is another program, perhaps of another version: what it says is checked like any input. */
-function checkBuilt({ source, target }: BuildJob, state: GenerationState): void {
+function checkBuilt({ source, target }: BuildJob, state: GenerationState, counted: boolean): void {
   const { fileNumber, number, modulo, itemCount, itemBytes, frameCount, diskFrames } = state
+  const complete = itemCount === source.state.itemCount && itemBytes === source.state.itemBytes
   const ordered =
     fileNumber === target.fileNumber &&
     number === target.number &&
     modulo === target.modulo &&
-    itemCount === source.state.itemCount &&
-    itemBytes === source.state.itemBytes &&
+    (complete || !counted) &&
     frameCount >= modulo &&
     diskFrames === frameCount
   if (ordered) return

@@ -40,6 +40,7 @@ const emptyCatalog: Catalog = {
   accounts: [],
   files: [],
   ahead: [],
+  damaged: [],
 }
 
 /** Throws ERR_DATABASE_CORRUPT, ERR_LOG_VERSION, ERR_DISK, ERR_DISK_FULL. */

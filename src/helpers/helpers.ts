@@ -212,8 +212,10 @@ export class Helpers {
     try {
       const answer = parseAnswer(line)
       if (answer.type === 'progress') attempt.progress = answer.progress
-      else if (answer.type === 'failed') attempt.failure = answer.message
-      else attempt.result = answer
+      else if (answer.type === 'failed') {
+        attempt.failure = answer.message
+        if (answer.damaged === true) this.#database.work.suspectSource(attempt.job)
+      } else attempt.result = answer
     } catch (error) {
       attempt.failure = String(error)
       child.kill('SIGKILL')

@@ -34,7 +34,8 @@ const answer = v.variant('type', [
   v.object({ type: v.literal('progress'), progress: v.number() }),
   v.object({ type: v.literal('built'), path: v.string(), state }),
   v.object({ type: v.literal('removed') }),
-  v.object({ type: v.literal('failed'), message: v.string() }),
+  /** `damaged`: what it was to read. */
+  v.object({ type: v.literal('failed'), message: v.string(), damaged: v.optional(v.boolean()) }),
 ])
 export type HelperAnswer = v.InferOutput<typeof answer>
 

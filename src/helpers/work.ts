@@ -1,5 +1,6 @@
 // One helper's work: carries out an order and says how far it is. Needs nothing of the server but the files.
 import { buildGeneration } from '../database/build.ts'
+import { isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import { restful, type Clock } from '../platform/clock.ts'
 import { isNotFound } from '../platform/atomic-file.ts'
@@ -36,7 +37,8 @@ export async function doWork(
       say({ type: 'built', path, state: { ...state } })
     }
   } catch (error) {
-    say({ type: 'failed', message: error instanceof Error ? error.message : String(error) })
+    const message = error instanceof Error ? error.message : String(error)
+    say({ type: 'failed', message, damaged: isHotBackupError(error, 'ERR_DATABASE_CORRUPT') })
   }
 }
 

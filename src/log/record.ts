@@ -25,6 +25,8 @@
 //   promote         id: name of the server  value: 16 bytes new lineage, u32 new timeline
 //   mark            id: what happened       value: JSON, an object; the database stays as it is
 //   verify          id: none                value: see verify-record.ts; the database stays as it is
+//   clear-group     id: none                value: u32 first hash, u32 first hash behind them (0 is 2^32): the items
+//                                           with these hashes are gone, and those that there are follow
 //
 // FILE ATTRIBUTES
 //
@@ -54,6 +56,7 @@ export const RecordType = {
   setFile: 11,
   mark: 12,
   verify: 13,
+  clearGroup: 14,
 } as const
 export type RecordType = (typeof RecordType)[keyof typeof RecordType]
 export const recordTypeMax = Math.max(...Object.values(RecordType))
@@ -73,6 +76,7 @@ export const recordTypeNames: Readonly<Record<RecordType, string>> = {
   11: 'set-file',
   12: 'mark',
   13: 'verify',
+  14: 'clear-group',
 }
 
 /** The record's value says what its file number stands for. */
@@ -217,6 +221,15 @@ export class RecordEncoder {
   /** What the master's database holds, for whoever follows the log to compare; `value`: see verify-record.ts. */
   verify(fileNumber: number, value: Uint8Array): void {
     this.#record(RecordType.verify, fileNumber, '', value)
+  }
+
+  /** Empties a group, or a part of it; its items follow. */
+  clearGroup(fileNumber: number, from: number, to: number): void {
+    const value = new Uint8Array(8)
+    const view = new DataView(value.buffer)
+    view.setUint32(0, from, true)
+    view.setUint32(4, to, true) // 2^32 becomes 0.
+    this.#record(RecordType.clearGroup, fileNumber, '', value)
   }
 
   /** A record, or several, as they lie elsewhere. */
@@ -369,6 +382,17 @@ export class RecordCursor {
       lineageId: new Uint8Array(bytes.subarray(valueStart, valueStart + identityBytes)),
       timeline: this.#view.getUint32(valueStart + identityBytes, true),
     }
+  }
+
+  /** The hashes in a clear-group record: from one up to another, excluded. */
+  hashes(): { readonly from: number; readonly to: number } {
+    const { valueStart, valueEnd } = this
+    if (valueEnd - valueStart !== 8)
+      throw corrupt('a clear-group record without hashes', this.start)
+    const from = this.#view.getUint32(valueStart, true)
+    const to = this.#view.getUint32(valueStart + 4, true) || 2 ** 32
+    if (from >= to) throw corrupt(`hashes from ${from} to ${to}`, this.start)
+    return { from, to }
   }
 
   /** The modulo in a resize-file record. */

@@ -13,6 +13,8 @@ import type { Config } from './config/config.ts'
 import { databaseOptions } from './database-options.ts'
 import { checkNotRejoining } from './failover/fence.ts'
 import { FilePatterns } from './config/file-patterns.ts'
+import { GroupMends } from './damage/group-mends.ts'
+import { GroupRescue, type GroupEvent } from './damage/group-rescue.ts'
 import type { Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import { QueueLimit, type QueueEvent } from './queue/queue-limit.ts'
@@ -27,7 +29,7 @@ const ownershipPollMs = 25
 const freshAckWaitMs = 1000
 
 export type MasterEvent =
-  CommitEvent | QueueEvent | HelperEvent | VerifyEvent | LogDamageEvent | DiskEvent
+  CommitEvent | QueueEvent | HelperEvent | VerifyEvent | LogDamageEvent | GroupEvent | DiskEvent
 
 /** Something in the log fails its check, or did: it has been mended with a slave's bytes. */
 export interface LogDamageEvent {
@@ -71,6 +73,8 @@ export interface Parts {
   readonly replication: Replication
   readonly marks: VerifyMarks
   readonly verification: ContinuousVerification
+  readonly mends: GroupMends
+  readonly rescue: GroupRescue
 }
 
 /** A shipper that starts owns the directory for a moment, to bring the log in order: that is waited for. */
@@ -150,7 +154,10 @@ export async function openParts(
       path: layout.verify,
       failed: message => events.happened({ type: 'verify-failed', message }),
     })
-    const workers = { commits, queue, updates, replication, marks, verification }
+    const mends = new GroupMends(database, updates)
+    const { happened } = events
+    const rescue = new GroupRescue({ platform, config, database, log, mends, happened })
+    const workers = { commits, queue, updates, replication, marks, verification, mends, rescue }
     return { lock, database, log, checkpointer, ...workers }
   } catch (error) {
     await log?.close()

@@ -22,6 +22,9 @@ import type {
 } from './verification/continuous-verification.ts'
 import { ControlServer } from './control/control.ts'
 import type { DataSource } from './control/data-source.ts'
+import { damagedGroups, type DamagedGroup } from './damage/damaged-groups.ts'
+import type { GroupMends } from './damage/group-mends.ts'
+import type { GroupRescue } from './damage/group-rescue.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import {
   openParts,
@@ -69,6 +72,7 @@ export interface MasterStatus {
   readonly helpers: readonly HelperStatus[]
   readonly holds: readonly HoldSummary[]
   readonly verify: VerificationStatus
+  readonly damaged: readonly DamagedGroup[]
 }
 
 /** At its end a master waits so long for its slaves; a checkpoint waits longer, if they are there. */
@@ -92,6 +96,8 @@ export class Master {
   readonly #replication: Replication
   readonly #marks: VerifyMarks
   readonly #verification: ContinuousVerification
+  readonly #mends: GroupMends
+  readonly #rescue: GroupRescue
   readonly #retention: Retention
   readonly #gate: WriteGate
   readonly #reached: ReachedSlaves
@@ -114,6 +120,8 @@ export class Master {
     this.#replication = parts.replication
     this.#marks = parts.marks
     this.#verification = parts.verification
+    this.#mends = parts.mends
+    this.#rescue = parts.rescue
     this.#gate = new WriteGate(platform, layout, config.name, config.failover.leaseMs)
     this.#updates.gate = () => this.#gate.check()
     if (config.failover.leaseMs > 0) this.#commits.lapsed = () => this.#gate.refusal
@@ -179,6 +187,7 @@ export class Master {
       await master.#serve(platform, layout, config, tellOf(events))
       // An opening for a moment does nothing by itself.
       if (helped) await master.#verification.begin()
+      master.#rescue.begin()
       return master
     } catch (error) {
       await master.close()
@@ -310,6 +319,7 @@ export class Master {
         now: this.#now,
         passed: pass => this.#verification.passed(pass),
       },
+      mends: this.#mends,
     }
   }
 
@@ -324,6 +334,7 @@ export class Master {
       helpers: this.#helpers?.status() ?? [],
       holds: this.#database.work.holds(),
       verify: this.#verification.status,
+      damaged: damagedGroups(this.#database),
     }
   }
 
@@ -379,7 +390,8 @@ export class Master {
   async #close(): Promise<void> {
     this.#updates.close()
     this.#log.diskRoom.endPatience()
-    const filling = Promise.all([this.#replication.stop(), this.#verification.stop()])
+    const workers = [this.#replication, this.#verification, this.#rescue]
+    const filling = Promise.all(workers.map(worker => worker.stop()))
     await this.#queue.close()
     await this.#gate.close()
     await this.#commits.close()

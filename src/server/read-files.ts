@@ -75,6 +75,7 @@ export class FileReader {
       settled: () => checkSame(this.#platform, this.#layout, this.#signature),
       writes: null,
       verifier: null,
+      mends: null,
     }
     try {
       yield* operation(source, args)

@@ -24,6 +24,7 @@ import {
 import { readServerId } from './config/identity.ts'
 import { readKey } from './config/key.ts'
 import { answerJoin, ownMark } from './failover/joining.ts'
+import type { GroupRange } from '../wire/messages/mend.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import { withSoundLog } from './damage/mend.ts'
@@ -33,6 +34,7 @@ import { QueueWatch } from './queue/queue-watch.ts'
 import { Seeder, withSeeds } from './copy/seeder.ts'
 import { ShipperMending } from './damage/shipper-mending.ts'
 import { answerStatistics } from './views/statistics.ts'
+import { withData } from './sessions.ts'
 
 /** What the control socket answers to "status". */
 export interface ShipperStatus {
@@ -194,6 +196,7 @@ class Fence {
   #shipper: Shipper | null = null
   #met = false
   #telling: Promise<void> = Promise.resolve()
+  #mends: Promise<unknown> = Promise.resolve()
   #stopped = false
 
   constructor(
@@ -219,8 +222,6 @@ class Fence {
     if (over) {
       this.#met = true
       this.#say('error', fencedError(this.#config.name, fenced).message)
-      // The process before this one may have ended before it was heard.
-      this.#telling = this.#untilDone(() => this.#tellOwner())
     }
     const options = await shipperOptions(this.#platform, this.#layout, this.#config, this.#say)
     this.#shipper = await Shipper.start(this.#platform, {
@@ -228,6 +229,7 @@ class Fence {
       slaves: over ? [] : options.slaves,
       needsSeed: slave => this.#seeder.needed(slave),
       damaged: error => this.#mending.damaged(error),
+      mend: range => this.#mendGroup(range),
       fenced: ({ timeline, lineageId, serverName }, { address }) => {
         const lineage = Buffer.from(lineageId).toString('hex')
         const time = this.#platform.clock.now()
@@ -243,29 +245,34 @@ class Fence {
     this.#stopped = true
     await this.#seeder.stop()
     await this.#telling
+    await this.#mends
+  }
+
+  /** By whoever has the master open, or by this process when nobody has; one after the other. */
+  #mendGroup(range: GroupRange): Promise<number> {
+    const { directory } = this.#layout
+    const mended = this.#mends.then(() =>
+      withData(this.#platform, directory, 'write', data => data.mendGroup(range)),
+    )
+    this.#mends = mended.catch(() => {})
+    return mended
   }
 
   async #tell(fenced: Fenced): Promise<void> {
+    const { disk, clock } = this.#platform
     const { message } = fencedError(this.#config.name, fenced)
     this.#say('error', `updates are not taken any more: ${message}`)
-    let written = false
-    await this.#untilDone(async () => {
-      if (!written) await writeFenced(this.#platform.disk, this.#layout, fenced)
-      written = true
-      await this.#seeder.stop()
-      await this.#shipper?.stop()
-      await this.#tellOwner()
-    })
-  }
-
-  async #untilDone(work: () => Promise<void>): Promise<void> {
-    while (!this.#stopped) {
+    for (let written = false; !this.#stopped;) {
       try {
-        await work()
+        if (!written) await writeFenced(disk, this.#layout, fenced)
+        written = true
+        await this.#seeder.stop()
+        await this.#shipper?.stop()
+        await this.#tellOwner()
         return
       } catch (error) {
         this.#say('error', `the master could not be stopped from taking updates: ${String(error)}`)
-        await sleep(this.#platform.clock, ownerPollMs)
+        await sleep(clock, ownerPollMs)
       }
     }
   }

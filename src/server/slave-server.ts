@@ -9,9 +9,11 @@ import type { LogWriter } from '../log/writer.ts'
 import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { Shipper } from '../ship/shipper.ts'
+import { GroupAnswers } from '../slave/group-answers.ts'
 import { Receiver } from '../slave/receiver.ts'
 import type { Replayer } from '../slave/replayer.ts'
-import { readApplyUpdates, writeApplyUpdates } from './replay/apply-updates.ts'
+import { ApplySwitch } from './replay/apply-switch.ts'
+import { readApplyUpdates } from './replay/apply-updates.ts'
 import { loadConfig, type Config } from './config/config.ts'
 import { ControlServer } from './control/control.ts'
 import type { DataSource } from './control/data-source.ts'
@@ -26,7 +28,7 @@ import {
   checkPromotable,
   promoteParts,
   promotionError,
-  promotionRefusal,
+  handOverRefusal,
   type PromoteReport,
 } from './failover/promote.ts'
 import { checkMasterConfig, unfinishedPromotion } from './failover/promotion.ts'
@@ -39,6 +41,7 @@ import { startHelpers } from './server-helpers.ts'
 import { answerStatistics } from './views/statistics.ts'
 import { shipperOptions } from './shipper-server.ts'
 import { SlaveMending } from './damage/slave-mending.ts'
+import { SlaveGroups } from './damage/slave-groups.ts'
 import {
   closeSlaveData,
   openServedData,
@@ -46,7 +49,7 @@ import {
   startReplayer,
   type SlaveData,
 } from './slave-parts.ts'
-import type { SlaveStatus } from './slave-status.ts'
+import { slaveStatus, type SlaveStatus } from './slave-status.ts'
 
 export class SlaveServer {
   readonly #platform: Platform
@@ -88,8 +91,8 @@ export class SlaveServer {
   })
   readonly #replays: ManualReplays
   readonly #mending: SlaveMending
-  /** One "apply updates" after the other. */
-  #switching: Promise<void> = Promise.resolve()
+  readonly #groups: SlaveGroups
+  readonly #applySwitch: ApplySwitch
 
   private constructor(
     platform: Platform,
@@ -111,9 +114,12 @@ export class SlaveServer {
     const next = config.ships ? config.slaves.map(slave => slave.name) : []
     this.#retention = new Retention(platform, data.log, layout.slaves, next, config.log)
     this.#replayer = replayer(this)
-    const replays = { platform, layout, config, database: data.database, log: data.log }
     this.#replays = new ManualReplays({
-      ...replays,
+      platform,
+      layout,
+      config,
+      database: data.database,
+      log: data.log,
       replayer: this.#replayer,
       master: () => this.#receiver?.status().master?.name ?? null,
     })
@@ -127,6 +133,16 @@ export class SlaveServer {
       reopen: () => this.#reopen(),
       say,
     })
+    const helpers = () => this.#helpers
+    this.#applySwitch = new ApplySwitch({
+      platform,
+      layout,
+      replayer: this.#replayer,
+      helpers,
+      say,
+    })
+    const master = () => this.#receiver?.mends ?? null
+    this.#groups = new SlaveGroups({ clock: platform.clock, database: data.database, master, say })
   }
 
   /**
@@ -217,6 +233,7 @@ export class SlaveServer {
     const { link } = this.#config
     const key = link.keyPath === null ? null : await readKey(this.#platform, link.keyPath)
     const serverId = await readServerId(this.#platform.disk, this.#layout)
+    const answers = new GroupAnswers(this.#config.name, this.#database, this.#log)
     this.#receiver = await Receiver.start(this.#platform, {
       name: this.#config.name,
       serverId,
@@ -230,8 +247,7 @@ export class SlaveServer {
       heartbeatMs: link.heartbeatMs,
       timeoutMs: link.timeoutMs,
       handOver: {
-        refusal: () =>
-          promotionRefusal(this.#config, this.#log.identity !== null, this.#replayer.failure),
+        refusal: () => handOverRefusal(this.#config, this.#data, this.#replayer.failure),
         begin: () => {
           this.#say('info', 'the master hands over', { lastTxn: this.#log.lastTxn })
           this.promote().catch((error: unknown) => {
@@ -240,6 +256,8 @@ export class SlaveServer {
         },
       },
       piece: question => readPiece(this.#platform.disk, this.#layout.log, question),
+      group: question => answers.piece(question),
+      streaming: () => this.#groups.look(),
       refusal: () => this.#replays.refusal,
       needsCopy: () => this.#needsCopy,
       logger: this.#say,
@@ -269,13 +287,14 @@ export class SlaveServer {
         upstream: () => receiver.upstream,
         needsSeed: slave => seeder.needed(slave),
         damaged: error => this.#mending.damaged(error),
+        mend: range => this.#groups.passOn(range),
       })
     }
     this.#control = await ControlServer.start(this.#platform, this.#layout.ownerSocket, {
       status: () => Promise.resolve(this.status()),
       damage: this.#data.damage,
       data: this.#source,
-      applyUpdates: on => this.applyUpdates(on),
+      applyUpdates: on => this.#applySwitch.turn(on),
       replay: request => this.#replays.answer(request),
       promote: () => this.promote(),
       statistics: slave => answerStatistics(slave, this.#receiver, this.#shipper),
@@ -311,54 +330,14 @@ export class SlaveServer {
 
   status(): SlaveStatus {
     if (this.#receiver === null) throw new TypeError('the slave is not started')
-    const lack = this.#log.diskRoom.lack ?? this.#replayer.diskLack
-    return {
+    return slaveStatus({
       pid: this.#platform.processes.self().pid,
-      receiver: this.#receiver.status(),
+      receiver: this.#receiver,
       slaves: withSeeds(this.#shipper?.status() ?? [], this.#seeder),
-      apply: {
-        on: this.#replayer.on,
-        delaySeconds: this.#replayer.delayMs / 1000,
-        appliedTxn: this.#replayer.appliedTxn,
-        checkpointTxn: this.#database.stamp.txn,
-      },
-      helpers: this.#helpers?.status() ?? [],
-      holds: this.#database.work.holds(),
-      differences: this.#data.differences.status,
-      failure: (this.#log.failed ?? this.#replayer.failure ?? lack)?.message ?? null,
-    }
-  }
-
-  /**
-   * Apply updates on or off; it stays so across restarts. Off resolves when the database stands still at a
-   * checkpoint, so that its files may be copied, while the log goes on taking everything.
-   */
-  applyUpdates(on: boolean): Promise<void> {
-    const switched = this.#switching.then(() => this.#apply(on))
-    this.#switching = switched.catch(() => {})
-    return switched
-  }
-
-  async #apply(on: boolean): Promise<void> {
-    const before = this.#replayer.on
-    await this.#switchTo(on)
-    try {
-      await writeApplyUpdates(this.#platform, this.#layout, on)
-    } catch (error) {
-      // Whoever is told that it failed must find it as it was.
-      await this.#switchTo(before)
-      throw error
-    }
-    const { appliedTxn } = this.#replayer
-    this.#say('info', `apply updates: ${on ? 'on' : 'off'}`, { appliedTxn })
-  }
-
-  async #switchTo(on: boolean): Promise<void> {
-    // While nothing is applied helpers may work, but the database stands still.
-    if (!on) await this.#helpers?.pause()
-    if (on) await this.#replayer.resume()
-    else await this.#replayer.pause()
-    if (on) this.#helpers?.resume()
+      helpers: this.#helpers,
+      replayer: this.#replayer,
+      ...this.#data,
+    })
   }
 
   /**
@@ -390,14 +369,9 @@ export class SlaveServer {
       shipping: true,
     }
     await this.#replays.ended()
-    await this.#switching
-    await this.#mending.stop()
-    await this.#helpers?.stop()
-    await this.#receiver?.stop()
-    await this.#keeping
-    await this.#seeder?.stop()
-    await this.#shipper?.stop()
-    const parts = { config: this.#config, log: this.#log, replayer: this.#replayer }
+    await this.#applySwitch.settled()
+    await this.#endLinks()
+    const parts = { config: this.#config, replayer: this.#replayer, ...this.#data }
     const report = await promoteParts(this.#platform, this.#layout, parts, master)
     const { timeline, lineage, lastTxn, drained } = report
     const fields = { timeline, lineage, lastTxn, drained }
@@ -415,12 +389,7 @@ export class SlaveServer {
     this.#replays.end()
     await this.#control?.close()
     await this.#replays.ended()
-    await this.#mending.stop()
-    await this.#helpers?.stop()
-    await this.#receiver?.stop()
-    await this.#keeping
-    await this.#seeder?.stop()
-    await this.#shipper?.stop()
+    await this.#endLinks()
     try {
       // A checkpoint would keep the applications out for as long as it takes; they replay faster.
       if (this.#promoting === null) await this.#replayer.stop()
@@ -430,15 +399,25 @@ export class SlaveServer {
     }
   }
 
+  async #endLinks(): Promise<void> {
+    this.#groups.stop()
+    await this.#mending.stop()
+    await this.#helpers?.stop()
+    await this.#receiver?.stop()
+    await this.#keeping
+    await this.#seeder?.stop()
+    await this.#shipper?.stop()
+  }
+
   #removeSegments(): void {
-    this.#retention.apply(this.#database.stamp.txn).catch((error: unknown) => {
+    const failed = (error: unknown) =>
       this.#say('error', `old segments could not be removed: ${String(error)}`)
-    })
+    this.#retention.apply(this.#database.stamp.txn).catch(failed)
   }
 
   get #source(): DataSource {
     // Only what is durable is applied, so whatever a reader sees is.
-    const none = { writes: null, verifier: null }
+    const none = { writes: null, verifier: null, mends: null }
     return { database: this.#database, settled: () => Promise.resolve(), ...none }
   }
 }

@@ -1,9 +1,12 @@
 // What a slave says of itself, when it is asked on its control socket.
 import type { HoldSummary } from '../database/long-work.ts'
-import type { HelperStatus } from '../helpers/helpers.ts'
+import type { Helpers, HelperStatus } from '../helpers/helpers.ts'
 import type { ShipStatus } from '../ship/status.ts'
 import type { DifferencesStatus } from '../wire/messages/differences.ts'
-import type { ReceiverStatus } from '../slave/receiver.ts'
+import type { Receiver, ReceiverStatus } from '../slave/receiver.ts'
+import type { Replayer } from '../slave/replayer.ts'
+import { damagedGroups, type DamagedGroup } from './damage/damaged-groups.ts'
+import type { SlaveData } from './slave-parts.ts'
 
 export interface SlaveStatus {
   readonly pid: number
@@ -18,6 +21,36 @@ export interface SlaveStatus {
   readonly helpers: readonly HelperStatus[]
   readonly holds: readonly HoldSummary[]
   readonly differences: DifferencesStatus
+  readonly damaged: readonly DamagedGroup[]
   /** Why the slave applies or stores no more, for now or for good; null while it does. */
   readonly failure: string | null
+}
+
+export type SlaveStatusParts = Omit<SlaveData, 'lostAndFound'> & {
+  readonly pid: number
+  readonly receiver: Receiver
+  readonly slaves: readonly ShipStatus[]
+  readonly helpers: Helpers | null
+  readonly replayer: Replayer
+}
+
+export function slaveStatus(parts: SlaveStatusParts): SlaveStatus {
+  const { pid, receiver, slaves, helpers, replayer, database, log, differences } = parts
+  const lack = log.diskRoom.lack ?? replayer.diskLack
+  return {
+    pid,
+    receiver: receiver.status(),
+    slaves,
+    apply: {
+      on: replayer.on,
+      delaySeconds: replayer.delayMs / 1000,
+      appliedTxn: replayer.appliedTxn,
+      checkpointTxn: database.stamp.txn,
+    },
+    helpers: helpers?.status() ?? [],
+    holds: database.work.holds(),
+    differences: differences.status,
+    damaged: damagedGroups(database),
+    failure: (log.failed ?? replayer.failure ?? lack)?.message ?? null,
+  }
 }

@@ -14,6 +14,8 @@ import type { Hello } from '../wire/messages/hello.ts'
 import { refusalOf } from '../wire/messages/refuse.ts'
 import type { Welcome } from '../wire/messages/welcome.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
+import { groupsVersion } from '../wire/protocol.ts'
+import { answerMend } from './answer-mend.ts'
 import { countAgain } from './dropped.ts'
 import { AckFile, ackOf } from './ack-file.ts'
 import { backoffMs } from './backoff.ts'
@@ -322,7 +324,9 @@ export class Link {
     const startTxn = welcome.position.txn
     call.stream = new RunStream(reader, channel, startTxn, windowBytes, mark, failed)
     call.questions.version = welcome.version
-    channel.established('ack', 'rewind', 'refuse', 'ask-log', ...call.questions.answers)
+    const { answers, version } = call.questions
+    const mends = version >= groupsVersion ? (['ask-mend'] as const) : []
+    channel.established('ack', 'rewind', 'refuse', 'ask-log', ...answers, ...mends)
     channel.send({ name: 'start', position: welcome.position })
     // Its word counts only now that its history is known to be this one.
     this.#keep(welcome)
@@ -398,6 +402,9 @@ export class Link {
         // A damaged slave asks before it lets anybody in, and that may take longer than a handshake.
         if (call.welcome === null) call.channel.established(...firstMessages)
         void this.#source.log.answer(call.channel, message)
+        return
+      case 'ask-mend':
+        void answerMend(this.#options.mend, call.channel, message)
         return
       default:
         throw new HotBackupError('ERR_WIRE', `a slave sends no ${message.name.toUpperCase()}`)

@@ -40,6 +40,8 @@ export interface ShipperOptions {
   readonly needsSeed?: LinkOptions['needsSeed']
   /** See LinkOptions. */
   readonly damaged?: LinkOptions['damaged']
+  /** See LinkOptions; by default nothing is mended. */
+  readonly mend?: LinkOptions['mend']
 }
 
 export class Shipper {
@@ -83,6 +85,7 @@ export class Shipper {
       fenced: options.fenced ?? (() => {}),
       needsSeed: options.needsSeed ?? (() => {}),
       damaged: options.damaged ?? (() => {}),
+      mend: options.mend ?? noMend,
     }
     const open = (slave: LinkOptions['slave']) =>
       Link.open(platform, { ...linkOptions, slave }, source, acksDirectory)
@@ -145,4 +148,9 @@ export class Shipper {
       }
     }
   }
+}
+
+function noMend(): Promise<number> {
+  const text = 'this server cannot write into the log'
+  return Promise.reject(new HotBackupError('ERR_GROUP_DAMAGED', text))
 }

@@ -18,8 +18,10 @@ import { answerLog } from '../wire/answer-log.ts'
 import { Channel } from '../wire/channel.ts'
 import type { LinkLog } from '../wire/link-log.ts'
 import { LogQuestions } from '../wire/log-questions.ts'
+import { MendQuestions } from '../wire/mend-questions.ts'
 import type { Message } from '../wire/messages.ts'
 import type { Progress } from '../wire/messages/ack.ts'
+import type { AskGroup } from '../wire/messages/group.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import type { AskLog } from '../wire/messages/log-piece.ts'
 import type { DifferencesPage } from '../wire/messages/differences.ts'
@@ -31,11 +33,13 @@ import {
   askLogVersion,
   askVersion,
   differencesVersion,
+  groupsVersion,
   protocolVersionMax,
   statisticsVersion,
   type MessageName,
 } from '../wire/protocol.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
+import type { GroupAnswers } from './group-answers.ts'
 import { Intake, type Verdict } from './receiver-intake.ts'
 import { SeedSession, type SeedTaker } from './seed-session.ts'
 
@@ -50,6 +54,8 @@ export interface ReceiverSessionOptions {
   readonly statistics: () => SlaveStatistics
   readonly piece: (question: PieceQuestion) => Promise<Uint8Array | null>
   readonly differences: (start: number) => DifferencesPage
+  /** What a master whose group is damaged asks for. */
+  readonly group: GroupAnswers['piece']
   readonly heartbeatMs: number
   readonly timeoutMs: number
   readonly logger: LinkLog
@@ -89,6 +95,7 @@ export class ReceiverSession {
   #intake: Intake | null = null
   #seed: SeedSession | null = null
   #questions: LogQuestions | null = null
+  #mends: MendQuestions | null = null
   #ackPlanned = false
   /** What the last ack said; null when the next one is to go out in any case. */
   #acknowledged: Progress | null = null
@@ -107,7 +114,7 @@ export class ReceiverSession {
     const { heartbeatMs, timeoutMs, log } = options
     const durableTxn = () => log.durableTxn
     const limits = { heartbeatMs, timeoutMs, durableTxn }
-    const first = ['hello', 'promote', 'join', 'seed', 'ask-log'] as const
+    const first = ['hello', 'promote', 'join', 'seed', 'ask-log', 'ask-group'] as const
     this.#channel = new Channel(connection, clock, limits, first, {
       message: message => this.#message(message),
       writable: () => {},
@@ -142,6 +149,11 @@ export class ReceiverSession {
   /** The master's log, while it streams; null before, and when its program is too old to be asked. */
   get mastersLog(): PieceSource | null {
     return this.#state === 'streaming' ? this.#questions : null
+  }
+
+  /** To ask the master to mend groups; null when it does not stream, or cannot be asked. */
+  get mends(): MendQuestions | null {
+    return this.#state === 'streaming' ? this.#mends : null
   }
 
   /** Tells the master how far the slave is, at the end of this turn of the event loop, unless it was told so last. */
@@ -182,6 +194,7 @@ export class ReceiverSession {
     this.#change('ended', error?.message ?? 'the master hung up')
     void this.#seed?.end()
     this.#questions?.end(error)
+    this.#mends?.end(error)
     this.#events.ended(error)
   }
 
@@ -256,6 +269,12 @@ export class ReceiverSession {
       case 'log-piece':
         this.#questions?.answered(message)
         return
+      case 'mended':
+        this.#mends?.answered(message)
+        return
+      case 'ask-group':
+        this.#askedForGroup(message)
+        return
       case 'ask-differences':
         if (this.#channel.writable) {
           const { token, start } = message
@@ -287,6 +306,15 @@ export class ReceiverSession {
     this.#events.asked()
     this.#channel.established('ask-log', 'refuse')
     void answerLog(this.#options.piece, this.#channel, question)
+  }
+
+  /** Likewise. */
+  #askedForGroup(question: AskGroup): void {
+    this.#events.asked()
+    this.#channel.established('ask-group', 'refuse')
+    if (!this.#channel.writable) return
+    const { token } = question
+    this.#channel.send({ name: 'group-piece', token, ...this.#options.group(question) })
   }
 
   get #opened(): Intake {
@@ -345,6 +373,8 @@ export class ReceiverSession {
       this.#questions ??= new LogQuestions(this.#channel, this.#master.databaseId)
     }
     const answers = this.#questions === null ? [] : (['log-piece'] as const)
+    if (this.#version >= groupsVersion) this.#mends ??= new MendQuestions(this.#channel)
+    const mended = this.#mends === null ? [] : (['mended'] as const)
     this.#channel.established(
       'segment',
       'blocks',
@@ -353,6 +383,7 @@ export class ReceiverSession {
       ...asked,
       ...wanted,
       ...answers,
+      ...mended,
     )
     this.#change('streaming', `streaming ${followingText(position)}`)
     this.#events.streaming()

@@ -9,6 +9,7 @@ import type { LogWriter } from '../log/writer.ts'
 import type { Address, Connection, Listener, SharedKey } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { LinkLog } from '../wire/link-log.ts'
+import type { MendQuestions } from '../wire/mend-questions.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import type { Promote } from '../wire/messages/promote.ts'
 import type { DifferencesPage } from '../wire/messages/differences.ts'
@@ -38,6 +39,10 @@ export interface ReceiverOptions {
   readonly piece: ReceiverSessionOptions['piece']
   /** Where this slave knows itself to be different, from some line on. */
   readonly differences: (start: number) => DifferencesPage
+  /** See ReceiverSessionOptions. */
+  readonly group: ReceiverSessionOptions['group']
+  /** A stream has begun. */
+  readonly streaming?: () => void
   readonly heartbeatMs?: number
   readonly timeoutMs?: number
   readonly logger: LinkLog
@@ -194,6 +199,11 @@ export class Receiver {
     return this.#session?.mastersLog ?? null
   }
 
+  /** To ask the master that streams; null while there is none that can be asked. */
+  get mends(): MendQuestions | null {
+    return this.#session?.mends ?? null
+  }
+
   /** What this slave has done since its start. */
   statistics(): SlaveStatistics {
     return { ...this.#options.statistics(), bytesReceived: this.#bytesReceived }
@@ -251,6 +261,7 @@ export class Receiver {
       },
       streaming: () => {
         this.#lastError = null
+        this.#options.streaming?.()
       },
       ended: error => this.#ended(session, error),
       closed: () => {

@@ -10,11 +10,13 @@ import {
   type AskDifferences,
   type DifferencesMessage,
 } from './messages/differences.ts'
+import { askGroupCodec, groupPieceCodec, type AskGroup, type GroupPiece } from './messages/group.ts'
 import { fenceCodec, type Fence } from './messages/fence.ts'
 import { helloCodec, type Hello } from './messages/hello.ts'
 import { historyCodec, type HistoryMessage } from './messages/history.ts'
 import { joinCodec, type Join } from './messages/join.ts'
 import { askLogCodec, logPieceCodec, type AskLog, type LogPiece } from './messages/log-piece.ts'
+import { askMendCodec, mendedCodec, type AskMend, type Mended } from './messages/mend.ts'
 import { pingCodec, pongCodec, type Ping, type Pong } from './messages/ping.ts'
 import { promoteCodec, type Promote } from './messages/promote.ts'
 import { refuseCodec, type Refuse } from './messages/refuse.ts'
@@ -71,6 +73,10 @@ export type SmallMessage =
   | LogPiece
   | AskDifferences
   | DifferencesMessage
+  | AskMend
+  | Mended
+  | AskGroup
+  | GroupPiece
 export type Message = SmallMessage | Blocks
 
 type CodecTable = {
@@ -101,6 +107,10 @@ const codecs: CodecTable = {
   'log-piece': logPieceCodec,
   'ask-differences': askDifferencesCodec,
   differences: differencesCodec,
+  'ask-mend': askMendCodec,
+  mended: mendedCodec,
+  'ask-group': askGroupCodec,
+  'group-piece': groupPieceCodec,
 }
 
 /** Codecs by the type's number; no entry for BLOCKS. */

@@ -14,9 +14,9 @@
 // connection.
 //
 // HELLO names the protocol versions that the master speaks, and the slave chooses one. Version 2 is version 1 with
-// ASK-STATISTICS and STATISTICS, version 3 has ASK-LOG and LOG-PIECE as well, and version 4 ASK-DIFFERENCES and
-// DIFFERENCES. The frame, the first four bytes of HELLO, and all of REFUSE are the same in every version, so that an
-// unknown one can be refused in words.
+// ASK-STATISTICS and STATISTICS, version 3 has ASK-LOG and LOG-PIECE as well, version 4 ASK-DIFFERENCES and
+// DIFFERENCES, and version 5 ASK-MEND, MENDED, ASK-GROUP and GROUP-PIECE. The frame, the first four bytes of HELLO, and
+// all of REFUSE are the same in every version, so that an unknown one can be refused in words.
 // Any change here or in messages/ goes into man/hb-link.5 as well.
 import { HotBackupError } from '../errors.ts'
 
@@ -25,13 +25,15 @@ export const framingVersion = 1
 export const frameHeaderBytes = 16
 
 export const protocolVersionMin = 1
-export const protocolVersionMax = 4
+export const protocolVersionMax = 5
 /** The slave may be asked for its statistics. */
 export const statisticsVersion = 2
 /** The master may be asked for bytes of its log. */
 export const askLogVersion = 3
 /** The slave may be asked where it differs. */
 export const differencesVersion = 4
+/** Groups of the database that are damaged may be asked for. */
+export const groupsVersion = 5
 /** Of JOIN and PROMOTE, and of the WELCOME that answers PROMOTE: nothing is chosen there. */
 export const askVersion = 1
 
@@ -60,6 +62,10 @@ export const MessageType = {
   'log-piece': 22,
   'ask-differences': 23,
   differences: 24,
+  'ask-mend': 25,
+  mended: 26,
+  'ask-group': 27,
+  'group-piece': 28,
 } as const
 export type MessageName = keyof typeof MessageType
 

@@ -53,7 +53,7 @@ async function finish(disk: MemoryDisk, database: Database): Promise<void> {
         await database.work.adopt(job, path, state)
       }
     }
-    while (database.work.draining) database.work.drain(5)
+    while (database.work.draining) database.work.step(5)
   }
 }
 
@@ -132,7 +132,7 @@ t.test('a history leads to the same, whatever becomes of helpers and server', as
         } else if (turn === 'drain') {
           if (!database.work.draining) continue
           seen.drained++
-          database.work.drain(3)
+          database.work.step(3)
         } else if (turn === 'finish') {
           await settle()
           await finish(disk, database)
@@ -219,7 +219,7 @@ t.test('the order of safety', async t => {
   t.equal(file.generation.modulo, 31)
   t.match(database.work.holds(), [{ state: 'draining' }])
   t.equal(database.unchanged, false, 'a checkpoint is wanted though there was no transaction')
-  database.work.drain(Infinity)
+  database.work.step(Infinity)
   t.same(database.work.holds(), [])
   await checkpoint(database)
   t.match(database.work.jobs(), [{ kind: 'remove', operation: 'resize-file' }], 'of the old data')
@@ -250,9 +250,9 @@ t.test('a scan sees each item once, from before the resize to after it', async t
   await database.work.adopt(job, path, state)
   for (let turns = 0; turns < 5; turns++) {
     look()
-    database.work.drain(5)
+    database.work.step(5)
   }
-  while (database.work.draining) database.work.drain(5)
+  while (database.work.draining) database.work.step(5)
   while (cursor !== null) look()
   t.equal(seen.length, 60)
   t.equal(new Set(seen).size, 60)

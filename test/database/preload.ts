@@ -146,7 +146,7 @@ function faultOf(database: Database, history: History): unknown {
   try {
     return difference(database, history.model)
   } catch (error) {
-    return isHotBackupError(error, 'ERR_DATABASE_CORRUPT') ? error.place.path : error
+    return isHotBackupError(error, 'ERR_GROUP_DAMAGED') ? error.place.path : error
   }
 }
 

@@ -3,6 +3,7 @@
 import fc from 'fast-check'
 import { type Test } from 'tap'
 import { Database, type DatabaseOptions } from '../../src/database/database.ts'
+import { hashId } from '../../src/database/hash.ts'
 import { RecordEncoder } from '../../src/log/record.ts'
 import { type Clock } from '../../src/platform/clock.ts'
 import { type Disk } from '../../src/platform/disk.ts'
@@ -111,6 +112,21 @@ export class History {
     return [...this.model].flatMap(([account, files]) =>
       [...files].map(([name, file]) => ({ account, name, file })),
     )
+  }
+
+  /** A transaction that empties a range of hashes of a file and writes its items again; none without the file. */
+  mend(fileNumber: number, from: number, to: number): void {
+    const found = this.files().find(({ file }) => file.number === fileNumber)
+    if (found === undefined) return
+    const encoder = new RecordEncoder(1024, 0)
+    encoder.clearGroup(fileNumber, from, to)
+    for (const [key, value] of found.file.items) {
+      const id = Buffer.from(key, 'latin1')
+      const hash = hashId(id, 0, id.length)
+      if (hash >= from && hash < to) encoder.writeItem(fileNumber, id, value)
+    }
+    encoder.endTransaction()
+    this.transactions.push(Buffer.from(encoder.bytes.subarray(0, encoder.end)))
   }
 
   #step(encoder: RecordEncoder, step: Step): void {

@@ -180,6 +180,7 @@ export class Slave extends Server {
       statistics: () => statistics,
       piece: question => readPiece(world.disk, join(directory, 'log'), question),
       differences: start => ({ status: differencesStatus, start, rows: [] }),
+      group: () => ({ total: 0, digest: new Uint8Array(32), data: new Uint8Array() }),
       logger: (level, message, fields) => slave?.say(level, message, fields),
       ...options,
     })

@@ -109,6 +109,7 @@ export interface Status {
   readonly pid: number | null
   readonly state: string
   readonly lostAndFound: number
+  readonly damaged: readonly { readonly message: string }[]
   readonly differences: {
     readonly known: number
     readonly more: number

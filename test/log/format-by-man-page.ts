@@ -47,6 +47,7 @@ const seed = layout('Block seed')
 const record = layout('Record')
 const attributes = layout('File attributes')
 const promotion = layout('Promotion')
+const group = layout('Group')
 const verification = layout('Verification')
 const forms = {
   range: layout('Form range', 4),
@@ -182,6 +183,9 @@ function decodeValue(name: string, value: Buffer): string {
     return `${lineage} ${number(value, promotion, 'timeline', 0)}`
   }
   if (name === 'verify') return decodeVerification(value)
+  if (name === 'clear-group') {
+    return `from ${number(value, group, 'from', 0)} to ${number(value, group, 'to', 0)}`
+  }
   return value.toString()
 }
 
@@ -241,7 +245,7 @@ function examples(): Buffer[] {
 t.test('the page has what it must', async t => {
   t.equal(header.size, 10)
   t.equal(block.size, 14)
-  t.equal(recordTypes.size, 13)
+  t.equal(recordTypes.size, 14)
   t.strictSame(flagNames, ['local', 'excluded', 'filling'])
 })
 
@@ -274,6 +278,7 @@ t.test('a real segment is read by the page', async t => {
   const accounts = ['SALES', 'OLD']
   log.encoder.verify(0, encodeVerify({ form: 'files', whole: true, accounts, files }))
   log.encoder.verify(0, encodeVerify({ form: 'end', txn: 3 }))
+  log.encoder.clearGroup(2, 7, 2 ** 32)
   log.commit()
   await log.close()
   const lines = [
@@ -294,6 +299,7 @@ t.test('a real segment is read by the page', async t => {
     `4 verify 2  items, modulo 5, from 7, to 99, items 1, ${'cd'.repeat(16)} ada`,
     '4 verify 0  files, accounts 2, files 1, whole 1, SALES, OLD, 2 SALES/CUSTOMERS 5 local',
     '4 verify 0  end, txn 3',
+    '4 clear-group 2  from 7 to 0',
   ]
   t.strictSame(decode(disk.contents(path)), lines)
 

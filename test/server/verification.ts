@@ -61,7 +61,7 @@ class Side {
     if (act === 'checkpoint') await checkpoint(this.database)
     else if (act === 'crash') await this.crash()
     else if (act === 'drain') {
-      if (work.draining) work.drain(3)
+      if (work.draining) work.step(3)
     } else await this.#help()
   }
 

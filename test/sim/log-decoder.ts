@@ -197,8 +197,6 @@ function readRecord(
     }
     case 12:
       return { kind: 'mark', what: id }
-    case 13:
-      return { kind: 'mark', what: 'verify' }
     default:
       throw new Error(`record type ${type} is not one of hb-segment(5)`)
   }

@@ -188,6 +188,26 @@ const samples: readonly SmallMessage[] = [
   },
   { name: 'log-piece', token: far, data: null },
   { name: 'log-piece', token: far, data: new Uint8Array(777).fill(7) },
+  { name: 'ask-mend', token: far, fileNumber: 7, from: 8, to: 2 ** 32 },
+  { name: 'mended', token: far, txn: far, text: 'größer' },
+  {
+    name: 'ask-group',
+    token: far,
+    databaseId: identity(2),
+    lineageId: identity(3),
+    txn: far,
+    fileNumber: 7,
+    from: 0,
+    to: 1,
+    offset: far,
+  },
+  {
+    name: 'group-piece',
+    token: far,
+    total: far,
+    digest: new Uint8Array(32).fill(9),
+    data: new Uint8Array(777).fill(7),
+  },
 ]
 
 function read(bytes: Buffer, chunkBytes: number, allowed = everyName): Message[] {
@@ -395,6 +415,21 @@ t.test('fields that contradict each other or cannot be counted with are refused'
   )
   t.throws(
     changed(piece + 1, f => f.writeUInt32LE(776, at(12))),
+    wire(/1 bytes too many/),
+  )
+  const [mend, group] = ['ask-mend', 'ask-group'].map(wanted =>
+    samples.findIndex(({ name }) => name === wanted),
+  ) as [number, number]
+  t.throws(
+    changed(mend, f => f.writeUInt32LE(8, at(16))),
+    wire(/hashes from 8 to 8/),
+  )
+  t.throws(
+    changed(group, f => f.writeUInt32LE(1, at(52))),
+    wire(/hashes from 1 to 1/),
+  )
+  t.throws(
+    changed(group + 1, f => f.writeUInt32LE(776, at(48))),
     wire(/1 bytes too many/),
   )
   t.throws(() => encodeMessage({ name: 'ping', token: -1, durableTxn: 0 }), TypeError)

@@ -130,7 +130,7 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
     },
     {
       'version min': 1,
-      'version max': 4,
+      'version max': 5,
       timeline: 7,
       'server id': '01'.repeat(16),
       'database id': '02'.repeat(16),
@@ -394,6 +394,47 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
   [
     { name: 'log-piece', token: far, data: Uint8Array.of(1, 2, 3) },
     { token: far, held: 1, length: 3, data: '010203' },
+  ],
+  [
+    { name: 'ask-mend', token: far, fileNumber: 7, from: 8, to: 2 ** 32 },
+    { token: far, file: 7, from: 8, to: 0 },
+  ],
+  [
+    { name: 'mended', token: far, txn: 9, text: 'süd' },
+    { token: far, txn: 9, 'text length': 4, text: hexOf('süd') },
+  ],
+  [
+    {
+      name: 'ask-group',
+      token: far,
+      databaseId: identity(2),
+      lineageId: identity(3),
+      txn: far,
+      fileNumber: 7,
+      from: 8,
+      to: 2 ** 32,
+      offset: 11,
+    },
+    {
+      token: far,
+      'database id': '02'.repeat(16),
+      'lineage id': '03'.repeat(16),
+      txn: far,
+      file: 7,
+      from: 8,
+      to: 0,
+      offset: 11,
+    },
+  ],
+  [
+    {
+      name: 'group-piece',
+      token: far,
+      total: 12,
+      digest: new Uint8Array(32).fill(9),
+      data: Uint8Array.of(1, 2, 3),
+    },
+    { token: far, total: 12, digest: '09'.repeat(32), length: 3, data: '010203' },
   ],
 ]
 

@@ -1,6 +1,7 @@
 // The data commands as methods, whoever carries them out: this process or the owner of the server.
 import { HotBackupError } from '../../errors.ts'
 import type { FlagWord } from '../../log/record.ts'
+import type { GroupRange } from '../../wire/messages/mend.ts'
 import type { JsonObject } from './frames.ts'
 import type { Message } from './operations.ts'
 import { unpackItems, type PackedItem } from './packed-items.ts'
@@ -150,6 +151,12 @@ export class DataClient {
   /** Writes the items again as they are here, or deletes them. `ids` are packed, without values. */
   async verifyRepair(account: string, file: string, ids: Uint8Array): Promise<void> {
     await this.#one('verify-repair', { account, file }, ids)
+  }
+
+  /** Writes a group into the log again, for a slave whose own is damaged. Resolves with the last transaction. */
+  async mendGroup({ fileNumber, from, to }: GroupRange): Promise<number> {
+    const { header } = await this.#one('mend-group', { fileNumber, from, to })
+    return Number(header['txn'])
   }
 
   /** The item-ids, in no order that means anything. */

@@ -3,6 +3,7 @@ import type { Database } from '../../database/database.ts'
 import type { Bytes } from '../../log/record.ts'
 import type { VerifyPass } from '../verification/continuous-verification.ts'
 import type { VerifyMarks } from '../verification/verify-marks.ts'
+import type { GroupMends } from '../damage/group-mends.ts'
 
 export interface DataSource {
   readonly database: Database
@@ -12,6 +13,8 @@ export interface DataSource {
   readonly writes: DataWrites | null
   /** For "hb verify"; null where nothing may be written. */
   readonly verifier: Verifier | null
+  /** For slaves whose groups are damaged; null where nothing may be written. */
+  readonly mends: GroupMends | null
 }
 
 export interface Verifier {

@@ -9,6 +9,7 @@ import { flagWords } from '../../log/record.ts'
 import { checkAccount, findFile } from '../updates/account.ts'
 import type { DataSource, DataWrites } from './data-source.ts'
 import type { JsonObject } from './frames.ts'
+import { groupOperations } from '../damage/group-operations.ts'
 import { ItemPacker, unpackItems } from './packed-items.ts'
 import { verifyOperations } from '../verification/verify-operations.ts'
 
@@ -112,6 +113,7 @@ const done: Message = { header: {} }
 
 export const operations: Readonly<Record<string, Operation>> = {
   ...verifyOperations,
+  ...groupOperations,
   'create-account': write(({ account }, writes) => writes.createAccount(account)),
   'delete-account': write(({ account }, writes) => writes.deleteAccount(account)),
   'create-file': write((args, writes) =>

@@ -138,8 +138,8 @@ async function damagesOfDatabase(
   const found = await scrubDatabase(disk, layout.database, reading)
   const hint =
     type === 'slave'
-      ? 'Take a new copy: "hb seed" on the master.'
-      : 'Let a slave take over ("hb promote" there, then "hb rejoin --new-copy" here), or restore a save.'
+      ? 'Its group is mended by the log when the server meets it; for more than that, "hb seed" on the master.'
+      : 'Its group is fetched from a slave when it is met; else let a slave take over ("hb promote").'
   return found.map(damage => ({ ...nowhere, part: 'database', ...damage, hint }))
 }
 

@@ -1,4 +1,5 @@
 // Which of some items a master has changed since two histories parted, read from its own log from the fork on.
+import { isUpdate } from '../../database/ahead.ts'
 import type { LogPosition } from '../../log/chain.ts'
 import { LogReader } from '../../log/reader.ts'
 import { RecordCursor, RecordType } from '../../log/record.ts'
@@ -73,11 +74,13 @@ export class ChangedItems {
     record.reset(bytes, start, end)
     while (record.next()) {
       this.#maps.note(record)
+      // A mend, which only writes what was there.
+      if (record.type === RecordType.clearGroup) return
       if (mine || txn <= this.#fork.txn || record.fileNumber === 0) continue
       const file = this.#maps.get(record.fileNumber)
       if (file === undefined) continue
       const { account, file: name } = file
-      if (record.type !== RecordType.mapFile) this.#files.add(nameOf(account, name))
+      if (isUpdate(record.type)) this.#files.add(nameOf(account, name))
       if (emptying.includes(record.type)) this.#emptied.add(nameOf(account, name))
       const id = Buffer.from(bytes.subarray(record.idStart, record.idEnd))
       const key = keyOf(account, name, id)

@@ -1,5 +1,6 @@
 // Reads a segment of missing updates (see missing-updates.ts): transactions in order, with the names of their files,
 // for whoever brings them to the server that never got them.
+import { isUpdate } from '../../database/ahead.ts'
 import { HotBackupError } from '../../errors.ts'
 import { BlockChain, hex } from '../../log/chain.ts'
 import { RecordCursor, RecordType, type FileAttributes } from '../../log/record.ts'
@@ -74,28 +75,19 @@ export async function* missingTransactions(
         const { txn, start, end } = cursor
         record.reset(scan.bytes, start, end)
         const updates: MissingUpdate[] = []
+        // Only writes what was there.
+        let mends = false
         while (record.next()) {
           maps.note(record)
+          mends ||= record.type === RecordType.clearGroup
           if (isUpdate(record.type)) updates.push(updateOf(record, maps, path))
         }
-        if (updates.length > 0) yield { txn, updates, bytes: scan.bytes, start, end }
+        if (updates.length > 0 && !mends) yield { txn, updates, bytes: scan.bytes, start, end }
       }
     }
   } finally {
     await scan.close()
   }
-}
-
-/** Records that change nothing in the database. */
-const none: readonly RecordType[] = [
-  RecordType.mapFile,
-  RecordType.mark,
-  RecordType.promote,
-  RecordType.verify,
-]
-
-function isUpdate(type: RecordType): boolean {
-  return !none.includes(type)
 }
 
 function updateOf(record: RecordCursor, maps: FileMaps, path: string): MissingUpdate {

@@ -8,13 +8,15 @@ import { countLost } from '../../slave/lost-found.ts'
 import type { Replayer } from '../../slave/replayer.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import type { ControlClient } from '../control/control-client.ts'
+import type { Database } from '../../database/database.ts'
+import { damagedGroups, type DamagedGroup } from '../damage/damaged-groups.ts'
 import { checkNotRejoining } from './fence.ts'
 import type { JsonObject } from '../control/frames.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { byOwner } from '../owner.ts'
 import { readApplyUpdates } from '../replay/apply-updates.ts'
 import { checkMasterConfig, promoteLog } from './promotion.ts'
-import { closeSlaveData, openSlaveData, startReplayer } from '../slave-parts.ts'
+import { closeSlaveData, openSlaveData, startReplayer, type SlaveData } from '../slave-parts.ts'
 import { ask, collectStatus } from '../views/status.ts'
 
 /** What became of it, or would. */
@@ -35,12 +37,15 @@ export interface PromoteReport {
   /** The old master by name, when its link was open at that moment. */
   readonly connected: string | null
   readonly lostAndFound: number
+  /** Groups that nobody can use, since they are damaged; the new master fetches them from its slaves. */
+  readonly damaged: readonly DamagedGroup[]
   /** The process of the slave's server goes on as the shipper of the master. */
   readonly shipping: boolean
 }
 
 type Parts = {
   readonly config: Config
+  readonly database: Database
   readonly log: LogWriter
   readonly replayer: Pick<Replayer, 'drain' | 'on' | 'appliedTxn' | 'failure'>
 }
@@ -52,7 +57,7 @@ type Parts = {
 export async function promoteParts(
   platform: Platform,
   layout: Layout,
-  { config, log, replayer }: Parts,
+  { config, database, log, replayer }: Parts,
   now: Pick<PromoteReport, 'masterTxn' | 'connected' | 'shipping'>,
 ): Promise<PromoteReport> {
   checkPromotable(config, log.identity !== null, replayer.failure)
@@ -64,8 +69,8 @@ export async function promoteParts(
   const { timeline, lineage, fork } = await promoteLog(platform, layout, config, log)
   const lostAndFound = await countLost(platform.disk, layout.lostAndFound)
   const { name } = config
-  const lastTxn = fork.txn
-  return { name, timeline, lineage, lastTxn, drained, applyUpdates, ...now, lostAndFound }
+  const found = { lostAndFound, damaged: damagedGroups(database) }
+  return { name, timeline, lineage, lastTxn: fork.txn, drained, applyUpdates, ...now, ...found }
 }
 
 export function checkPromotable(
@@ -83,17 +88,21 @@ export function checkPromotable(
   }
 }
 
-/** The same as a value. */
-export function promotionRefusal(
-  ...what: Parameters<typeof checkPromotable>
+/** Why a slave does not take over from a master that works, or null: it must lack nothing. */
+export function handOverRefusal(
+  config: Config,
+  { database, log }: Pick<SlaveData, 'database' | 'log'>,
+  failure: HotBackupError | null,
 ): HotBackupError | null {
   try {
-    checkPromotable(...what)
-    return null
+    checkPromotable(config, log.identity !== null, failure)
   } catch (error) {
     if (isHotBackupError(error)) return error
     throw error
   }
+  const [first] = damagedGroups(database)
+  if (first === undefined) return null
+  return new HotBackupError('ERR_UNSAFE', `${config.name} lacks a group: ${first.message}`)
 }
 
 export function promotionError(error: unknown): HotBackupError {
@@ -128,6 +137,7 @@ export async function describePromotion(
     masterTxn: receiver?.masterDurableTxn ?? 0,
     connected: receiver?.master?.name ?? null,
     lostAndFound: status.lostAndFound,
+    damaged: status.damaged,
     shipping: status.running,
   }
 }
@@ -182,7 +192,7 @@ async function promoteStopped(
   try {
     await checkNotRejoining(platform.disk, layout, config.name)
     const data = await openSlaveData(platform, layout, config, false)
-    const { log } = data
+    const { database, log } = data
     try {
       const events = { applied: () => {}, checkpointed: () => {}, failed: () => {} }
       const off = startReplayer(platform, layout, config, data, false, () => {}, events)
@@ -198,7 +208,7 @@ async function promoteStopped(
         drain: () => off.drain(),
       }
       const nobody = { masterTxn: 0, connected: null, shipping: false }
-      return await promoteParts(platform, layout, { config, log, replayer }, nobody)
+      return await promoteParts(platform, layout, { config, database, log, replayer }, nobody)
     } finally {
       await closeSlaveData(data)
     }

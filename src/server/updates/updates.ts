@@ -19,6 +19,7 @@ import type { LogWriter } from '../../log/writer.ts'
 import type { CommitLevel, Commits } from './commits.ts'
 import type { FilePatterns } from '../config/file-patterns.ts'
 import type { QueueLimit } from '../queue/queue-limit.ts'
+import type { GroupPart } from '../damage/group-mends.ts'
 import { Transaction } from './transaction.ts'
 import { Turns } from './turns.ts'
 
@@ -332,6 +333,25 @@ export class Updates {
   }
 
   /**
+   * Empties groups of the file, or parts of them, and writes what they hold: each a transaction, all in one turn.
+   * Resolves, when that is durable on this master, with the last transaction. The queue's limit is no reason to wait.
+   */
+  writeGroup(file: HashedFile, look: () => readonly GroupPart[]): Promise<number> {
+    return this.turns.take(async () => {
+      for (const { from, to, items } of look()) {
+        const encode = (encoder: RecordEncoder) => {
+          encoder.clearGroup(file.number, from, to)
+          for (const { id, value } of items) encoder.writeItem(file.number, id, value)
+        }
+        this.#change(encode, file, true)
+      }
+      const txn = this.#log.lastTxn
+      await this.#log.synced()
+      return txn
+    })
+  }
+
+  /**
    * Encodes, applies and commits. When encoding or applying fails nothing has happened: the log takes the records
    * back before anyone could have seen them.
    */
@@ -340,7 +360,7 @@ export class Updates {
     this.#change(encode, file)
   }
 
-  #change(encode: (encoder: RecordEncoder) => void, file?: HashedFile): void {
+  #change(encode: (encoder: RecordEncoder) => void, file?: HashedFile, mends = false): void {
     this.gate()
     if (this.#closed) throw new HotBackupError('ERR_CLOSED', 'the master is closed')
     if (file?.deleted === true) throw noFile(file)
@@ -353,6 +373,8 @@ export class Updates {
       encode(encoder)
       encoder.endTransaction()
       log.checkRoom()
+      // Others are told that they cannot be updated: the mend would undo it.
+      if (!mends) this.#database.refuseDamaged(encoder.bytes, start, encoder.end)
       this.#database.apply(encoder.bytes, start, encoder.end, log.lastTxn + 1)
     } catch (error) {
       log.abandon()

@@ -177,7 +177,8 @@ export class ContinuousVerification {
     try {
       return (await this.#marks.slice(file, hash)).next
     } catch (error) {
-      if (!isHotBackupError(error, 'ERR_DATABASE_CORRUPT', 'ERR_DISK')) throw error
+      const unreadable = ['ERR_DATABASE_CORRUPT', 'ERR_GROUP_DAMAGED', 'ERR_DISK'] as const
+      if (!isHotBackupError(error, ...unreadable)) throw error
       this.#options.failed(`${file.account} ${file.name} cannot be verified: ${error.message}`)
       return file.deleted ? hashEnd : sliceAt(file, hash).to
     }

@@ -241,6 +241,11 @@ class RecordPrinter {
       case RecordType.verify:
         lines.ascii(verifyText(record))
         break
+      case RecordType.clearGroup: {
+        const { from, to } = record.hashes()
+        lines.ascii(`hashes ${from} to ${to - 1}`)
+        break
+      }
       default:
         if (record.idEnd > record.idStart) lines.quoted(record.bytes, record.idStart, record.idEnd)
     }
@@ -277,6 +282,11 @@ class RecordPrinter {
       case RecordType.resizeFile:
         lines.ascii(`"modulo":${record.modulo()},`)
         break
+      case RecordType.clearGroup: {
+        const { from, to } = record.hashes()
+        lines.ascii(`"from":${from},"to":${to},`)
+        break
+      }
       case RecordType.verify:
         lines.ascii(`${JSON.stringify(verifyFields(record)).slice(1, -1)},`)
         break

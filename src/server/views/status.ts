@@ -32,6 +32,7 @@ import { messageText } from '../message-text.ts'
 import type { QueueStatus } from '../queue/queue-limit.ts'
 import type { ShipperStatus } from '../shipper-server.ts'
 import type { SlaveStatus } from '../slave-status.ts'
+import type { DamagedGroup } from '../damage/damaged-groups.ts'
 
 export interface ServerStatus {
   readonly name: string
@@ -68,6 +69,8 @@ export interface ServerStatus {
   readonly verify: VerificationStatus | null
   /** On a slave what it knows to be different from its master. */
   readonly differences: DifferencesStatus | null
+  /** Groups that nobody may use, as whoever has the database open knows them. */
+  readonly damaged: readonly DamagedGroup[]
   readonly timeline: number | null
   readonly databaseId: string | null
   /** The latest messages, newest first. */
@@ -161,6 +164,7 @@ export async function collectStatus(
     lostAndFound: await countLost(platform.disk, layout.lostAndFound),
     verify: found.master?.verify ?? null,
     differences: await differencesStatus(platform, layout, config, found),
+    damaged: (found.master ?? found.slave)?.damaged ?? [],
     timeline: log.timeline,
     databaseId: log.databaseId,
     messages: await latestMessages(platform, layout),
