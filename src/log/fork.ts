@@ -32,11 +32,12 @@ export function findFork(ours: History, theirs: History): LogPosition | null {
     const [a, b] = [endOf(ours, own), endOf(theirs, index)]
     return a.txn <= b.txn ? a : b
   }
-  // Their log begins with a timeline that we do not have: it says what it continues. Or ours does.
+  // Their log begins with a later timeline, which we do not have: it says what it continues. Or ours does.
   const [theirFirst] = theirs.timelines
   const [ourFirst] = ours.timelines
   if (theirFirst === undefined || ourFirst === undefined) return null
-  const later = theirFirst.firstTxn >= ourFirst.firstTxn ? theirFirst : ourFirst
+  if (theirFirst.timeline === ourFirst.timeline) return null
+  const later = theirFirst.timeline > ourFirst.timeline ? theirFirst : ourFirst
   return { txn: later.firstTxn - 1, chain: later.chain }
 }
 

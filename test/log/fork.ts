@@ -42,6 +42,8 @@ t.test('the fork, by lineages', async t => {
     ['the same history', history(120, a, b), history(120, a, b), end(120)],
     ['their log begins at the fork', history(120, a), history(140, b), before(101)],
     ['ours begins later', history(140, d), history(120, a), before(131)],
+    ['a copy from behind the fork', history(110, at(1, 1, 111)), history(140, b), before(101)],
+    ['both were promoted, and nothing before is left', history(120, b), history(120, c), null],
     ['an empty log', history(0), history(140, a), null],
   ]
   for (const [what, ours, theirs, fork] of rows) {

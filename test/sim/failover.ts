@@ -18,6 +18,15 @@ const retryMs = 1000
 const triesMax = 120
 const fencedWithinMs = 60_000
 
+/** What "hb rejoin" says when there is no other way. */
+const needsNewCopy = new Set([
+  'ERR_UNSAFE',
+  'ERR_LINK_SEED',
+  'ERR_LOG_REMOVED',
+  'ERR_LOG_FOREIGN',
+  'ERR_LOG_GAP',
+])
+
 export class Failover {
   readonly #story: Story
   readonly #kind: Kind
@@ -164,7 +173,7 @@ export class Failover {
           this.#checkMissing(node, before, outcome.forkTxn)
           return
         }
-        if (outcome === 'ERR_UNSAFE' || outcome === 'ERR_LINK_SEED') newCopy = true
+        if (typeof outcome === 'string' && needsNewCopy.has(outcome)) newCopy = true
         if (newCopy) this.#new.copiesExpected = true
         await this.#story.sleep(retryMs)
       }
