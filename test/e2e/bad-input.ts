@@ -3,7 +3,7 @@ import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import path from 'node:path'
 import t from 'tap'
-import { hb, impatient, ok, Pair, statusOf, temporaryDirectory } from '../helpers/servers.ts'
+import { hb, impatient, ok, Pair, statusOf, temporaryDirectory, until } from '../helpers/servers.ts'
 
 t.test('strangers at the port of a slave', async t => {
   const pair = await Pair.make(t)
@@ -47,7 +47,9 @@ t.test('another database is refused, and both sides say so', async t => {
   await ok('create-account', '-d', other, 'THEIRS')
   await ok('start', '-d', other)
   const refusal = /"other" holds transaction 1 .* of database .*, this slave holds transaction 1/
-  await until(async () => refusal.test(unquoted(JSON.stringify(await statusOf(other)))))
+  await until('it says so', async () =>
+    refusal.test(unquoted(JSON.stringify(await statusOf(other)))),
+  )
   const messages = unquoted(readFileSync(path.join(pair.slave, 'messages.log'), 'utf8'))
   t.match(messages, refusal, 'the slave has it in its messages')
   t.equal(await ok('digest', '-d', pair.slave), before, 'nothing of it was applied')
@@ -166,8 +168,4 @@ function readable(answer: string): string {
 /** JSON in which quotes look as they do in messages. */
 function unquoted(json: string): string {
   return json.replaceAll('\\', '')
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  while (!(await condition()));
 }

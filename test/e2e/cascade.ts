@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { Master } from '../../src/index.ts'
-import { freePort, hb, ok, statusOf, temporaryDirectory } from '../helpers/servers.ts'
+import { freePort, hb, ok, statusOf, temporaryDirectory, until } from '../helpers/servers.ts'
 
 interface Server {
   readonly name: string
@@ -53,10 +53,6 @@ async function digests(servers: readonly Server[], txn: number): Promise<string[
 const segmentsOf = ({ directory }: Server) =>
   readdirSync(path.join(directory, 'log')).filter(name => /^\d+\.log$/.test(name))
 
-async function until(reached: () => Promise<boolean>): Promise<void> {
-  while (!(await reached()));
-}
-
 t.test('four servers in a row, a loop, and a slave that moves', async t => {
   const servers = await makeChain(t, 'a', 'b', 'c', 'd')
   const [a, b, c, d] = servers as [Server, Server, Server, Server]
@@ -99,11 +95,11 @@ t.test('four servers in a row, a loop, and a slave that moves', async t => {
       }
       return status.slaves.find(({ name }) => name === 'b')?.lastError?.code
     }
-    await until(async () => (await refused()) === 'ERR_LINK_LOOP')
+    await until('it is refused', async () => (await refused()) === 'ERR_LINK_LOOP')
     // Also when nobody feeds b, and d has not heard of the servers above it since its start.
     for (const server of [a, c, d]) await ok('stop', '-d', server.directory)
     await ok('start', '-d', d.directory)
-    await until(async () => (await refused()) === 'ERR_LINK_LOOP')
+    await until('it is refused', async () => (await refused()) === 'ERR_LINK_LOOP')
     t.pass('b would be fed by itself')
     await start([a, c])
     await write('second')
@@ -153,7 +149,7 @@ t.test('a slave that hands nothing on keeps no more than its replay needs', asyn
   await ok('apply', '-d', b.directory, 'on')
   await write()
   await ok('apply', '-d', b.directory, 'off')
-  await until(async () => segmentsOf(b).length === 1)
+  await until('old segments are gone', async () => segmentsOf(b).length === 1)
   t.equal(segmentsOf(b).length, 1, 'the one that is being written')
   await ok('apply', '-d', b.directory, 'on')
   await write()

@@ -9,8 +9,8 @@ import path from 'node:path'
 import t, { type Test } from 'tap'
 import type { Order } from '../helpers/fault-orders.ts'
 import { preparedPair } from '../helpers/faults.ts'
-import { hb, killServer, ok, Pair, running, statusOf } from '../helpers/servers.ts'
-import { brokenItems, Traffic, writtenItems } from '../helpers/traffic.ts'
+import { hb, killServer, ok, running, statusOf, until } from '../helpers/servers.ts'
+import { checkPair, Traffic } from '../helpers/traffic.ts'
 
 const segments = '/log/(\\d+\\.log|next\\.tmp)$'
 
@@ -28,26 +28,6 @@ async function failureOf(directory: string): Promise<string | null> {
     failure: string | null
   }
   return status.failure
-}
-
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const start = Date.now()
-  while (!(await holds())) {
-    if (Date.now() - start > 60_000) throw new Error(`not within a minute: ${what}`)
-    await new Promise(resolve => setTimeout(resolve, 50))
-  }
-}
-
-async function check(t: Test, pair: Pair, acknowledged: readonly string[]): Promise<void> {
-  const { master, slave } = await pair.digests()
-  t.equal(slave, master)
-  const found = await writtenItems(pair.master)
-  t.strictSame(
-    acknowledged.filter(id => !found.has(id)),
-    [],
-    'everything that was acknowledged is there',
-  )
-  t.strictSame(brokenItems(found), [])
 }
 
 t.test('a full disk', { timeout: 600_000 }, async t => {
@@ -127,7 +107,7 @@ t.test('a full disk', { timeout: 600_000 }, async t => {
   await ok('apply', '-d', slave, 'on')
   t.match(readFileSync(path.join(slave, 'messages.log'), 'utf8'), /apply updates: on"\}\n$/)
   await traffic.kill()
-  await check(t, pair, traffic.ids)
+  await checkPair(t, pair, traffic.ids)
 })
 
 t.test('a disk that fails', { timeout: 300_000 }, async t => {
@@ -171,7 +151,7 @@ t.test('a disk that fails', { timeout: 300_000 }, async t => {
     await again.more(50)
     await again.kill()
     acknowledged.push(...again.ids)
-    await check(t, pair, acknowledged)
+    await checkPair(t, pair, acknowledged)
   }
   // A checkpoint's disk is the log's.
   const traffic = Traffic.start(master, 'MORE', 30)
@@ -184,7 +164,7 @@ t.test('a disk that fails', { timeout: 300_000 }, async t => {
   await running(slave)
   await ok('apply', '-d', slave, 'on')
   await traffic.kill()
-  await check(t, pair, [...acknowledged, ...traffic.ids])
+  await checkPair(t, pair, [...acknowledged, ...traffic.ids])
 })
 
 /** A file system of so many MiB at `directory`; null with the reason when this machine gives none. */
@@ -238,7 +218,7 @@ for (const side of ['alpha', 'beta'] as const) {
       await traffic.more(200)
       await traffic.kill()
       acknowledged.push(...traffic.ids)
-      await check(t, pair, acknowledged)
+      await checkPair(t, pair, acknowledged)
     }
   })
 }

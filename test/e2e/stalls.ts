@@ -8,8 +8,8 @@ import path from 'node:path'
 import t, { type Test } from 'tap'
 import { Faults } from '../helpers/faults.ts'
 import { Proxy } from '../helpers/proxy.ts'
-import { hb, ok, Pair, running, statusOf } from '../helpers/servers.ts'
-import { brokenItems, Traffic, writtenItems } from '../helpers/traffic.ts'
+import { hb, ok, Pair, running, statusOf, until } from '../helpers/servers.ts'
+import { checkPair, Traffic } from '../helpers/traffic.ts'
 
 const long = process.env['HB_LONG'] !== undefined
 /** Longer than every time-out of these servers; in the long form also than a lock takes to be stale elsewhere. */
@@ -42,23 +42,6 @@ async function hastyPair(t: Test): Promise<Pair> {
 }
 
 const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms))
-
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const start = Date.now()
-  while (!(await holds())) {
-    if (Date.now() - start > 60_000) throw new Error(`not within a minute: ${what}`)
-    await pause(50)
-  }
-}
-
-async function check(t: Test, pair: Pair, acknowledged: readonly string[]): Promise<void> {
-  const { master, slave } = await pair.digests()
-  t.equal(slave, master)
-  const found = await writtenItems(pair.master)
-  const missing = acknowledged.filter(id => !found.has(id))
-  t.strictSame(missing, [], 'everything that was acknowledged is there')
-  t.strictSame(brokenItems(found), [])
-}
 
 async function pidOf(directory: string): Promise<number> {
   const { pid } = await statusOf(directory)
@@ -110,7 +93,7 @@ t.test('each process is stopped for longer than every time-out', { timeout: 300_
 
   if (!long) {
     await traffic.kill()
-    await check(t, pair, traffic.ids)
+    await checkPair(t, pair, traffic.ids)
     return
   }
   // A helper that says nothing is ended, and its work begun again.
@@ -138,7 +121,7 @@ t.test('each process is stopped for longer than every time-out', { timeout: 300_
     })
   }
   await traffic.kill()
-  await check(t, pair, traffic.ids)
+  await checkPair(t, pair, traffic.ids)
 })
 
 t.test('a master that was stopped for longer than its lease', { timeout: 120_000 }, async t => {
@@ -217,7 +200,7 @@ t.test('a link that is cut, stalled and slow', { timeout: 300_000 }, async t => 
   t.pass('twice')
   proxy.mend()
   await traffic.kill()
-  await check(t, pair, traffic.ids)
+  await checkPair(t, pair, traffic.ids)
 })
 
 /** Two network namespaces with a cable between them; why not, when this machine gives none. */
@@ -283,5 +266,5 @@ t.test('a cable between two network namespaces', { timeout: 600_000 }, async t =
     shape('del', 'dev', near, 'root')
   }
   await traffic.kill()
-  await check(t, pair, traffic.ids)
+  await checkPair(t, pair, traffic.ids)
 })

@@ -94,6 +94,15 @@ export async function statusOf(directory: string): Promise<Status> {
   return JSON.parse(await ok('status', '-d', directory, '--json')) as Status
 }
 
+/** Looks again and again, for a minute. */
+export async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const start = Date.now()
+  while (!(await holds())) {
+    if (Date.now() - start > 60_000) throw new Error(`not within a minute: ${what}`)
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
+}
+
 /** With kill -9; resolves when it is gone. */
 export async function killServer(directory: string): Promise<void> {
   const { pid } = await statusOf(directory)

@@ -3,8 +3,9 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import type { Test } from 'tap'
 import { isThere } from './faults.ts'
-import { ok, startHelper } from './servers.ts'
+import { ok, startHelper, type Pair } from './servers.ts'
 
 export class Traffic {
   readonly process: ChildProcess
@@ -117,4 +118,18 @@ export function brokenItems(items: ReadonlyMap<string, string>): string[] {
     const whole = Number(id.split('*')[2]) % 7 !== 3 || items.get(`${id}*TWIN`) === `twin of ${id}`
     return whole && value === `value of ${id}` ? [] : [id]
   })
+}
+
+/** Both sides are equal, and everything that was acknowledged is there, whole. */
+export async function checkPair(
+  t: Test,
+  pair: Pair,
+  acknowledged: readonly string[],
+): Promise<void> {
+  const { master, slave } = await pair.digests()
+  t.equal(slave, master)
+  const found = await writtenItems(pair.master)
+  const missing = acknowledged.filter(id => !found.has(id))
+  t.strictSame(missing, [], 'everything that was acknowledged is there')
+  t.strictSame(brokenItems(found), [])
 }
