@@ -1,14 +1,24 @@
-// Disks that are full, and disks that fail, with real processes: a quota of the disk port, by the fault injector, and
-// in the long form (HB_LONG=1) a small file system of its own. When a disk is full nothing that was acknowledged is
+// Disks that are full, that fail, and that forget, with real processes: a quota of the disk port, by the fault injector,
+// and in the long form (HB_LONG=1) a small file system of its own, and LazyFS (helpers/lazyfs.ts). When a disk is full nothing that was acknowledged is
 // lost, everybody can be asked and read, says so, and goes on by himself when there is room. When a sync fails, it is
 // over at once, said, and told by the exit code.
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import type { Order } from '../helpers/fault-orders.ts'
 import { preparedPair } from '../helpers/faults.ts'
+import { LazyFileSystem } from '../helpers/lazyfs.ts'
 import { hb, killServer, ok, running, statusOf, until } from '../helpers/servers.ts'
 import { checkPair, Traffic } from '../helpers/traffic.ts'
 
@@ -221,4 +231,56 @@ for (const side of ['alpha', 'beta'] as const) {
       await checkPair(t, pair, acknowledged)
     }
   })
+}
+
+for (const side of ['alpha', 'beta'] as const) {
+  t.test(
+    `power failures of ${side}: what was not synced is gone`,
+    { timeout: 900_000 },
+    async t => {
+      if (process.env['HB_LONG'] === undefined) {
+        t.pass('in the long form only')
+        return
+      }
+      const { pair } = await preparedPair(t)
+      const directory = path.join(pair.root, side)
+      const kept = path.join(pair.root, 'before')
+      renameSync(directory, kept)
+      mkdirSync(directory)
+      const disk = await LazyFileSystem.mount(t, directory, path.join(pair.root, 'lazyfs'))
+      if (typeof disk === 'string') {
+        t.pass(`skipped: ${disk}`)
+        return
+      }
+      execFileSync('cp', ['-a', `${kept}/.`, directory])
+      execFileSync('find', [directory, '-type', 'f', '-exec', 'sync', '{}', '+'])
+      rmSync(path.join(directory, 'run'), { recursive: true, force: true })
+      symlinkSync(mkdtempSync(path.join(pair.root, 'run-')), path.join(directory, 'run'))
+      await pair.start()
+      const acknowledged: string[] = []
+      for (let round = 0; round < 10; round++) {
+        const traffic = Traffic.start(pair.master, `${side}${round}`, round % 2 === 0 ? 0 : 20)
+        t.teardown(() => traffic.kill())
+        await traffic.more(200 + Math.floor(Math.random() * 2000))
+        // In every other round in the middle of a checkpoint, or behind it.
+        if (round % 2 === 1 && side === 'alpha') traffic.process.kill('SIGUSR2')
+        const checkpoint =
+          side === 'beta' && round % 2 === 1 ? hb('apply', '-d', directory, 'off') : null
+        await traffic.more(1 + Math.floor(Math.random() * 100))
+        if (side === 'alpha') await traffic.kill()
+        await killServer(directory)
+        await disk.forget()
+        await checkpoint
+        await running(directory)
+        if (side === 'beta') {
+          await ok('apply', '-d', directory, 'on')
+          await traffic.more(50)
+          await traffic.kill()
+        }
+        acknowledged.push(...traffic.ids)
+        await checkPair(t, pair, acknowledged)
+        await ok('log', 'verify', '-d', directory)
+      }
+    },
+  )
 }

@@ -1,7 +1,7 @@
 // Processes that stand still, and links that are cut, stalled and slow, with real processes over real TCP, while an
 // application writes: nobody is taken for dead who is stopped, nobody waits for ever, and afterwards everything goes on
 // by itself. Links go through a proxy; in the long form (HB_LONG=1) also between two network namespaces.
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -49,7 +49,7 @@ async function pidOf(directory: string): Promise<number> {
   return pid
 }
 
-t.test('each process is stopped for longer than every time-out', { timeout: 300_000 }, async t => {
+t.test('each process is stopped for longer than every time-out', { timeout: 900_000 }, async t => {
   const pair = await hastyPair(t)
   const { master, slave } = pair
   const faults = Faults.prepare(pair.root)
@@ -108,18 +108,17 @@ t.test('each process is stopped for longer than every time-out', { timeout: 300_
     act: 'stop',
   } as const
   faults.order(stop)
-  // Once a checkpoint has been made the file is large enough for a helper.
+  const helped = async () => {
+    const both = await Promise.all([master, slave].map(statusOf))
+    return both.every(({ helpers, holds }) => helpers.length === 0 && holds.length === 0)
+  }
+  // Once a checkpoint has been made the file is large enough for a helper. Another order would begin its work anew.
   for (let modulo = 997; faults.hits.length === 0; modulo++) {
     await ok('resize-file', '-d', master, 'KILL', 'ITEMS', '--modulo', String(modulo))
-    await pause(3000) // Another one would begin it anew.
+    await until('a helper stops, or has done it', async () => faults.hits.length > 0 || helped())
   }
   faults.withdraw()
-  for (const directory of [master, slave]) {
-    await until('the helper has done it', async () => {
-      const { helpers, holds } = await statusOf(directory)
-      return helpers.length === 0 && holds.length === 0
-    })
-  }
+  await until('the helpers have done it', helped)
   await traffic.kill()
   await checkPair(t, pair, traffic.ids)
 })
@@ -250,7 +249,9 @@ t.test('a cable between two network namespaces', { timeout: 600_000 }, async t =
   const caughtUp = () => ok('wait', '-d', master, '--timeout', '60')
   await caughtUp()
   const link = (state: string) => execFileSync('ip', ['-n', far, 'link', 'set', far, state])
-  const shape = (...how: string[]) => execFileSync('tc', ['-n', near, 'qdisc', ...how])
+  const shape = (...how: string[]) =>
+    spawnSync('tc', ['-n', near, 'qdisc', ...how], { stdio: 'ignore' }).status === 0
+  const trouble = ['netem', 'delay', '50ms', '20ms', 'loss', '5%', 'duplicate', '2%']
   for (let round = 0; round < 3; round++) {
     link('down') // Nobody hears of an end.
     await until('it is noticed', async () =>
@@ -259,11 +260,11 @@ t.test('a cable between two network namespaces', { timeout: 600_000 }, async t =
     await traffic.more(50)
     link('up')
     await caughtUp()
-    const trouble = ['netem', 'delay', '50ms', '20ms', 'loss', '5%', 'duplicate', '2%']
-    shape('add', 'dev', near, 'root', ...trouble)
+    const troubled = shape('add', 'dev', near, 'root', ...trouble)
+    if (!troubled) t.comment('this machine cannot make packets late, lost or doubled')
     await traffic.more(200)
     await caughtUp()
-    shape('del', 'dev', near, 'root')
+    if (troubled) shape('del', 'dev', near, 'root')
   }
   await traffic.kill()
   await checkPair(t, pair, traffic.ids)
