@@ -14,6 +14,8 @@ import { checkPair, Traffic } from '../helpers/traffic.ts'
 const long = process.env['HB_LONG'] !== undefined
 /** Longer than every time-out of these servers; in the long form also than a lock takes to be stale elsewhere. */
 const stopMs = long ? 12_000 : 2000
+/** Helpers let everybody else go first. */
+const helperSeconds = 300
 
 function edit(directory: string, ...changes: readonly (readonly [RegExp, string])[]): void {
   const toml = path.join(directory, 'hb.toml')
@@ -115,10 +117,11 @@ t.test('each process is stopped for longer than every time-out', { timeout: 900_
   // Once a checkpoint has been made the file is large enough for a helper. Another order would begin its work anew.
   for (let modulo = 997; faults.hits.length === 0; modulo++) {
     await ok('resize-file', '-d', master, 'KILL', 'ITEMS', '--modulo', String(modulo))
-    await until('a helper stops, or has done it', async () => faults.hits.length > 0 || helped())
+    const over = async () => faults.hits.length > 0 || helped()
+    await until('a helper stops, or has done it', over, helperSeconds)
   }
   faults.withdraw()
-  await until('the helpers have done it', helped)
+  await until('the helpers have done it', helped, helperSeconds)
   await traffic.kill()
   await checkPair(t, pair, traffic.ids)
 })
@@ -152,7 +155,7 @@ t.test('a master that was stopped for longer than its lease', { timeout: 120_000
   await ok('write', '-d', slave, 'KILL', 'ITEMS', 'new', 'master')
 })
 
-t.test('a link that is cut, stalled and slow', { timeout: 300_000 }, async t => {
+t.test('a link that is cut, stalled and slow', { timeout: 900_000 }, async t => {
   const pair = await hastyPair(t)
   const { master, slave } = pair
   const proxy = await Proxy.start(t, pair.port)

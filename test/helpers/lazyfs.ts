@@ -5,14 +5,16 @@ import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import type { Readable } from 'node:stream'
 import type { Test } from 'tap'
 import { until } from './servers.ts'
 
 export class LazyFileSystem {
   readonly #orders: string
-  readonly #answers: string
+  /** Heard from the beginning to the end: it writes into one pipe. */
+  readonly #answers: Readable
 
-  private constructor(orders: string, answers: string) {
+  private constructor(orders: string, answers: Readable) {
     this.#orders = orders
     this.#answers = answers
   }
@@ -38,25 +40,22 @@ export class LazyFileSystem {
     const server = spawn(program, [directory, '--config-path', at('settings'), ...options], {
       stdio: 'ignore',
     })
-    t.teardown(async () => {
-      execFileSync('umount', ['-l', directory])
-      if (server.exitCode === null && server.signalCode === null) {
-        server.kill('SIGKILL')
-        await once(server, 'exit')
-      }
-    })
     const mounted = () => readFileSync('/proc/mounts', 'utf8').includes(` ${directory} fuse`)
     await until('LazyFS is there', async () => mounted() && existsSync(answers))
-    return new LazyFileSystem(orders, answers)
+    const listener = spawn('cat', [answers], { stdio: ['ignore', 'pipe', 'inherit'] })
+    t.teardown(async () => {
+      execFileSync('umount', ['-l', directory])
+      for (const child of [server, listener]) child.kill('SIGKILL')
+      await Promise.all([server, listener].map(child => once(child, 'exit')))
+    })
+    return new LazyFileSystem(orders, listener.stdout)
   }
 
   /** Everything that was not synced is gone when this resolves. */
   async forget(): Promise<void> {
-    const answers = spawn('cat', [this.#answers], { stdio: ['ignore', 'pipe', 'inherit'] })
-    const answer = once(answers.stdout, 'data')
+    const answer = once(this.#answers, 'data')
     writeFileSync(this.#orders, 'lazyfs::clear-cache\n')
     const [said] = (await answer) as [Buffer]
-    answers.kill()
     if (!said.includes('finished::clear-cache')) throw new Error(`LazyFS says: ${String(said)}`)
   }
 }

@@ -94,11 +94,15 @@ export async function statusOf(directory: string): Promise<Status> {
   return JSON.parse(await ok('status', '-d', directory, '--json')) as Status
 }
 
-/** Looks again and again, for a minute. */
-export async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+/** Looks again and again, for so long. */
+export async function until(
+  what: string,
+  holds: () => Promise<boolean>,
+  seconds = 60,
+): Promise<void> {
   const start = Date.now()
   while (!(await holds())) {
-    if (Date.now() - start > 60_000) throw new Error(`not within a minute: ${what}`)
+    if (Date.now() - start > seconds * 1000) throw new Error(`not within ${seconds} s: ${what}`)
     await new Promise(resolve => setTimeout(resolve, 50))
   }
 }
