@@ -1,7 +1,7 @@
-// Disks that are full, that fail, and that forget, with real processes: a quota of the disk port, by the fault injector,
-// and in the long form (HB_LONG=1) a small file system of its own, and LazyFS (helpers/lazyfs.ts). When a disk is full
-// nothing that was acknowledged is lost, everybody can be asked and read, says so, and goes on by himself when there is
-// room. When a sync fails, it is over at once, said, and told by the exit code.
+// Disks that are full, that fail, and that forget, with real processes: a quota of the disk port, by the fault
+// injector, and in the long form (HB_LONG=1) a small file system of its own, and LazyFS (helpers/lazyfs.ts). When a
+// disk is full nothing that was acknowledged is lost, everybody can be asked and read, says so, and goes on by himself
+// when there is room. When a sync fails, it is over at once, said, and told by the exit code.
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
