@@ -14,7 +14,7 @@ import type { LogWriter } from '../../src/log/writer.ts'
 import type { Disk } from '../../src/platform/disk.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { loadConfig } from '../../src/server/config/config.ts'
-import { layoutOf } from '../../src/server/layout.ts'
+import { layoutOf, type Layout } from '../../src/server/layout.ts'
 import { Master } from '../../src/server/master.ts'
 import { readStaged, stageImage, type StagedImage } from '../../src/server/copy/seed-image.ts'
 import { Seeder } from '../../src/server/copy/seeder.ts'
@@ -150,27 +150,32 @@ t.test('a copy goes on where it was durable, and is put in place whole', async t
   t.equal(completed, 1)
 
   // A crash between any two steps of putting it in place.
-  for (let steps = 1; ; steps++) {
-    let left = steps
-    const step =
-      <A extends unknown[]>(work: (...args: A) => Promise<void>) =>
-      (...args: A): Promise<void> =>
-        left-- > 0 ? work(...args) : Promise.reject(new Error('crash'))
-    const crashing: Disk = {
-      ...disk,
-      rename: step(disk.rename.bind(disk)),
-      remove: step(disk.remove.bind(disk)),
-      syncDirectory: step(disk.syncDirectory.bind(disk)),
-    }
-    const done = await installSeed(crashing, layoutOf(slave)).catch((error: Error) => {
-      if (error.message !== 'crash') throw error
-      return null
-    })
-    if (done !== null) break
-  }
+  for (let steps = 1; !(await installUntil(steps, layoutOf(slave))); steps++);
   t.notOk(await installSeed(disk, layoutOf(slave)), 'once')
   t.equal(await digestOf(slave), digest)
 })
+
+/** Puts a copy in place, until a crash after so many steps: then the answer is false. */
+async function installUntil(steps: number, layout: Layout): Promise<boolean> {
+  let left = steps
+  const step =
+    <A extends unknown[]>(work: (...args: A) => Promise<void>) =>
+    (...args: A): Promise<void> =>
+      left-- > 0 ? work(...args) : Promise.reject(new Error('crash'))
+  const crashing: Disk = {
+    ...disk,
+    rename: step(disk.rename.bind(disk)),
+    remove: step(disk.remove.bind(disk)),
+    syncDirectory: step(disk.syncDirectory.bind(disk)),
+  }
+  try {
+    await installSeed(crashing, layout)
+    return true
+  } catch (error) {
+    if ((error as Error).message !== 'crash') throw error
+    return false
+  }
+}
 
 t.test('a copy that is not what the master made is thrown away', async t => {
   const { root, master } = await makeMaster(t, 300)
@@ -247,16 +252,27 @@ t.test('what the slave holds beyond the copy stays, if it is sound', async t => 
   for (let i = 0; i < 50; i++) await file.write(`later ${i}`, 'than the copy')
   const digest = (await digestDatabase(master.source.database)).toString('hex')
   const slave = layoutOf(path.join(root, 'beta'))
-  const take = async () => {
+  const take = async (before = async () => {}) => {
     const taker = takerOf(root, {})
     await give(taker, image, bytes, 0, bytes.length)
     await taker.complete()
     await taker.end()
+    await before()
     t.ok(await installSeed(disk, slave))
     return (await readDurableMark(disk, slave.log))?.txn
   }
   cpSync(path.join(master.directory, 'log'), slave.log, { recursive: true })
-  t.equal(await take(), master.lastTxn, 'the log goes as far as before')
+  const crashes = async () => {
+    for (let steps = 1, done = false; !done; steps++) {
+      const there = layoutOf(path.join(root, `crash ${steps}`))
+      cpSync(slave.directory, there.directory, { recursive: true })
+      done = await installUntil(steps, there)
+      if (!done) await installSeed(disk, there)
+      t.equal((await readDurableMark(disk, there.log))?.txn, master.lastTxn, `${steps} steps`)
+      t.notOk(await installSeed(disk, there), 'once')
+    }
+  }
+  t.equal(await take(crashes), master.lastTxn, 'the log goes as far as before')
   t.equal(await digestOf(slave.directory), digest)
 
   const mark = await readDurableMark(disk, slave.log)

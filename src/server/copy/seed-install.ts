@@ -44,9 +44,9 @@ export async function installSeed(disk: Disk, layout: Layout): Promise<boolean> 
     if (await goesFurther(disk, layout, seed)) await writeFileAtomic(disk, keepLog, Buffer.from(''))
     await replace(disk, layout, seed.database, layout.database)
   }
-  if (!(await disk.exists(keepLog)) && (await disk.exists(seed.log))) {
-    await replace(disk, layout, seed.log, layout.log)
-  }
+  // The copy's log goes, durably, before KEEP-LOG does: what is left of it must never be taken for the whole.
+  if (await disk.exists(keepLog)) await removeBelow(disk, seed.log)
+  else if ((await disk.list(seed.log)).length > 0) await replace(disk, layout, seed.log, layout.log)
   await putAwayLost(disk, layout.lostAndFound)
   for (const name of await filesBelow(disk, seed.directory)) {
     if (name !== completeName) await disk.remove(path.join(seed.directory, name))
