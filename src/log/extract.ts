@@ -142,7 +142,8 @@ class Extract {
   }
 
   #mapBefore({ type, fileNumber }: RecordCursor): void {
-    if (fileNumber === 0 || this.#mapped.has(fileNumber)) return
+    // A verify record changes nothing, and the writer maps no file for it.
+    if (fileNumber === 0 || type === RecordType.verify || this.#mapped.has(fileNumber)) return
     this.#mapped.add(fileNumber)
     if (type === RecordType.mapFile || type === RecordType.createFile) return
     const attributes = this.#maps.get(fileNumber)

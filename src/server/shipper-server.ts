@@ -222,6 +222,8 @@ class Fence {
     if (over) {
       this.#met = true
       this.#say('error', fencedError(this.#config.name, fenced).message)
+      // The process before this one may have ended before it was heard.
+      this.#telling = this.#untilDone(() => this.#tellOwner())
     }
     const options = await shipperOptions(this.#platform, this.#layout, this.#config, this.#say)
     this.#shipper = await Shipper.start(this.#platform, {
@@ -259,20 +261,26 @@ class Fence {
   }
 
   async #tell(fenced: Fenced): Promise<void> {
-    const { disk, clock } = this.#platform
     const { message } = fencedError(this.#config.name, fenced)
     this.#say('error', `updates are not taken any more: ${message}`)
-    for (let written = false; !this.#stopped;) {
+    let written = false
+    await this.#untilDone(async () => {
+      if (!written) await writeFenced(this.#platform.disk, this.#layout, fenced)
+      written = true
+      await this.#seeder.stop()
+      await this.#shipper?.stop()
+      await this.#tellOwner()
+    })
+  }
+
+  async #untilDone(work: () => Promise<void>): Promise<void> {
+    while (!this.#stopped) {
       try {
-        if (!written) await writeFenced(disk, this.#layout, fenced)
-        written = true
-        await this.#seeder.stop()
-        await this.#shipper?.stop()
-        await this.#tellOwner()
+        await work()
         return
       } catch (error) {
         this.#say('error', `the master could not be stopped from taking updates: ${String(error)}`)
-        await sleep(clock, ownerPollMs)
+        await sleep(this.#platform.clock, ownerPollMs)
       }
     }
   }

@@ -11,6 +11,7 @@ import { replayMissingOn } from '../../src/server/failover/missing-command.ts'
 import type { MissingReport, MissingRequest } from '../../src/server/failover/missing-replay.ts'
 import { saveMissing } from '../../src/server/failover/missing-updates.ts'
 import { setup } from '../../src/server/config/setup.ts'
+import { withData } from '../../src/server/sessions.ts'
 import { ok, temporaryDirectory } from '../helpers/servers.ts'
 
 const { disk } = nodePlatform
@@ -58,6 +59,23 @@ async function values(master: Master, ...ids: string[]): Promise<string[]> {
   const file = master.account('A').file('F')
   return Promise.all(ids.map(async id => String(await file.read(id))))
 }
+
+t.test('a master that has verified its slaves alone has missed nothing by that', async t => {
+  const { ours, alone, bring } = await fork(t)
+  const missing = await alone(async old => {
+    // Its log has not mapped the file by then: only verify records are about it.
+    await withData(nodePlatform, old.directory, 'write', data =>
+      data.verifyPass(null, null, () => {}),
+    )
+    await (await old.createAccount('B')).createFile('G')
+  })
+  const list = readFileSync(missing.replace(/log$/, 'jsonl'), 'utf8')
+  t.notMatch(list, /verify/)
+  t.match(await bring(missing), { applied: 2, leftOut: 0 })
+  const master = await Master.open(ours)
+  t.ok(master.account('B').file('G'))
+  await master.close()
+})
 
 t.test('what has changed since stays, with the whole of its transaction', async t => {
   const { ours, alone, bring } = await fork(t)

@@ -1,4 +1,5 @@
 // A master that hands over and is interrupted, or gets no answer: how it goes on, and when it may take updates again.
+// And one that is over: its application hears of it.
 import t from 'tap'
 import { placeOf } from '../../src/log/cut-back.ts'
 import { readDurableMark } from '../../src/log/durable.ts'
@@ -13,6 +14,7 @@ import { readFenced, writeFenced } from '../../src/server/failover/fence.ts'
 import { switchServers } from '../../src/server/failover/switch.ts'
 import { layoutOf, type Layout } from '../../src/server/layout.ts'
 import { Master } from '../../src/server/master.ts'
+import { ShipperServer } from '../../src/server/shipper-server.ts'
 import { freePort } from '../helpers/servers.ts'
 
 const { disk } = nodePlatform
@@ -91,4 +93,18 @@ t.test('interrupted when hb.toml says "slave" already: given again, it goes on',
   await t.rejects(switchServers(nodePlatform, layout.directory, options), {
     code: 'ERR_WRONG_TYPE',
   })
+})
+
+t.test('a shipper that starts tells an application that the master is over', async t => {
+  const layout = await makeMaster(t.testdir(), ['beta=127.0.0.1:2001'])
+  const master = await Master.open(layout.directory)
+  // The shipper before has met the new master, and was killed before it could say so.
+  const met = { timeline: 2, lineage: '22'.repeat(16), by: 'beta', address: 'x:1', time: 1 }
+  await writeFenced(disk, layout, met)
+  const quiet = () => {}
+  const shipper = await ShipperServer.start(nodePlatform, layout.directory, quiet, quiet)
+  while (master.status().failure === null) await new Promise(setImmediate)
+  await t.rejects(master.createAccount('STOCK'), { code: 'ERR_FENCED' })
+  await shipper.stop()
+  await master.close()
 })

@@ -31,6 +31,10 @@ export interface Manners {
   readonly longPart: number
 }
 
+/** By hb-segment(5). */
+const fileFlags = { local: 1, filling: 4 } as const
+const isLocal = (flags: number) => (flags & fileFlags.local) !== 0
+
 const accounts = ['SALES', 'STOCK'] as const
 const files = ['ORDERS', 'ITEMS', 'NOTES'] as const
 
@@ -202,8 +206,9 @@ export class Application {
 
   /** Some slave must have it now. */
   #confirmed(txn: number, level: CommitLevel): void {
-    const holds = (node: Node) =>
-      this.#checker.log(node).lastTxn >= txn || node.machine.down || node.attended || node.damaged
+    const unsure = (node: Node) =>
+      node.machine.down || node.attended || node.damaged || node.replaced
+    const holds = (node: Node) => unsure(node) || this.#checker.log(node).lastTxn >= txn
     if (level === 'received' || this.#others.some(holds)) return
     this.node.world.fail(new Error(`${txn} is done at the level ${level}, and no slave has it`))
   }
@@ -270,7 +275,8 @@ export class Application {
     }
     const file = () => master.account(account).file(fileName)
     if (random.chance(this.#manners.longPart)) {
-      switch (random.weighted({ clear: 3, resize: 6, drop: 2, dropAccount: 0.5 })) {
+      const toggled = this.#manners.localFiles ? 2 : 0
+      switch (random.weighted({ clear: 3, resize: 6, drop: 2, dropAccount: 0.5, toggled })) {
         case 'clear':
           return make([{ kind: 'clear', file: name }], () => file().clear())
         case 'resize': {
@@ -281,6 +287,11 @@ export class Application {
           return make([{ kind: 'drop', file: name }], () =>
             master.account(account).deleteFile(fileName),
           )
+        case 'toggled': {
+          const local = !isLocal(there.flags)
+          const flags = local ? fileFlags.local : fileFlags.filling
+          return make([{ kind: 'set', file: name, flags }], () => file().setLocal(local))
+        }
         case 'dropAccount': {
           const gone = [...state.files.keys()].filter(key => key.startsWith(`${account}/`)).sort()
           const drops = gone.map(key => ({ kind: 'drop', file: key }) as const)

@@ -197,6 +197,11 @@ function readRecord(
     }
     case 12:
       return { kind: 'mark', what: id }
+    case 13:
+      return { kind: 'mark', what: 'verify' }
+    // Its items follow, as they were.
+    case 14:
+      return { kind: 'mark', what: 'clear-group' }
     default:
       throw new Error(`record type ${type} is not one of hb-segment(5)`)
   }

@@ -1,7 +1,6 @@
 // What befalls a world while its applications work: power failures, killed and frozen processes, a network and disks
 // that do what they can do. Which of it, and how often, is the seed's.
-import { isHotBackupError } from '../../src/errors.ts'
-import { switchApplyUpdates } from '../../src/server/replay/apply-updates.ts'
+import { orders } from './operator.ts'
 import type { Node } from './nodes.ts'
 import type { Story } from './story.ts'
 import type { DiskCall } from './world/disk-port.ts'
@@ -19,7 +18,8 @@ const kinds = [
   'full disk',
   'disk error',
   'clock jump',
-  'apply switched',
+  'wiped disk',
+  ...orders,
 ] as const
 type Kind = (typeof kinds)[number]
 
@@ -29,8 +29,8 @@ export class Nemesis {
   readonly #kinds: Kind[]
   readonly #pauseMs: number
   #over = false
-  /** Commands of operators that are under way. */
-  readonly #commands = new Set<Promise<unknown>>()
+  /** Machines that get a new disk. */
+  readonly #wiped: Promise<void>[] = []
 
   constructor(story: Story) {
     this.#story = story
@@ -59,25 +59,7 @@ export class Nemesis {
       for (const process of machine.processes) machine.goOn(process)
       machine.boots()
     }
-    await Promise.all(this.#commands)
-    await this.#applyAgain()
-  }
-
-  async #applyAgain(): Promise<void> {
-    for (const node of this.#story.nodes) {
-      for (let times = 0; node.machine.disk.file(node.layout.applySwitch) !== null; times++) {
-        if (node.type === 'master' || times > 60) break
-        const done = await node
-          .command('hb-apply', async platform => {
-            await switchApplyUpdates(platform, node.layout.directory, true)
-            return 'done'
-          })
-          .catch((error: unknown) => String(error))
-        if (done === 'done') break
-        node.world.note(`${node.name}: hb-apply on: ${done}`)
-        await this.#story.sleep(1000)
-      }
-    }
+    await Promise.all(this.#wiped)
   }
 
   #next(): void {
@@ -179,11 +161,11 @@ export class Nemesis {
         machine.wallMs += ms
         return
       }
-      case 'apply switched':
-        this.#switchApply(node)
+      case 'wiped disk':
+        if (random.chance(0.2)) this.#wipe(node)
         return
       default:
-        kind satisfies never
+        this.#story.operator.give(kind, node)
     }
   }
 
@@ -216,21 +198,15 @@ export class Nemesis {
     return processes.length === 0 ? null : this.#random.pick(processes)
   }
 
-  #switchApply(node: Node): void {
-    if (node.type !== 'slave' || node.attended) return
-    const on = this.#random.chance(0.5)
-    const { world } = node
-    world.fault('apply switched', `${node.name} ${on ? 'on' : 'off'}`)
-    const switched = node.command('hb-apply', async platform => {
-      await switchApplyUpdates(platform, node.layout.directory, on)
-    })
-    // An operator tries again, later.
-    const told = switched
-      .catch((error: unknown) => {
-        if (!isHotBackupError(error)) world.fail(error)
-        else world.note(`${node.name}: hb-apply: ${error.code}`)
-      })
-      .finally(() => this.#commands.delete(told))
-    this.#commands.add(told)
+  /** A slave's machine comes back with an empty directory, as if it were new. */
+  #wipe(node: Node): void {
+    const story = this.#story
+    // What has become a master, or may, is not the one to try this with.
+    const promotion = node.machine.disk.file(node.layout.promotion) !== null
+    if (story.master !== story.nodes[0] || !story.upstream.has(node)) return
+    if (node.attended || promotion) return
+    node.world.fault('wiped disk', node.name)
+    for (const other of story.nodes) other.copiesExpected = true
+    this.#wiped.push(node.comesBackEmpty(story.nodes, this.#random.between(50, 500)))
   }
 }

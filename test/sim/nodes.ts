@@ -11,7 +11,7 @@ import { setup } from '../../src/server/config/setup.ts'
 import { ShipperServer } from '../../src/server/shipper-server.ts'
 import { SlaveServer } from '../../src/server/slave-server.ts'
 import type { Database } from '../../src/database/database.ts'
-import { databaseBehind, databasesBehind } from './probe.ts'
+import { databaseBehind, databasesBehind, serverDirectory } from './probe.ts'
 import type { Machine } from './world/machine.ts'
 import { isOfDead, type SimProcess } from './world/process.ts'
 import type { World } from './world/world.ts'
@@ -23,7 +23,6 @@ export interface NodeSettings {
   readonly tables: Readonly<Record<string, readonly string[]>>
 }
 
-const directory = '/srv'
 /** What a service manager waits before it starts a server again. */
 const restartMs = 300
 
@@ -44,11 +43,16 @@ export class Node {
   copiesExpected = false
   /** Its server has asked its operator to complete a promotion. */
   promotionAsked = false
+  /** It has asked for a copy that only an operator may order. */
+  copyAsked = false
+  /** It has lost its disk: what was heard from it before says nothing of it now. */
+  replaced = false
+  #settings: NodeSettings | null = null
 
   constructor(world: World, index: number) {
     this.name = 'abcdef'[index]!
     this.machine = world.machine(this.name)
-    this.layout = layoutOf(directory)
+    this.layout = layoutOf(serverDirectory)
     this.address = `127.0.0.1:${2001 + index}`
   }
 
@@ -93,10 +97,11 @@ export class Node {
     }
   }
 
-  /** Makes the directory, as if long ago. */
-  async make(settings: NodeSettings, others: readonly Node[]): Promise<void> {
+  /** Makes the directory, as if long ago. False when it could not. */
+  async make(settings: NodeSettings, others: readonly Node[]): Promise<boolean> {
+    this.#settings = settings
     const addressOf = (name: string) => others.find(node => node.name === name)?.address ?? ''
-    await this.command('setup', async platform => {
+    const made = await this.command('setup', async platform => {
       const { type, slaves, tables } = settings
       await setup(platform, this.layout.directory, {
         type,
@@ -119,6 +124,34 @@ export class Node {
       file.write(Buffer.from(text), 0)
     })
     this.machine.disk.settle()
+    return made !== 'died'
+  }
+
+  /** It has lost its disk, gets a new one after some time, and is set up as in the beginning. */
+  async comesBackEmpty(others: readonly Node[], afterMs: number): Promise<void> {
+    const { machine, world } = this
+    this.attended = true
+    this.replaced = true
+    machine.powerFails('all')
+    this.#disks.length = 0
+    for (let made = false; !made;) {
+      machine.disk.wipe()
+      await new Promise<void>(resolve => {
+        world.scheduler.after(afterMs, null, resolve)
+      })
+      machine.boots()
+      made = await this.make(this.#settings!, others).catch((error: unknown) => {
+        if (!isHotBackupError(error)) throw error
+        return false
+      })
+    }
+    this.attended = false
+  }
+
+  /** Hexadecimal; empty while it has none. */
+  get serverId(): string {
+    const file = this.machine.disk.file(this.layout.serverId)
+    return file?.bytes.toString('latin1', 0, file.size).trim() ?? ''
   }
 
   get type(): 'master' | 'slave' {
@@ -156,9 +189,13 @@ export class Node {
   }
 
   say(process: SimProcess): Log {
-    return (level, message) => {
+    return (level, message, fields = {}) => {
       if (process.dead || level === 'debug') return
       if (level === 'error' && this.damaged) this.damageTold = message
+      if (fields['difference'] === true && !this.damaged) {
+        this.world.fail(new Error(`${this.name}: ${message}: nothing has been damaged`))
+      }
+      if (/needs an order by "hb seed"/.test(message)) this.copyAsked = true
       if (/copy of the database is made for/.test(message) && !this.copiesExpected) {
         this.world.fail(new Error(`${this.name}: ${message}, and nobody has lost anything`))
       }

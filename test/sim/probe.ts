@@ -3,6 +3,9 @@
 import { Database } from '../../src/database/database.ts'
 import type { Disk } from '../../src/platform/disk.ts'
 
+/** Where a simulated machine has its server. */
+export const serverDirectory = '/srv'
+
 const openedByDisk = new WeakMap<Disk, Database[]>()
 const closed = new WeakSet<Database>()
 const open = Database.open.bind(Database)
@@ -14,7 +17,8 @@ Database.open = async (platform, directory, options) => {
     closed.add(database)
     return close()
   }
-  if (options.readOnly !== true) {
+  // What is made ready beside it is no server's.
+  if (options.readOnly !== true && directory === serverDirectory) {
     openedByDisk.set(platform.disk, [...databasesBehind(platform.disk), database])
   }
   return database

@@ -5,12 +5,12 @@ import { isHotBackupError } from '../../src/errors.ts'
 import { Checker, difference, Violation } from './checker.ts'
 import { Failover } from './failover.ts'
 import { Nemesis } from './nemesis.ts'
+import { Operator } from './operator.ts'
 import { installPrograms, Node, type NodeSettings } from './nodes.ts'
 import type { Loss } from './world/disk.ts'
 import { isOfDead } from './world/process.ts'
 import { SeededRandom } from './world/random.ts'
 import { World, type WorldOptions } from './world/world.ts'
-import { ask } from '../../src/server/views/status.ts'
 
 export interface Outcome {
   readonly seed: number
@@ -71,6 +71,7 @@ export class Story {
   readonly upstream = new Map<Node, Node>()
   /** Where the applications go. */
   master!: Node
+  readonly operator: Operator
   readonly #manners: Manners
   readonly #failover: boolean
   /** Nothing befalls anybody any more, and the applications do little. */
@@ -92,6 +93,7 @@ export class Story {
       localFiles: !this.#failover && random.chance(0.2),
       longPart: random.pick([0.02, 0.06, 0.15]),
     }
+    this.operator = new Operator(this)
     installPrograms(world, process => this.nodeOf(process))
   }
 
@@ -110,7 +112,7 @@ export class Story {
     await this.#build()
     for (const node of this.nodes) node.keepRunning()
     this.#keepApplication()
-    this.#keepHealthy()
+    this.operator.keepWatch()
     this.#keepLooking()
     const nemesis = new Nemesis(this)
     const failover = this.#failover ? Failover.chosen(this) : null
@@ -118,6 +120,7 @@ export class Story {
     nemesis.begin()
     await Promise.all([this.sleep(length), failover?.run()])
     await nemesis.end()
+    await this.operator.end()
     this.calm = true
     for (const application of this.#applications.values()) application.pauseMs = calmPauseMs
     world.note('calm: nothing befalls anybody from here on')
@@ -125,6 +128,7 @@ export class Story {
     await this.#intoStep('after the last fault')
     await this.#lastPowerFailure()
     this.#over = true
+    this.operator.goesHome()
   }
 
   async #build(): Promise<void> {
@@ -141,6 +145,8 @@ export class Story {
     network.delayMs = random.pick([0.2, 2, 20])
     network.pieceBytes = random.pick([100, 1500, 64 * 1024])
     network.twice = random.chance(0.2) ? 0.1 : 0
+    const verified = random.chance(0.3)
+    this.checker.busyMasters = verified || this.#manners.localFiles
     const helpers = random.chance(0.6) ? '4KiB' : '32MiB'
     const tables: NodeSettings['tables'] = {
       log: ['segment_size = "64KiB"'],
@@ -149,6 +155,7 @@ export class Story {
       helpers: [`size = "${helpers}"`, 'patience = "2s"'],
       commit: ['timeout = "800ms"'],
       slave: ['auto_seed = true'],
+      verify: [`interval = "${verified ? '1s' : 'off'}"`],
     }
     for (const [index, node] of this.nodes.entries()) {
       const slaves = (slavesOf.get(node) ?? []).map(({ name }) => name)
@@ -186,31 +193,6 @@ export class Story {
     this.world.scheduler.after(this.random.between(20, 300), null, () => this.#keepApplication())
   }
 
-  /** An operator's eye: a server that says that it does not work is started again. */
-  #keepHealthy(): void {
-    if (this.#over) return
-    this.world.scheduler.after(this.random.between(500, 1500), null, () => {
-      void Promise.all(this.nodes.map(node => this.#heal(node))).then(() => this.#keepHealthy())
-    })
-  }
-
-  async #heal(node: Node): Promise<void> {
-    const { service } = node
-    if (service === null || node.attended || service.stopped) return
-    const answer = await node.command('hb-status', async platform => {
-      const socket =
-        service.name === 'hb-slave' ? node.layout.ownerSocket : node.layout.shipperSocket
-      return (await ask(platform, socket)) as { readonly failure?: string | null } | null
-    })
-    if (answer === 'died' || answer === null || service.dead) return
-    if (typeof answer.failure !== 'string') return
-    if (node.damaged) node.damageTold = answer.failure
-    this.world.note(`${node.name}: started again, it says: ${answer.failure}`)
-    service.onTerminate()
-    await this.sleep(3000)
-    if (!service.dead) node.machine.kill(service)
-  }
-
   #keepLooking(): void {
     if (this.#over) return
     this.world.scheduler.after(this.random.between(100, 900), null, () => {
@@ -223,10 +205,9 @@ export class Story {
     })
   }
 
-  /** All that can be checked at any moment. */
+  /** All that can be checked at any moment. What is damaged on one server must never be so on another. */
   look(): void {
-    if (this.nodes.some(node => node.damaged)) return
-    for (const node of this.nodes) if (!node.machine.down) this.#look(node)
+    for (const node of this.nodes) if (!node.machine.down && !node.damaged) this.#look(node)
   }
 
   #look(node: Node): void {
@@ -368,6 +349,7 @@ export class Story {
   /** Refused, mended or without effect: but nothing that was acknowledged is missing without a word. */
   async #damageIsMet(node: Node, acknowledged: number): Promise<void> {
     await this.sleep(5000)
+    this.look()
     const open = node.database
     if (open === null || node.damageTold !== null) return
     const { database } = open
@@ -380,7 +362,8 @@ export class Story {
     }
     this.world.onlooking = true
     try {
-      const problem = difference(database, history.stateAt(database.appliedTxn), false)
+      const known = Math.min(database.appliedTxn, history.known)
+      const problem = difference(database, history.stateAt(known), false)
       if (problem !== null)
         throw new Violation(`${node.name} was damaged, and shows it: ${problem}`)
     } catch (error) {

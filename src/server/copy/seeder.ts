@@ -113,7 +113,7 @@ export class Seeder {
   }
 
   async stop(): Promise<void> {
-    this.#stop.abort()
+    this.#stop.abort(new HotBackupError('ERR_CLOSED', 'the server stops'))
     await Promise.all([...this.#jobs.values()].map(job => job.done.catch(() => {})))
   }
 

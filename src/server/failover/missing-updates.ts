@@ -78,7 +78,7 @@ class List {
 
   readonly add = (record: RecordCursor, txn: number, maps: FileMaps): void => {
     const { type, fileNumber } = record
-    if (type === RecordType.mapFile) return
+    if (type === RecordType.mapFile || type === RecordType.verify) return
     const known = maps.get(fileNumber)
     const line: Record<string, string | number | boolean> = { txn, type: recordTypeNames[type] }
     if (known !== undefined) Object.assign(line, { account: known.account, file: known.file })

@@ -236,6 +236,13 @@ export class SimDisk {
     this.#loseBytes(this.root, random, loss, new Set())
   }
 
+  /** It is a new one. */
+  wipe(): void {
+    this.root.names.clear()
+    this.root.durable.clear()
+    this.root.pending.length = 0
+  }
+
   /** As if everything had been written long ago. */
   settle(directory = this.root): void {
     for (const change of directory.pending.slice()) this.#keep(change)
