@@ -37,7 +37,7 @@ async function hastyPair(t: Test): Promise<Pair> {
       [/^# heartbeat = .*$/m, 'heartbeat = "200ms"'],
       [/^# timeout = "30s"$/m, 'timeout = "1s"'],
       [/^\[helpers\]$/m, '[helpers]\nsize = "64KiB"'],
-      [/^# patience = .*$/m, 'patience = "1s"'],
+      [/^# patience = .*$/m, 'patience = "10s"'],
     )
   }
   return pair
