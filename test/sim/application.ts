@@ -48,6 +48,7 @@ const refusals = [
   'ERR_NO_SLAVE',
   'ERR_DISK',
   'ERR_DISK_FULL',
+  'ERR_QUEUE_FULL',
 ] as const
 
 export class Application {
@@ -67,6 +68,8 @@ export class Application {
   /** It keeps the master open, and does nothing. */
   quiet = false
   pauseMs: number
+  /** An update that must wait until there is room in the queue: nothing else is asked for before that. */
+  #waiting: Promise<void> | null = null
   #wake: () => void = () => {}
 
   constructor(
@@ -103,7 +106,12 @@ export class Application {
     try {
       const master = await Master.open(node.layout.directory, {
         platform,
-        onEvent: ({ message }) => node.world.note(`${node.name}: app: ${message}`),
+        onEvent: ({ type, message }) => {
+          node.world.note(`${node.name}: app: ${message}`)
+          // Only what it says of that makes up for segments that have gone before their time.
+          if (type !== 'slave-dropped') return
+          for (const each of [node, ...this.#others]) each.copiesExpected = true
+        },
       })
       const history = this.#checker.opened(node, master.lastTxn, this.#others)
       this.history = history
@@ -133,9 +141,15 @@ export class Application {
     while (!this.#leaving && !this.fenced) {
       const burst = this.#random.chance(0.1) ? this.#random.int(2, 6) : 1
       if (this.quiet && master.status().failure !== null) return
+      while (this.#waiting !== null && !this.#leaving) {
+        const woken = new Promise<void>(resolve => {
+          this.#wake = resolve
+        })
+        await Promise.race([this.#waiting, woken])
+      }
       const updates = this.quiet ? 0 : burst
       let last: Promise<void> = Promise.resolve()
-      for (let i = 0; i < updates; i++) last = this.#update(master)
+      for (let i = 0; i < updates && this.#waiting === null; i++) last = this.#update(master)
       if (this.#random.chance(0.3)) await last
       if (updates > 0 && this.#random.chance(0.03)) await this.#guarded(master.checkpoint())
       await new Promise<void>(resolve => {
@@ -152,7 +166,10 @@ export class Application {
       if (this.#process.dead) return
       if (isHotBackupError(error, 'ERR_FENCED')) this.fenced = true
       if (isHotBackupError(error, 'ERR_STOPPED', 'ERR_CLOSED')) this.#leaving = true
-      if (this.node.damaged && isHotBackupError(error, 'ERR_DATABASE_CORRUPT')) {
+      if (
+        this.node.damaged &&
+        isHotBackupError(error, 'ERR_DATABASE_CORRUPT', 'ERR_GROUP_DAMAGED')
+      ) {
         this.node.damageTold = error.message
         return
       }
@@ -191,7 +208,26 @@ export class Application {
         }),
       )
     }
-    return this.#guarded(outcome)
+    return this.#later(history, planned, outcome)
+  }
+
+  /** It is refused, or waits: then the log says which transaction it became. */
+  #later(history: History, { records }: Planned, outcome: Promise<unknown>): Promise<void> {
+    const waiting = { records, txn: 0 }
+    history.waiting = waiting
+    const settled = this.#guarded(
+      outcome.then(() => {
+        if (this.#process.dead) return
+        this.#checker.log(this.node)
+        if (waiting.txn > 0) this.#checker.acknowledged(history, waiting.txn)
+        else this.node.world.fail(new Error('an update has waited, is done, and is not logged'))
+      }),
+    ).finally(() => {
+      if (history.waiting === waiting) history.waiting = null
+      this.#waiting = null
+    })
+    this.#waiting = settled
+    return settled
   }
 
   #known(history: History, last: number): boolean {

@@ -53,6 +53,7 @@ export class Checker {
     if (last !== log.lastTxn && !more) {
       throw new Violation(`${node.name}: opened at ${last}, and its log ends at ${log.lastTxn}`)
     }
+    history.waiting = null
     this.#checkHolds(node, history, last, 'is open')
     for (const other of others) {
       const their = this.log(other)
@@ -145,6 +146,12 @@ export class Checker {
         `${node.name}: transaction ${txn} is "${text(found)}", and "${text(given)}" was given to the master`,
       )
     }
+    const { waiting } = history
+    if (waiting?.txn === 0 && sameTransaction(waiting.records, found)) {
+      waiting.txn = txn
+      history.set(txn, waiting.records)
+      return
+    }
     if (txn <= history.fork || !this.#isOwn(history, txn, found)) {
       throw new Violation(`${node.name}: nobody has made transaction ${txn}: "${text(found)}"`)
     }
@@ -232,6 +239,8 @@ export class Checker {
     this.checks++
     // A mark of the master's own that its log has not written yet, or never will, changes nothing that readers see.
     const known = replica ? txn : Math.min(txn, history.known)
+    // It may have let in what waited, a moment ago.
+    if (known < txn && history.waiting !== null) return
     const problem = difference(database, history.stateAt(known), strict)
     if (problem === null) return
     throw new Violation(`${node.name}, at transaction ${txn}: ${problem}`)

@@ -105,6 +105,8 @@ export class History {
   #stateTxn = 0
   /** Transactions up to there must never be lost. */
   acknowledged = 0
+  /** An update that its master has not let in yet, and the transaction that it becomes. */
+  waiting: { readonly records: ModelTransaction; txn: number } | null = null
   /** The application's process that has its master open. */
   openBy: object | null = null
 

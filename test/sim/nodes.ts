@@ -315,7 +315,13 @@ export function checkExpected(node: Node, error: unknown): void {
     return
   }
   const { code } = error
-  const damage = ['ERR_LOG_CORRUPT', 'ERR_DATABASE_CORRUPT', 'ERR_LOG_VERSION', 'ERR_CONFIG']
+  const damage = [
+    'ERR_LOG_CORRUPT',
+    'ERR_DATABASE_CORRUPT',
+    'ERR_GROUP_DAMAGED',
+    'ERR_LOG_VERSION',
+    'ERR_CONFIG',
+  ]
   if (!damage.includes(code)) return
   if (node.damaged) node.damageTold = error.message
   else {

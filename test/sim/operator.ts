@@ -107,7 +107,8 @@ export class Operator {
   #orderCopy(slave: Node): void {
     const master = this.#story.upstream.get(slave)
     if (master === undefined || master.attended) return
-    master.copiesExpected = true
+    // Its log begins later then: those behind it may need one, too.
+    for (const node of [master, slave]) node.copiesExpected = true
     slave.world.fault('copy ordered', `${master.name} for ${slave.name}`)
     void this.#run(master, 'hb-seed', platform =>
       seedSlave(platform, master.layout.directory, slave.name, () => {}),

@@ -146,6 +146,9 @@ export class Story {
     network.pieceBytes = random.pick([100, 1500, 64 * 1024])
     network.twice = random.chance(0.2) ? 0.1 : 0
     const verified = random.chance(0.3)
+    // While the queue is full an application does not hear yet that its master is over.
+    const limited = this.#failover ? 0 : 1
+    const queue = random.weighted({ none: 4, pace: limited, refuse: limited, drop: limited })
     this.checker.busyMasters = verified || this.#manners.localFiles
     const helpers = random.chance(0.6) ? '4KiB' : '32MiB'
     const tables: NodeSettings['tables'] = {
@@ -155,6 +158,7 @@ export class Story {
       helpers: [`size = "${helpers}"`, 'patience = "2s"'],
       commit: ['timeout = "800ms"'],
       slave: ['auto_seed = true'],
+      queue: queue === 'none' ? [] : [`limit = "24KiB"`, `on_limit = "${queue}"`],
       verify: [`interval = "${verified ? '1s' : 'off'}"`],
     }
     for (const [index, node] of this.nodes.entries()) {
@@ -367,7 +371,7 @@ export class Story {
       if (problem !== null)
         throw new Violation(`${node.name} was damaged, and shows it: ${problem}`)
     } catch (error) {
-      if (!isHotBackupError(error, 'ERR_DATABASE_CORRUPT')) throw error
+      if (!isHotBackupError(error, 'ERR_DATABASE_CORRUPT', 'ERR_GROUP_DAMAGED')) throw error
     } finally {
       this.world.onlooking = false
     }
