@@ -20,7 +20,7 @@ export function addScrubCommand(program: Command, context: Context): void {
 hb scrub -d /srv/north --repair
 hb scrub -d /srv/north --rate 20MiB`,
   )
-    .option('--repair', 'mend the log with the bytes of the other side')
+    .option('--repair', 'mend log and groups with what the other side holds')
     .option('--rate <size>', 'read at most so much a second while a server runs', '50MiB')
     .option('--json', 'as JSON')
     .action(async ({ dir, repair = false, rate, json = false }: ScrubArguments) => {
@@ -50,9 +50,12 @@ hb scrub -d /srv/north --rate 20MiB`,
 
 function reportLines({ name, bytes, damages, mended }: ScrubReport): string[] {
   return [
-    ...mended.map(({ path, kept }) =>
-      kept === null ? `mended: ${path}, which was missing` : `mended: ${path}; as it was: ${kept}`,
-    ),
+    ...mended.map(({ path, kept, what }) => {
+      if (what !== undefined) return `mended: ${path}: ${what}`
+      return kept === null
+        ? `mended: ${path}, which was missing`
+        : `mended: ${path}; as it was: ${kept}`
+    }),
     ...damages.map(damage => `damaged: ${damageText(damage)}. ${damage.hint}`),
     `${name}: ${sizeText(bytes)} read, ${damages.length === 0 ? 'nothing is damaged' : counted(damages.length, 'damage')}`,
   ]

@@ -26,6 +26,22 @@ export function emptyGroup(cache: FrameCache, generation: Generation, group: num
   }
 }
 
+/**
+ * The data file is damaged there, and the file has been examined since. What memory has of the frame is written again
+ * by the next checkpoint. One that cannot be read, and is none of a group's own, belongs to nobody who is sound.
+ */
+export function renewFrame(cache: FrameCache, generation: Generation, frame: number): void {
+  const { fileNumber, number, modulo } = generation
+  try {
+    cache.change(cache.get(generation, frame), generation)
+  } catch (error) {
+    if (!(error instanceof FrameDamage)) throw error
+    if (frame < modulo) return
+    const slot = cache.renew(generation, frame)
+    initFrame(cache.slab(slot), cache.base(slot), FrameKind.free, fileNumber, number, frame)
+  }
+}
+
 /** Of overflow and of big values, as far as the group can be followed. */
 function unreadableFrames(cache: FrameCache, generation: Generation, group: number): number[] {
   const unreadable: number[] = []

@@ -34,10 +34,6 @@ export class Examiner {
     this.#suspect.add(file)
   }
 
-  suspects(file: HashedFile): boolean {
-    return this.#suspect.has(file)
-  }
-
   /** The numbers of its items and bytes are not exact. */
   count(file: HashedFile): void {
     this.#uncounted.add(file)

@@ -1,19 +1,17 @@
 // A file of items as its readers see it. It stays the same object when its data moves to another generation;
 // once the file is deleted it holds nothing any more.
-import { itemIdBytesMax } from '../limits.ts'
 import { type Bytes, type FileAttributes } from '../log/record.ts'
 import { type FrameCache } from './cache.ts'
-import { emptyGroup } from './empty-group.ts'
+import { emptyGroup, renewFrame } from './empty-group.ts'
 import { Slab } from './frame.ts'
 import { type Generation } from './generation.ts'
 import { type EntryVisitor, type Groups } from './group.ts'
 import { groupOf, groupStart, hashEnd, hashId } from './hash.ts'
 import { type Hold } from './hold.ts'
+import { idLength, idText } from './id-text.ts'
 import { FrameDamage, type DamagedRange, type Quarantine } from './quarantine.ts'
 
 const noBytes = Buffer.alloc(0)
-/** Ids that come as text become bytes here; a UTF-16 unit takes at most three. */
-const idText = Buffer.alloc(itemIdBytesMax * 3)
 
 export interface FileIdentity {
   readonly number: number
@@ -312,8 +310,7 @@ export class HashedFile {
 
   #empty(range: DamagedRange): boolean {
     const base = this.#generation
-    const parts = this.hold === null ? [base] : [base, this.hold.held, this.hold.gone]
-    const generation = parts.find(({ number }) => number === range.generation)
+    const generation = this.#parts.find(({ number }) => number === range.generation)
     if (generation !== undefined) {
       emptyGroup(this.#cache, generation, groupOf(range.from, generation.modulo))
     }
@@ -385,6 +382,17 @@ export class HashedFile {
     examination.bytes += this.#generation.itemBytes - itemBytes
   }
 
+  /** A frame of its data is damaged on the disk, and it has been examined since. */
+  renew(generation: number, frame: number): void {
+    const found = this.#parts.find(({ number }) => number === generation)
+    if (found !== undefined && frame < found.frameCount) renewFrame(this.#cache, found, frame)
+  }
+
+  get #parts(): Generation[] {
+    const base = this.#generation
+    return this.hold === null ? [base] : [base, this.hold.held, this.hold.gone]
+  }
+
   /** Something other than a single item has changed. */
   noteUpdate(txn: number): void {
     this.#lastTxn = txn
@@ -418,23 +426,6 @@ export class HashedFile {
       hash = end
     }
   }
-}
-
-/** Bytes of the id, which lies in `idText` when it came as text; 0 when no item can have it. */
-function idLength(id: Bytes): number {
-  if (typeof id !== 'string') return id.length <= itemIdBytesMax ? id.length : 0
-  const units = id.length
-  if (units > itemIdBytesMax) return 0
-  // Short ASCII, the usual id, is copied faster here than by a call out of JavaScript.
-  let i = 0
-  for (; i < units && i < 48; i++) {
-    const unit = id.charCodeAt(i)
-    if (unit > 0x7f) break
-    idText[i] = unit
-  }
-  if (i === units) return units
-  const length = idText.write(id, 'utf8')
-  return length <= itemIdBytesMax ? length : 0
 }
 
 function within(from: number, to: number, visit: EntryVisitor): EntryVisitor {

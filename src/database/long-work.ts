@@ -365,9 +365,10 @@ export class LongWork {
     if (file) this.suspect(file)
   }
 
-  /** It is still being looked at. */
-  suspects(file: HashedFile): boolean {
-    return this.#examiner.suspects(file)
+  /** See HashedFile.renew; the next checkpoint writes it. */
+  renew(file: HashedFile, generation: number, frame: number): void {
+    file.renew(generation, frame)
+    this.#moved = true
   }
 
   // Background work: draining and examining

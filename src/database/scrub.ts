@@ -18,7 +18,16 @@ export interface DatabaseDamage {
   readonly file: string | null
   /** Whose items the frame holds; null when it is one of overflow or of a big value. */
   readonly group: number | null
+  /** Null likewise. */
+  readonly frame: FramePlace | null
   readonly message: string
+}
+
+/** A frame of a file's data. */
+export interface FramePlace {
+  readonly fileNumber: number
+  readonly generation: number
+  readonly frame: number
 }
 
 export interface ScrubTempo {
@@ -73,7 +82,8 @@ class DatabaseScrub {
     } catch (error) {
       if (!isHotBackupError(error, 'ERR_DATABASE_CORRUPT')) throw error
       const { path = this.#directory, offset = 0 } = error.place
-      return [{ path, offset, account: null, file: null, group: null, message: error.message }]
+      const nowhere = { account: null, file: null, group: null, frame: null }
+      return [{ path, offset, ...nowhere, message: error.message }]
     }
   }
 
@@ -167,6 +177,7 @@ class DatabaseScrub {
       account,
       file: file.name,
       group,
+      frame: { fileNumber: file.fileNumber, generation: file.number, frame },
       message: `${account} ${file.name}, ${what}: frame ${frame} ${String(fault)}`,
     }
   }

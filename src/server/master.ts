@@ -320,6 +320,7 @@ export class Master {
         passed: pass => this.#verification.passed(pass),
       },
       mends: this.#mends,
+      checkpoint: () => this.checkpoint(),
     }
   }
 

@@ -76,6 +76,7 @@ export class FileReader {
       writes: null,
       verifier: null,
       mends: null,
+      checkpoint: null,
     }
     try {
       yield* operation(source, args)

@@ -418,6 +418,8 @@ export class SlaveServer {
   get #source(): DataSource {
     // Only what is durable is applied, so whatever a reader sees is.
     const none = { writes: null, verifier: null, mends: null }
-    return { database: this.#database, settled: () => Promise.resolve(), ...none }
+    const settled = () => Promise.resolve()
+    const checkpoint = async () => (await this.#replayer.hold())()
+    return { database: this.#database, settled, checkpoint, ...none }
   }
 }

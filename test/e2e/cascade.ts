@@ -80,6 +80,25 @@ t.test('four servers in a row, a loop, and a slave that moves', async t => {
     t.ok(ours!.equals(theirs!), `${name} is the same file`)
   }
 
+  // What is damaged on the last one is asked for all the way up, and comes all the way down.
+  await ok('apply', '-d', d.directory, 'off')
+  await ok('stop', '-d', d.directory)
+  const folder = path.join(d.directory, 'database')
+  const data = path.join(
+    folder,
+    readdirSync(folder).find(name => name.endsWith('.00000001'))!,
+  )
+  const bytes = readFileSync(data)
+  for (const group of [3, 9])
+    bytes.writeUInt8(bytes.readUInt8(group * 4096 + 99) ^ 1, group * 4096 + 99)
+  writeFileSync(data, bytes)
+  await ok('start', '-d', d.directory)
+  await ok('apply', '-d', d.directory, 'on')
+  t.equal((await hb('digest', '-d', d.directory)).code, 5, 'a group is damaged')
+  const readable = async () => (await hb('digest', '-d', d.directory)).code === 0
+  await until('it is mended', readable)
+  t.strictSame(new Set(await digests(servers, master.lastTxn)).size, 1, 'it is mended')
+
   await t.test('a loop is refused, and the others go on', async t => {
     await ok('stop', '-d', d.directory)
     const back = `[[slaves]]\nname = "b"\naddress = "${b.address}"\n`

@@ -1,4 +1,5 @@
 // The data commands as methods, whoever carries them out: this process or the owner of the server.
+import type { FramePlace } from '../../database/scrub.ts'
 import { HotBackupError } from '../../errors.ts'
 import type { FlagWord } from '../../log/record.ts'
 import type { GroupRange } from '../../wire/messages/mend.ts'
@@ -157,6 +158,13 @@ export class DataClient {
   async mendGroup({ fileNumber, from, to }: GroupRange): Promise<number> {
     const { header } = await this.#one('mend-group', { fileNumber, from, to })
     return Number(header['txn'])
+  }
+
+  /** Has frames mended that are damaged on the disk. Resolves with what is not mended yet; null when all is durable. */
+  async mendFrames(places: readonly FramePlace[]): Promise<string | null> {
+    const frames = places.map(place => [place.fileNumber, place.generation, place.frame])
+    const { header } = await this.#one('mend-frames', { frames })
+    return typeof header['left'] === 'string' ? header['left'] : null
   }
 
   /** The item-ids, in no order that means anything. */

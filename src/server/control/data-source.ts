@@ -15,6 +15,8 @@ export interface DataSource {
   readonly verifier: Verifier | null
   /** For slaves whose groups are damaged; null where nothing may be written. */
   readonly mends: GroupMends | null
+  /** Makes one of everything; null where files are only looked at. */
+  readonly checkpoint: (() => Promise<void>) | null
 }
 
 export interface Verifier {

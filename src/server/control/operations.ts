@@ -55,6 +55,19 @@ export class Arguments {
     })
   }
 
+  /** Three numbers each. */
+  triples(key: string): [number, number, number][] {
+    const value = this.#header[key]
+    if (!Array.isArray(value)) throw new HotBackupError('ERR_WIRE', `a request without ${key}`)
+    return value.map((triple: unknown) => {
+      const [first, second, third] = Array.isArray(triple) ? (triple as unknown[]) : []
+      if (typeof first === 'number' && typeof second === 'number' && typeof third === 'number') {
+        return [first, second, third]
+      }
+      throw new HotBackupError('ERR_WIRE', `a request with wrong ${key}`)
+    })
+  }
+
   /** False when it is not there. */
   flag(key: string): boolean {
     return this.#header[key] === true

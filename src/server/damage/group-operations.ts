@@ -1,6 +1,12 @@
-// The operation on a master's data by which a slave's damaged group is written into the log again.
+// The operations on a server's data by which damaged groups are mended: one is written into the log again for a slave,
+// or what "hb scrub" has found is looked at by the server that has the database open, and mended.
+import type { HashedFile } from '../../database/hashed-file.ts'
 import { HotBackupError } from '../../errors.ts'
 import type { Operation } from '../control/operations.ts'
+import { damagedGroups } from './damaged-groups.ts'
+
+/** Examined in one go. */
+const sliceItems = 1000
 
 export const groupOperations: Readonly<Record<string, Operation>> = {
   'mend-group': async function* ({ mends }, args) {
@@ -12,4 +18,28 @@ export const groupOperations: Readonly<Record<string, Operation>> = {
     }
     yield { header: { txn: await mends.writeAgain(range) } }
   },
+
+  // Frames that are damaged on the disk, or none: asks again. Answers with what is still damaged; null when nothing is,
+  // and then all of it lies in a checkpoint.
+  'mend-frames': async function* ({ database, checkpoint }, args) {
+    if (checkpoint === null) throw new HotBackupError('ERR_NOT_RUNNING', 'the server does not run')
+    const frames = args.triples('frames')
+    for (const fileNumber of new Set(frames.map(([number]) => number))) {
+      const file = database.fileByNumber(fileNumber)
+      if (file !== undefined) await examine(file)
+    }
+    for (const [fileNumber, generation, frame] of frames) {
+      const file = database.fileByNumber(fileNumber)
+      if (file !== undefined) database.work.renew(file, generation, frame)
+    }
+    const [left] = damagedGroups(database)
+    if (left === undefined) await checkpoint()
+    yield { header: { left: left?.message ?? null } }
+  },
+}
+
+async function examine(file: HashedFile): Promise<void> {
+  while (!file.deleted && !file.examine(sliceItems)) {
+    await new Promise(resolve => setImmediate(resolve))
+  }
 }

@@ -1,6 +1,6 @@
 // hb scrub: reads everything that lies in a server's directory and says what is damaged; also while the server works,
 // which it does not hold up. With `repair` the log is mended from a peer, by whoever owns the directory.
-import { scrubDatabase } from '../../database/scrub.ts'
+import { scrubDatabase, type FramePlace } from '../../database/scrub.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { scrubLog } from '../../log/scrub.ts'
 import { sleep } from '../../platform/clock.ts'
@@ -14,6 +14,7 @@ import { ControlClient } from '../control/control-client.ts'
 import { readServerId } from '../config/identity.ts'
 import { readKey } from '../config/key.ts'
 import { layoutOf, type Layout } from '../layout.ts'
+import { withData } from '../sessions.ts'
 import { recoveryPurpose } from '../master-log.ts'
 import { mendStopped } from './mend.ts'
 import type { Log } from '../messages-log.ts'
@@ -27,6 +28,8 @@ export interface Damage {
   readonly account: string | null
   readonly file: string | null
   readonly group: number | null
+  /** Of a data file. */
+  readonly frame: FramePlace | null
   readonly message: string
   /** What helps. */
   readonly hint: string
@@ -38,8 +41,13 @@ export interface ScrubReport {
   readonly bytes: number
   readonly damages: readonly Damage[]
   /** What was mended. */
-  readonly mended: readonly { readonly path: string; readonly kept: string | null }[]
-  /** Why the log could not be mended; null when it was not to be, or could. */
+  readonly mended: readonly {
+    readonly path: string
+    readonly kept: string | null
+    /** Of a frame: where it is, and what was wrong with it. */
+    readonly what?: string
+  }[]
+  /** Why something could not be mended; null when it was not to be, or could. */
   readonly unmended: string | null
 }
 
@@ -53,6 +61,10 @@ export interface ScrubOptions {
 
 /** Writers finish within so long what they have begun. */
 const lookAgainMs = 100
+/** So long the other side may take to give what is missing. */
+const patienceMs = 30_000
+/** So many are mended in one go. */
+const framesMax = 10_000
 
 /** Throws ERR_NOT_A_SERVER, ERR_CONFIG, ERR_LOG_VERSION, ERR_DISK. */
 export async function scrub(
@@ -75,9 +87,26 @@ export async function scrub(
       unmended = error.message
     }
   }
+  let database = await damagesOfDatabase(platform, layout, config, reading)
+  const frames = database
+    .flatMap(({ frame }) => (frame === null ? [] : [frame]))
+    .slice(0, framesMax)
+  if (options.repair && frames.length > 0) {
+    const before = database
+    try {
+      await mendFrames(platform, directory, frames)
+    } catch (error) {
+      if (!isHotBackupError(error)) throw error
+      unmended ??= error.message
+    }
+    database = await damagesOfDatabase(platform, layout, config, reading)
+    const left = new Set(database.map(({ message }) => message))
+    const gone = before.filter(({ message }) => !left.has(message))
+    mended = [...mended, ...gone.map(({ message, path }) => ({ path, kept: null, what: message }))]
+  }
   const damages = [
     ...log,
-    ...(await damagesOfDatabase(platform, layout, config, reading)),
+    ...database,
     ...(await damagesOfAcks(platform, layout)),
     ...(await damagesOfRest(platform, layout, config)),
   ]
@@ -117,7 +146,7 @@ async function ownerOf(platform: Platform, layout: Layout) {
   return liveHolder(platform, layout.ownerLock)
 }
 
-const nowhere = { offset: 0, txn: null, account: null, file: null, group: null }
+const nowhere = { offset: 0, txn: null, account: null, file: null, group: null, frame: null }
 
 async function damagesOfLog(
   { disk }: Platform,
@@ -138,8 +167,8 @@ async function damagesOfDatabase(
   const found = await scrubDatabase(disk, layout.database, reading)
   const hint =
     type === 'slave'
-      ? 'Its group is mended by the log when the server meets it; for more than that, "hb seed" on the master.'
-      : 'Its group is fetched from a slave when it is met; else let a slave take over ("hb promote").'
+      ? '"hb scrub --repair" has its group mended by the log; for more than that, "hb seed" on the master.'
+      : '"hb scrub --repair" fetches its group from a slave; else let a slave take over ("hb promote").'
   return found.map(damage => ({ ...nowhere, part: 'database', ...damage, hint }))
 }
 
@@ -179,6 +208,22 @@ async function damagesOfRest(
   const { keyPath } = link
   if (keyPath !== null) await check('server', keyPath, another, () => readKey(platform, keyPath))
   return found
+}
+
+/** By whoever has the database open; on a master by this process when nobody has. */
+function mendFrames(
+  platform: Platform,
+  directory: string,
+  frames: readonly FramePlace[],
+): Promise<void> {
+  return withData(platform, directory, 'write', async data => {
+    let left = await data.mendFrames(frames)
+    for (let waited = 0; left !== null; waited += lookAgainMs) {
+      if (waited > patienceMs) throw new HotBackupError('ERR_GROUP_DAMAGED', left)
+      await sleep(platform.clock, lookAgainMs)
+      left = await data.mendFrames([])
+    }
+  })
 }
 
 /** By the process that owns the server; by this one when nobody does. */
