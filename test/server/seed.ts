@@ -1,6 +1,6 @@
 // The two ends of a seed without a network: the copy that a master makes, and what a slave makes of its pieces,
 // interrupted, damaged, refused, and put in place with a crash between any two steps.
-import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { Database } from '../../src/database/database.ts'
@@ -293,6 +293,48 @@ t.test('what the slave holds beyond the copy stays, if it is sound', async t => 
   t.notOk(await installSeed(disk, slave), 'a copy of an earlier timeline is thrown away')
   t.ok(existsSync(path.join(slave.log, '0000000000009999.log')))
   t.notOk(existsSync(path.join(slave.seed, 'COMPLETE')))
+})
+
+t.test('what the slave holds beyond the copy stays, though its log begins later', async t => {
+  const { root, master: first } = await makeMaster(t, 1)
+  await first.close()
+  const layout = layoutOf(first.directory)
+  const config = readFileSync(layout.config, 'utf8')
+  writeFileSync(layout.config, config.replace(/^# segment_size = .*$/m, 'segment_size = "64KiB"'))
+  const master = await Master.open(first.directory)
+  const file = master.account('A').file('F')
+  const fill = async (value: string) => {
+    for (let i = 0; i < 8; i++) await file.write(`${i}`, value.repeat(40_000))
+  }
+  // The copy's log goes on while its database is copied.
+  const busy = { expect: () => {}, took: () => fill('x') }
+  const loaded = await loadConfig(disk, layout)
+  const image = await stageImage(nodePlatform, layout, loaded, 'beta', busy, idle)
+  const bytes = bytesOf(image)
+  await fill('y')
+  const digest = (await digestDatabase(master.source.database)).toString('hex')
+  const last = master.lastTxn
+  await master.close()
+  const slave = layoutOf(path.join(root, 'beta'))
+  cpSync(layout.log, slave.log, { recursive: true })
+  const copied = await segmentFiles(disk, path.join(image.directory, 'log'))
+  t.ok(copied.length > 3, `${copied.length} segments`)
+  // Its own database was further, so its log was removed up to here.
+  for (const { path: file, firstTxn } of await segmentFiles(disk, slave.log)) {
+    if (firstTxn < copied.at(-1)!.firstTxn) rmSync(file)
+  }
+  const taker = takerOf(root, {})
+  await give(taker, image, bytes, 0, bytes.length)
+  await taker.complete()
+  await taker.end()
+  for (let steps = 1, done = false; !done; steps++) {
+    const there = layoutOf(path.join(root, `crash ${steps}`))
+    cpSync(slave.directory, there.directory, { recursive: true })
+    done = await installUntil(steps, there)
+    if (!done) await installSeed(disk, there)
+    t.equal((await readDurableMark(disk, there.log))?.txn, last, `${steps} steps`)
+    if (done) t.equal(await digestOf(there.directory), digest)
+  }
 })
 
 t.test('the log is kept from the end of the copy on, whatever the ack says', async t => {

@@ -2,8 +2,9 @@
 // A crash between any two steps leaves what the next start goes on with:
 //
 //   1. a copy of an earlier timeline than the log is by now is thrown away: the server was promoted since
-//   2. when the slave's own log holds all that the copy's log does, byte by byte, and more, KEEP-LOG says that it
-//      stays: what has been acknowledged is never given up for a copy that was made before
+//   2. when the slave's own log passes the end of the copy's, and is sound, KEEP-LOG says that it stays: what has been
+//      acknowledged is never given up for a copy that was made before. What it has removed already, and the copy's
+//      database needs, is then moved into it from the copy's log, the newest segment first
 //   3. database, then log: the old one is emptied, the new one renamed
 //   4. what lies in lost+found is put away: the copy holds it, or the log brings it again
 //   5. the rest of seed/ is removed, COMPLETE last
@@ -12,7 +13,7 @@ import { catalogBytesMax, decodeCatalog } from '../../database/catalog.ts'
 import { catalogName } from '../../database/checkpoint.ts'
 import { isHotBackupError } from '../../errors.ts'
 import type { LogPosition } from '../../log/chain.ts'
-import { readDurableMark } from '../../log/durable.ts'
+import { readDurableMark, type DurableMark } from '../../log/durable.ts'
 import { LogReader } from '../../log/reader.ts'
 import { readSegmentHeader, segmentFiles } from '../../log/segments.ts'
 import { isNotFound, readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
@@ -41,7 +42,11 @@ export async function installSeed(disk: Disk, layout: Layout): Promise<boolean> 
       await removeBelow(disk, seed.directory)
       return false
     }
-    if (await goesFurther(disk, layout, seed)) await writeFileAtomic(disk, keepLog, Buffer.from(''))
+    const decided = await disk.exists(keepLog)
+    if (!decided && (await goesFurther(disk, layout, seed))) {
+      await writeFileAtomic(disk, keepLog, Buffer.from(''))
+    }
+    if (await disk.exists(keepLog)) await takeOlderSegments(disk, layout, seed)
     await replace(disk, layout, seed.database, layout.database)
   }
   // The copy's log goes, durably, before KEEP-LOG does: what is left of it must never be taken for the whole.
@@ -84,27 +89,63 @@ async function timelineOf(disk: Disk, log: string): Promise<number> {
   }
 }
 
-/** The slave's log goes on from the copy's database, passes the end of the copy's log, and is sound up to its end. */
+/** The slave's log is sound, passes the end of the copy's, and goes on from the copy's database, or from its log. */
 async function goesFurther(disk: Disk, layout: Layout, seed: Layout): Promise<boolean> {
   const ours = await readDurableMark(disk, layout.log)
   const theirs = await readDurableMark(disk, seed.log)
   if (ours === null || theirs === null || ours.txn <= theirs.txn) return false
-  const file = path.join(seed.database, catalogName)
-  const bytes = await readFile(disk, file, catalogBytesMax)
-  if (bytes === null) return false
   try {
-    for (const from of [theirs, decodeCatalog(bytes, file).stamp] satisfies LogPosition[]) {
-      const reader = await LogReader.open(disk, layout.log, from, { reuse: true })
-      try {
-        while ((await reader.next(ours)) !== null);
-      } finally {
-        await reader.close()
-      }
+    const stamp = await stampOf(disk, seed)
+    const begin = await beginOf(disk, layout)
+    // Both logs are cut at the same places. That both have the same chain value at one of them makes them the same.
+    const copied = await segmentFiles(disk, seed.log)
+    const follows = copied.some(({ firstTxn }) => firstTxn === begin.txn + 1)
+    for (const from of [theirs, stamp.txn < begin.txn && follows ? begin : stamp]) {
+      await readTo(disk, layout.log, from, ours)
     }
     return true
   } catch (error) {
-    if (isHotBackupError(error)) return false
+    // What cannot be read now may be readable at the next start: only what is wrong is given up.
+    if (isHotBackupError(error) && error.code !== 'ERR_DISK') return false
     throw error
+  }
+}
+
+/** As far back as the copy's database needs. */
+async function takeOlderSegments(disk: Disk, layout: Layout, seed: Layout): Promise<void> {
+  const stamp = await stampOf(disk, seed)
+  for (;;) {
+    const begin = await beginOf(disk, layout)
+    const older = (await segmentFiles(disk, seed.log)).findLast(it => it.firstTxn <= begin.txn)
+    if (stamp.txn >= begin.txn || older === undefined) return
+    await disk.rename(older.path, path.join(layout.log, path.basename(older.path)))
+    await disk.syncDirectory(layout.log)
+  }
+}
+
+async function stampOf(disk: Disk, { database }: Layout): Promise<LogPosition> {
+  const file = path.join(database, catalogName)
+  return decodeCatalog((await readFile(disk, file, catalogBytesMax)) ?? Buffer.of(), file).stamp
+}
+
+/** Where the log begins. */
+async function beginOf(disk: Disk, layout: Layout): Promise<LogPosition> {
+  const [first] = await segmentFiles(disk, layout.log)
+  const file = await disk.open(first!.path, 'read')
+  try {
+    const { firstTxn, chain } = (await readSegmentHeader(file)).header
+    return { txn: firstTxn - 1, chain }
+  } finally {
+    await file.close()
+  }
+}
+
+async function readTo(disk: Disk, log: string, from: LogPosition, to: DurableMark): Promise<void> {
+  const reader = await LogReader.open(disk, log, from, { reuse: true })
+  try {
+    while ((await reader.next(to)) !== null);
+  } finally {
+    await reader.close()
   }
 }
 
