@@ -2,9 +2,9 @@
 // turn, the CPU time of a pass on either side, and the time to find and mend three differences.
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { Master, type File } from '../src/index.ts'
 import { RecordEncoder } from '../src/log/record.ts'
 import { nodePlatform } from '../src/platform/node-platform.ts'
-import { Master, type File } from '../src/index.ts'
 import { loadConfig } from '../src/server/config/config.ts'
 import { layoutOf } from '../src/server/layout.ts'
 import { closeSlaveData, openSlaveData, startReplayer } from '../src/server/slave-parts.ts'

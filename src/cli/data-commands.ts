@@ -4,10 +4,10 @@ import type { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { itemBytesMax, moduloMax } from '../limits.ts'
 import type { DataClient } from '../server/control/data-client.ts'
-import { moduloDefault } from '../server/updates/account.ts'
-import { LineBuffer } from '../server/views/line-buffer.ts'
-import { whyLines, whyReplicated } from '../server/updates/why.ts'
 import { ItemPacker } from '../server/control/packed-items.ts'
+import { moduloDefault } from '../server/updates/account.ts'
+import { whyLines, whyReplicated } from '../server/updates/why.ts'
+import { LineBuffer } from '../server/views/line-buffer.ts'
 import {
   onOff,
   serverCommand,

@@ -1,8 +1,8 @@
 // hb promote, rejoin and switch.
 import type { Command } from 'commander'
-import { describePromotion, promoteServer, type PromoteReport } from '../server/failover/promote.ts'
 import type { Address } from '../platform/network.ts'
 import { parseAddress } from '../server/config/address.ts'
+import { describePromotion, promoteServer, type PromoteReport } from '../server/failover/promote.ts'
 import { rejoinServer, type RejoinOutcome } from '../server/failover/rejoin-command.ts'
 import { switchServers } from '../server/failover/switch.ts'
 import {

@@ -8,8 +8,8 @@ import { Alarm } from '../server/alarm.ts'
 import { backgroundVariable } from '../server/background.ts'
 import { loadConfig } from '../server/config/config.ts'
 import { layoutOf } from '../server/layout.ts'
-import { openAgain } from '../server/owner.ts'
 import { MessagesLog, type Log } from '../server/messages-log.ts'
+import { openAgain } from '../server/owner.ts'
 import {
   Context,
   directoryOption,

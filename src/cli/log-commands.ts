@@ -4,11 +4,11 @@ import { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { verifyLog, type VerifyFault, type VerifyReport } from '../log/verify.ts'
 import { loadConfig } from '../server/config/config.ts'
+import { sizeText } from '../server/config/sizes-and-times.ts'
 import { layoutOf, type Layout } from '../server/layout.ts'
 import { dumpFiles, dumpLog, type DumpOptions } from '../server/views/log-dump.ts'
 import { followLog } from '../server/views/log-follow.ts'
 import { listLog } from '../server/views/log-list.ts'
-import { sizeText } from '../server/config/sizes-and-times.ts'
 import {
   serverCommand,
   usageError,

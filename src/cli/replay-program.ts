@@ -2,11 +2,11 @@
 import path from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { HotBackupError } from '../errors.ts'
-import type { ReplayProgress, ReplayReport } from '../server/replay/manual-replay.ts'
+import { durationText } from '../server/config/sizes-and-times.ts'
 import { replayMissingOn } from '../server/failover/missing-command.ts'
 import type { MissingProgress, MissingReport } from '../server/failover/missing-replay.ts'
+import type { ReplayProgress, ReplayReport } from '../server/replay/manual-replay.ts'
 import { replayServer } from '../server/replay/replay-command.ts'
-import { durationText } from '../server/config/sizes-and-times.ts'
 import {
   collect,
   directoryOption,

@@ -1,8 +1,8 @@
 // hb save and restore.
 import type { Command } from 'commander'
+import type { Manifest } from '../server/copy/manifest.ts'
 import { restoreServer } from '../server/copy/restore.ts'
 import { saveServer, type SaveProgress } from '../server/copy/save.ts'
-import type { Manifest } from '../server/copy/manifest.ts'
 import { seedSlave } from '../server/copy/seed-order.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { count, counted } from './output.ts'

@@ -1,13 +1,13 @@
 // hb setup, start, stop, status, wait and apply.
 import { Argument, Option, type Command } from 'commander'
-import { switchApplyUpdates } from '../server/replay/apply-updates.ts'
+import { sleep } from '../platform/clock.ts'
 import { startServer, stopServer } from '../server/background.ts'
 import type { ServerType } from '../server/config/config.ts'
 import { setup } from '../server/config/setup.ts'
+import { switchApplyUpdates } from '../server/replay/apply-updates.ts'
 import { collectStatus } from '../server/views/status.ts'
 import { waitForTxn } from '../server/wait.ts'
 import { ackLevels, type AckLevel } from '../ship/ack-file.ts'
-import { sleep } from '../platform/clock.ts'
 import {
   collect,
   onOff,

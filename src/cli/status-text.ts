@@ -1,10 +1,10 @@
 // The status of a server for people.
 import type { HelperStatus } from '../helpers/helpers.ts'
-import type { Backlog } from '../server/views/backlog.ts'
-import type { CommitStatus } from '../server/updates/commits.ts'
-import type { QueueStatus } from '../server/queue/queue-limit.ts'
-import type { ServerStatus, SlaveRow } from '../server/views/status.ts'
 import { durationText, sizeText } from '../server/config/sizes-and-times.ts'
+import type { QueueStatus } from '../server/queue/queue-limit.ts'
+import type { CommitStatus } from '../server/updates/commits.ts'
+import type { Backlog } from '../server/views/backlog.ts'
+import type { ServerStatus, SlaveRow } from '../server/views/status.ts'
 import type { SeedStatus } from '../ship/status.ts'
 import { count, counted, table } from './output.ts'
 

@@ -1,11 +1,11 @@
 // hb import and export.
 import { Option, type Command } from 'commander'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { moduloDefault } from '../server/updates/account.ts'
 import type { DataClient } from '../server/control/data-client.ts'
 import { exportItems } from '../server/transfer/export.ts'
 import { importedItems, type ImportFormat } from '../server/transfer/import-items.ts'
 import { importItems } from '../server/transfer/import.ts'
+import { moduloDefault } from '../server/updates/account.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { inputBytes } from './input.ts'
 import { count, counted } from './output.ts'

@@ -1,16 +1,16 @@
 // hb verify.
 import type { Command } from 'commander'
-import { HotBackupError } from '../errors.ts'
 import { groupOf } from '../database/hash.ts'
+import { HotBackupError } from '../errors.ts'
 import {
   verifyServer,
   type VerifiedSlave,
   type VerifyOutcome,
   type VerifyStep,
 } from '../server/verification/verify-command.ts'
+import { quotedText } from '../server/views/line-buffer.ts'
 import type { Difference } from '../wire/messages/differences.ts'
 import { seconds, serverCommand, type Context, type ServerOptions } from './command-line.ts'
-import { quotedText } from '../server/views/line-buffer.ts'
 import { count, counted } from './output.ts'
 
 export function addVerifyCommand(program: Command, context: Context): void {

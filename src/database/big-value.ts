@@ -3,6 +3,7 @@
 import { HotBackupError } from '../errors.ts'
 import { itemBytesMax } from '../limits.ts'
 import { type FrameCache } from './cache.ts'
+import { dataFileName } from './data-files.ts'
 import {
   countOf,
   frameHeaderBytes,
@@ -15,7 +16,6 @@ import {
   setNext,
   type Slab,
 } from './frame.ts'
-import { dataFileName } from './data-files.ts'
 import { type Generation } from './generation.ts'
 import { FrameDamage } from './quarantine.ts'
 

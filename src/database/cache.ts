@@ -2,8 +2,8 @@
 // table finds them by (generation, frame); nothing is allocated for a frame. What a slot may be: slot-flags.ts.
 //
 // RULE: a slot number is valid until the next call of get, fresh or change for another frame.
-import { frameBytes, frameShift, initIfBlank, Slab } from './frame.ts'
 import { type FrameStore } from './frame-store.ts'
+import { frameBytes, frameShift, initIfBlank, Slab } from './frame.ts'
 import { type Generation } from './generation.ts'
 import { captured, dirty, isHeld, loose, pinned, referenced, side } from './slot-flags.ts'
 

@@ -1,5 +1,14 @@
 // Items of a generation: find, write and remove in the chain of frames of their group, and walk over a
 // group. The way of a small item that is there already and keeps its size allocates nothing.
+import {
+  allocateFrame,
+  copyFrame,
+  freeBigValue,
+  freeFrame,
+  getFrame,
+  readBigValue,
+  writeBigValue,
+} from './big-value.ts'
 import { type FrameCache } from './cache.ts'
 import {
   addEntry,
@@ -25,15 +34,6 @@ import {
   valueLengthOf,
   valueStartOf,
 } from './frame.ts'
-import {
-  allocateFrame,
-  copyFrame,
-  freeBigValue,
-  freeFrame,
-  getFrame,
-  readBigValue,
-  writeBigValue,
-} from './big-value.ts'
 import { type Generation } from './generation.ts'
 import { groupOf, hashId, tagOf } from './hash.ts'
 

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { isNotFound } from '../platform/atomic-file.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
-import { frameBytes, Slab } from './frame.ts'
 import { readFault } from './data-files.ts'
+import { frameBytes, Slab } from './frame.ts'
 import { catalogDataFiles, recover, type NamedDataFile } from './recover.ts'
 
 export interface DatabaseDamage {

@@ -6,25 +6,24 @@ import type { Database } from '../database/database.ts'
 import { Drainer } from '../database/drainer.ts'
 import type { HoldSummary } from '../database/long-work.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
+import type { Helpers, HelperStatus } from '../helpers/helpers.ts'
 import { quickReplayBytes } from '../limits.ts'
 import type { LogWriter } from '../log/writer.ts'
-import type { Helpers, HelperStatus } from '../helpers/helpers.ts'
 import type { Lock } from '../platform/locks.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { AckLevel } from '../ship/ack-file.ts'
-import { Account, checkAccount, type UpdateOptions } from './updates/account.ts'
-import type { Commits, CommitStatus } from './updates/commits.ts'
 import { loadConfig, type Config } from './config/config.ts'
-import type {
-  ContinuousVerification,
-  VerificationStatus,
-} from './verification/continuous-verification.ts'
 import { ControlServer } from './control/control.ts'
 import type { DataSource } from './control/data-source.ts'
+import { NamedWrites } from './control/named-writes.ts'
+import { progressMessages } from './control/progress-messages.ts'
 import { damagedGroups, type DamagedGroup } from './damage/damaged-groups.ts'
 import type { GroupMends } from './damage/group-mends.ts'
 import type { GroupRescue } from './damage/group-rescue.ts'
+import { mendRunning, ownDatabaseId, slavePeers, withSoundLog } from './damage/mend.ts'
+import { missingRequest, replayMissing } from './failover/missing-replay.ts'
+import { neededForReturn } from './failover/old-master.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import {
   openParts,
@@ -33,21 +32,22 @@ import {
   type Parts,
   type PartsEvents,
 } from './master-parts.ts'
-import { mendRunning, ownDatabaseId, slavePeers, withSoundLog } from './damage/mend.ts'
 import type { Log } from './messages-log.ts'
-import { missingRequest, replayMissing } from './failover/missing-replay.ts'
-import { NamedWrites } from './control/named-writes.ts'
-import { neededForReturn } from './failover/old-master.ts'
-import { progressMessages } from './control/progress-messages.ts'
 import type { QueueLimit, QueueStatus } from './queue/queue-limit.ts'
-import type { Replication } from './updates/replication.ts'
-import { ReachedSlaves } from './updates/reached-slaves.ts'
 import { Retention } from './queue/retention.ts'
 import { startHelpers } from './server-helpers.ts'
+import { Account, checkAccount, type UpdateOptions } from './updates/account.ts'
+import type { Commits, CommitStatus } from './updates/commits.ts'
+import { ReachedSlaves } from './updates/reached-slaves.ts'
+import type { Replication } from './updates/replication.ts'
 import type { Transaction } from './updates/transaction.ts'
 import type { Updates } from './updates/updates.ts'
-import type { VerifyMarks } from './verification/verify-marks.ts'
 import { WriteGate } from './updates/write-gate.ts'
+import type {
+  ContinuousVerification,
+  VerificationStatus,
+} from './verification/continuous-verification.ts'
+import type { VerifyMarks } from './verification/verify-marks.ts'
 
 export type { HelperEvent, MasterEvent, VerifyEvent } from './master-parts.ts'
 

@@ -13,13 +13,13 @@ import { isNotFound, readFile } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { Platform } from '../platform/platform.ts'
 import { leftOut } from '../slave/lost-found.ts'
-import { readApplyUpdates } from './replay/apply-updates.ts'
 import type { Config } from './config/config.ts'
 import type { DataSource } from './control/data-source.ts'
+import type { Message, Operation } from './control/operations.ts'
 import { databaseOptions } from './database-options.ts'
 import type { Layout } from './layout.ts'
 import { logEnd } from './log-end.ts'
-import type { Message, Operation } from './control/operations.ts'
+import { readApplyUpdates } from './replay/apply-updates.ts'
 
 export class FileReader {
   readonly #platform: Pick<Platform, 'disk'>

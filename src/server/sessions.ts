@@ -11,9 +11,9 @@ import { loadConfig, type Config } from './config/config.ts'
 import { ControlClient, RequestNotTaken } from './control/control-client.ts'
 import { DataClient, type Carrier } from './control/data-client.ts'
 import type { JsonObject } from './control/frames.ts'
+import { Arguments, operations, type Message, type Operation } from './control/operations.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { Master } from './master.ts'
-import { Arguments, operations, type Message, type Operation } from './control/operations.ts'
 import { FileReader } from './read-files.ts'
 
 /** Another command that has the master open for a moment is waited for this long. */

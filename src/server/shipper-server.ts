@@ -3,17 +3,23 @@
 // blocks that the owner wrote may be on the disk without `log/durable` saying so, and they belong to the slaves.
 import { Database } from '../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import type { Lock } from '../platform/locks.ts'
 import { sleep, type Timer } from '../platform/clock.ts'
+import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { OwnLog } from '../ship/own-log.ts'
-import type { ShipStatus } from '../ship/status.ts'
 import { Shipper, type ShipperOptions } from '../ship/shipper.ts'
+import type { ShipStatus } from '../ship/status.ts'
 import { Gatekeeper } from '../slave/gatekeeper.ts'
+import type { GroupRange } from '../wire/messages/mend.ts'
 import { addressText } from './config/address.ts'
 import { loadConfig, type Config } from './config/config.ts'
+import { readServerId } from './config/identity.ts'
+import { readKey } from './config/key.ts'
 import { ControlClient } from './control/control-client.ts'
 import { ControlServer } from './control/control.ts'
+import { Seeder, withSeeds } from './copy/seeder.ts'
+import { withSoundLog } from './damage/mend.ts'
+import { ShipperMending } from './damage/shipper-mending.ts'
 import {
   checkNotRejoining,
   fencedError,
@@ -21,20 +27,14 @@ import {
   writeFenced,
   type Fenced,
 } from './failover/fence.ts'
-import { readServerId } from './config/identity.ts'
-import { readKey } from './config/key.ts'
 import { answerJoin, ownMark } from './failover/joining.ts'
-import type { GroupRange } from '../wire/messages/mend.ts'
+import { readPromotion } from './failover/promotion.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
-import { withSoundLog } from './damage/mend.ts'
 import type { Log } from './messages-log.ts'
-import { readPromotion } from './failover/promotion.ts'
 import { QueueWatch } from './queue/queue-watch.ts'
-import { Seeder, withSeeds } from './copy/seeder.ts'
-import { ShipperMending } from './damage/shipper-mending.ts'
-import { answerStatistics } from './views/statistics.ts'
 import { withData } from './sessions.ts'
+import { answerStatistics } from './views/statistics.ts'
 
 /** What the control socket answers to "status". */
 export interface ShipperStatus {

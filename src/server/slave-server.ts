@@ -12,18 +12,18 @@ import { Shipper } from '../ship/shipper.ts'
 import { GroupAnswers } from '../slave/group-answers.ts'
 import { Receiver } from '../slave/receiver.ts'
 import type { Replayer } from '../slave/replayer.ts'
-import { ApplySwitch } from './replay/apply-switch.ts'
-import { readApplyUpdates } from './replay/apply-updates.ts'
 import { loadConfig, type Config } from './config/config.ts'
-import { ControlServer } from './control/control.ts'
-import type { DataSource } from './control/data-source.ts'
-import { checkNotRejoining } from './failover/fence.ts'
 import { readServerId, readUpstream, writeUpstream } from './config/identity.ts'
 import { readKey } from './config/key.ts'
-import { layoutOf, type Layout } from './layout.ts'
-import { ManualReplays } from './replay/manual-replays.ts'
+import { ControlServer } from './control/control.ts'
+import type { DataSource } from './control/data-source.ts'
+import { installSeed } from './copy/seed-install.ts'
+import { DirectorySeedTaker } from './copy/seed-taker.ts'
+import { Seeder, withSeeds } from './copy/seeder.ts'
 import { ownDatabaseId, slavePeers, withSoundLog } from './damage/mend.ts'
-import type { Log } from './messages-log.ts'
+import { SlaveGroups } from './damage/slave-groups.ts'
+import { SlaveMending } from './damage/slave-mending.ts'
+import { checkNotRejoining } from './failover/fence.ts'
 import {
   checkPromotable,
   promoteParts,
@@ -32,16 +32,15 @@ import {
   type PromoteReport,
 } from './failover/promote.ts'
 import { checkMasterConfig, unfinishedPromotion } from './failover/promotion.ts'
+import { layoutOf, type Layout } from './layout.ts'
+import type { Log } from './messages-log.ts'
 import { slavePurpose } from './owner.ts'
 import { Retention } from './queue/retention.ts'
-import { installSeed } from './copy/seed-install.ts'
-import { DirectorySeedTaker } from './copy/seed-taker.ts'
-import { Seeder, withSeeds } from './copy/seeder.ts'
+import { ApplySwitch } from './replay/apply-switch.ts'
+import { readApplyUpdates } from './replay/apply-updates.ts'
+import { ManualReplays } from './replay/manual-replays.ts'
 import { startHelpers } from './server-helpers.ts'
-import { answerStatistics } from './views/statistics.ts'
 import { shipperOptions } from './shipper-server.ts'
-import { SlaveMending } from './damage/slave-mending.ts'
-import { SlaveGroups } from './damage/slave-groups.ts'
 import {
   closeSlaveData,
   openServedData,
@@ -50,6 +49,7 @@ import {
   type SlaveData,
 } from './slave-parts.ts'
 import { slaveStatus, type SlaveStatus } from './slave-status.ts'
+import { answerStatistics } from './views/statistics.ts'
 
 export class SlaveServer {
   readonly #platform: Platform

@@ -2,9 +2,9 @@
 import type { HoldSummary } from '../database/long-work.ts'
 import type { Helpers, HelperStatus } from '../helpers/helpers.ts'
 import type { ShipStatus } from '../ship/status.ts'
-import type { DifferencesStatus } from '../wire/messages/differences.ts'
 import type { Receiver, ReceiverStatus } from '../slave/receiver.ts'
 import type { Replayer } from '../slave/replayer.ts'
+import type { DifferencesStatus } from '../wire/messages/differences.ts'
 import { damagedGroups, type DamagedGroup } from './damage/damaged-groups.ts'
 import type { SlaveData } from './slave-parts.ts'
 

@@ -21,14 +21,15 @@ import { LogQuestions } from '../wire/log-questions.ts'
 import { MendQuestions } from '../wire/mend-questions.ts'
 import type { Message } from '../wire/messages.ts'
 import type { Progress } from '../wire/messages/ack.ts'
+import type { DifferencesPage } from '../wire/messages/differences.ts'
 import type { AskGroup } from '../wire/messages/group.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import type { AskLog } from '../wire/messages/log-piece.ts'
-import type { DifferencesPage } from '../wire/messages/differences.ts'
 import type { Promote } from '../wire/messages/promote.ts'
+import { refusalOf } from '../wire/messages/refuse.ts'
 import type { Seed } from '../wire/messages/seed.ts'
 import type { SlaveStatistics } from '../wire/messages/statistics.ts'
-import { refusalOf } from '../wire/messages/refuse.ts'
+import { followingText, positionText } from '../wire/position-text.ts'
 import {
   askLogVersion,
   askVersion,
@@ -38,7 +39,6 @@ import {
   statisticsVersion,
   type MessageName,
 } from '../wire/protocol.ts'
-import { followingText, positionText } from '../wire/position-text.ts'
 import type { GroupAnswers } from './group-answers.ts'
 import { Intake, type Verdict } from './receiver-intake.ts'
 import { SeedSession, type SeedTaker } from './seed-session.ts'

@@ -5,8 +5,8 @@
 // States: following → (pause) → paused → (resume) → following, and while paused → (applyUntil) → paused; failed and
 // stopped are final, and so is drained. One pass over the log runs at a time.
 import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
-import { Drainer } from '../database/drainer.ts'
 import type { Database } from '../database/database.ts'
+import { Drainer } from '../database/drainer.ts'
 import { openBehindStamp } from '../database/replay.ts'
 import { HotBackupError } from '../errors.ts'
 import { quickReplayBytes } from '../limits.ts'

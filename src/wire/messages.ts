@@ -10,8 +10,8 @@ import {
   type AskDifferences,
   type DifferencesMessage,
 } from './messages/differences.ts'
-import { askGroupCodec, groupPieceCodec, type AskGroup, type GroupPiece } from './messages/group.ts'
 import { fenceCodec, type Fence } from './messages/fence.ts'
+import { askGroupCodec, groupPieceCodec, type AskGroup, type GroupPiece } from './messages/group.ts'
 import { helloCodec, type Hello } from './messages/hello.ts'
 import { historyCodec, type HistoryMessage } from './messages/history.ts'
 import { joinCodec, type Join } from './messages/join.ts'
@@ -32,13 +32,13 @@ import {
   type SeedState,
 } from './messages/seed.ts'
 import { segmentCodec, type SegmentStart } from './messages/segment.ts'
+import { startCodec, type Start } from './messages/start.ts'
 import {
   askStatisticsCodec,
   statisticsCodec,
   type AskStatistics,
   type Statistics,
 } from './messages/statistics.ts'
-import { startCodec, type Start } from './messages/start.ts'
 import { welcomeCodec, type Welcome } from './messages/welcome.ts'
 import {
   MessageType,

@@ -10,8 +10,8 @@ import { Context, execute } from '../../src/cli/command-line.ts'
 import { hbProgram } from '../../src/cli/program.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { parseConfig } from '../../src/server/config/config.ts'
-import { layoutOf } from '../../src/server/layout.ts'
 import { SetupDraft } from '../../src/server/config/setup-draft.ts'
+import { layoutOf } from '../../src/server/layout.ts'
 import { hb, ok, temporaryDirectory } from '../helpers/servers.ts'
 
 const keys = { enter: '\r', down: '\u001b[B', up: '\u001b[A', escape: '\u001b', leave: '\u0003' }

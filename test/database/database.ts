@@ -1,7 +1,7 @@
 // The database through its door: random histories of all record types against a plain Map, with checkpoints,
 // reopening and replay; what does not fit is refused whole; damage is found; names; digests.
-import fc from 'fast-check'
 import { createHash } from 'node:crypto'
+import fc from 'fast-check'
 import t from 'tap'
 import { type Database } from '../../src/database/database.ts'
 import { digestAccount, digestDatabase, digestFile } from '../../src/database/digest.ts'

@@ -1,5 +1,4 @@
 // Both disks, the real one and the one for tests, keep the promises of the port; then what each adds.
-import fc from 'fast-check'
 import fs, {
   mkdtempSync,
   realpathSync,
@@ -11,6 +10,7 @@ import fs, {
 import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import fc from 'fast-check'
 import t from 'tap'
 import { isNotFound, readFile, writeFileAtomic } from '../../src/platform/atomic-file.ts'
 import { type Disk, type DiskFile } from '../../src/platform/disk.ts'

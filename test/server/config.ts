@@ -17,13 +17,10 @@ import { nodeDisk } from '../../src/platform/node-disk.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { isLoopback, parseAddress } from '../../src/server/config/address.ts'
 import { lineOf } from '../../src/server/config/config-lines.ts'
-import { loadConfig, parseConfig } from '../../src/server/config/config.ts'
 import { initialConfigText } from '../../src/server/config/config-text.ts'
+import { loadConfig, parseConfig } from '../../src/server/config/config.ts'
 import { readServerId } from '../../src/server/config/identity.ts'
 import { makeKey, readKey } from '../../src/server/config/key.ts'
-import { layoutOf } from '../../src/server/layout.ts'
-import { messageText } from '../../src/server/message-text.ts'
-import { MessagesLog } from '../../src/server/messages-log.ts'
 import { setup, type SetupOptions } from '../../src/server/config/setup.ts'
 import {
   parseShare,
@@ -31,6 +28,9 @@ import {
   parseTime,
   sizeText,
 } from '../../src/server/config/sizes-and-times.ts'
+import { layoutOf } from '../../src/server/layout.ts'
+import { messageText } from '../../src/server/message-text.ts'
+import { MessagesLog } from '../../src/server/messages-log.ts'
 
 const layout = layoutOf('/srv/north')
 const master = 'name = "north"\ntype = "master"\n'

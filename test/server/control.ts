@@ -1,6 +1,6 @@
 // The control socket, from frames to a master that closes while commands use it; and reading without it.
-import { createConnection } from 'node:net'
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -8,6 +8,8 @@ import t from 'tap'
 import { HotBackupError } from '../../src/errors.ts'
 import { itemBytesMax, itemIdBytesMax, MiB } from '../../src/limits.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
+import { loadConfig } from '../../src/server/config/config.ts'
+import { setup } from '../../src/server/config/setup.ts'
 import { ControlClient } from '../../src/server/control/control-client.ts'
 import { ControlServer } from '../../src/server/control/control.ts'
 import { DataClient } from '../../src/server/control/data-client.ts'
@@ -17,14 +19,12 @@ import {
   frameBodyBytesMax,
   type JsonObject,
 } from '../../src/server/control/frames.ts'
-import { loadConfig } from '../../src/server/config/config.ts'
+import { Arguments, operations, type Message } from '../../src/server/control/operations.ts'
+import { ItemPacker, unpackItems } from '../../src/server/control/packed-items.ts'
 import { layoutOf } from '../../src/server/layout.ts'
 import { Master } from '../../src/server/master.ts'
-import { Arguments, operations, type Message } from '../../src/server/control/operations.ts'
 import { FileReader } from '../../src/server/read-files.ts'
 import { withData } from '../../src/server/sessions.ts'
-import { ItemPacker, unpackItems } from '../../src/server/control/packed-items.ts'
-import { setup } from '../../src/server/config/setup.ts'
 
 type Tap = Pick<typeof t, 'teardown'>
 

@@ -12,13 +12,13 @@ import {
 } from '../../src/server/config/config-edit.ts'
 import { initialConfigText } from '../../src/server/config/config-text.ts'
 import { loadConfig, parseConfig } from '../../src/server/config/config.ts'
-import { layoutOf } from '../../src/server/layout.ts'
 import {
   checkMasterConfig,
   promoteLog,
   readPromotion,
   unfinishedPromotion,
 } from '../../src/server/failover/promotion.ts'
+import { layoutOf } from '../../src/server/layout.ts'
 import { attributes, HandClock, openHistory, openLog, readAll } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 

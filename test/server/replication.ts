@@ -1,8 +1,8 @@
 // Which files are replicated: what slaves make of a master's log when files are local, excluded, and become replicated
 // while others write them.
-import fc from 'fast-check'
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { Database } from '../../src/database/database.ts'
 import { digestDatabase } from '../../src/database/digest.ts'
@@ -10,8 +10,8 @@ import { replayLog } from '../../src/database/replay.ts'
 import { readDurableMark } from '../../src/log/durable.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { FilePatterns } from '../../src/server/config/file-patterns.ts'
-import { Master } from '../../src/server/master.ts'
 import { setup } from '../../src/server/config/setup.ts'
+import { Master } from '../../src/server/master.ts'
 import { whyLines, whyReplicated } from '../../src/server/updates/why.ts'
 import { temporaryDirectory } from '../helpers/servers.ts'
 

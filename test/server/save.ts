@@ -1,6 +1,5 @@
 // Saves and what is made of them: consistent while updates go on, checked to the byte and to the item, and never taken
 // for whole when they are half.
-import fc from 'fast-check'
 import {
   appendFileSync,
   existsSync,
@@ -11,15 +10,16 @@ import {
   writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
+import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { Database } from '../../src/database/database.ts'
 import { digestDatabase } from '../../src/database/digest.ts'
 import { FrameChanges, packRanges, unpackRanges } from '../../src/database/frame-changes.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
-import { Master } from '../../src/server/master.ts'
+import { setup } from '../../src/server/config/setup.ts'
 import { restoreServer } from '../../src/server/copy/restore.ts'
 import { saveServer, type SaveProgress } from '../../src/server/copy/save.ts'
-import { setup } from '../../src/server/config/setup.ts'
+import { Master } from '../../src/server/master.ts'
 import { temporaryDirectory } from '../helpers/servers.ts'
 
 async function makeServer(directory: string, type: 'master' | 'slave' = 'master'): Promise<void> {

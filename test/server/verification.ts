@@ -1,7 +1,7 @@
 // Verification of a slave against its master through the log: random histories on two databases, whose layouts differ,
 // with holds, checkpoints and crashes; damage is found, exactly, and mended, and nothing else is ever taken for damage.
-import fc from 'fast-check'
 import { isDeepStrictEqual } from 'node:util'
+import fc from 'fast-check'
 import t from 'tap'
 import { buildGeneration } from '../../src/database/build.ts'
 import { type Database } from '../../src/database/database.ts'

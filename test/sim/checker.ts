@@ -1,8 +1,8 @@
 // What must be so whatever happens. It looks at what lies on the disks (by log-decoder.ts), at what readers see
 // (probe.ts) and at what anybody was told, and compares it with what the applications have done (model.ts).
-import type { Database } from '../../src/database/database.ts'
 import { crc32 } from 'node:zlib'
-import type { Node } from './nodes.ts'
+import type { Database } from '../../src/database/database.ts'
+import { decodeLog, decodeSegment, transactionsOf, type DecodedLog } from './log-decoder.ts'
 import {
   History,
   recordText,
@@ -11,7 +11,7 @@ import {
   type ModelTransaction,
   type State,
 } from './model.ts'
-import { decodeLog, decodeSegment, transactionsOf, type DecodedLog } from './log-decoder.ts'
+import type { Node } from './nodes.ts'
 
 /** What a server has been told by another one that it holds. */
 export interface Claim {

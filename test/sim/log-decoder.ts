@@ -1,8 +1,8 @@
 // Reads a transaction log as hb-segment(5) describes it, from the bytes alone and without a line of the program: what
 // the checker knows of a log, it knows from here.
 import { crc32 } from 'node:zlib'
-import type { SimDisk, SimFile } from './world/disk.ts'
 import type { ModelRecord, ModelTransaction } from './model.ts'
+import type { SimDisk, SimFile } from './world/disk.ts'
 
 /** Where a block ends. */
 export interface BlockEnd {

@@ -1,7 +1,7 @@
 // What befalls a world while its applications work: power failures, killed and frozen processes, a network and disks
 // that do what they can do. Which of it, and how often, is the seed's.
-import { orders } from './operator.ts'
 import type { Node } from './nodes.ts'
+import { orders } from './operator.ts'
 import type { Story } from './story.ts'
 import type { DiskCall } from './world/disk-port.ts'
 import type { Loss } from './world/disk.ts'

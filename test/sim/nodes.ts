@@ -1,16 +1,16 @@
 // The servers of a world: a directory on a machine of its own each, and what keeps its server running, as a service
 // manager does. What the processes do is the real program.
+import type { Database } from '../../src/database/database.ts'
 import { isHotBackupError, type HotBackupError } from '../../src/errors.ts'
 import { parseOrder } from '../../src/helpers/messages.ts'
 import { doWork } from '../../src/helpers/work.ts'
 import type { Disk } from '../../src/platform/disk.ts'
 import type { Platform } from '../../src/platform/platform.ts'
+import { setup } from '../../src/server/config/setup.ts'
 import { layoutOf, type Layout } from '../../src/server/layout.ts'
 import type { Log } from '../../src/server/messages-log.ts'
-import { setup } from '../../src/server/config/setup.ts'
 import { ShipperServer } from '../../src/server/shipper-server.ts'
 import { SlaveServer } from '../../src/server/slave-server.ts'
-import type { Database } from '../../src/database/database.ts'
 import { databaseBehind, databasesBehind, serverDirectory } from './probe.ts'
 import type { Machine } from './world/machine.ts'
 import { isOfDead, type SimProcess } from './world/process.ts'

@@ -2,9 +2,9 @@
 // that must do no harm whenever they come: apply updates off and on, copies, verification, a look through a disk.
 import { isHotBackupError } from '../../src/errors.ts'
 import type { Platform } from '../../src/platform/platform.ts'
+import { seedSlave } from '../../src/server/copy/seed-order.ts'
 import { scrub } from '../../src/server/damage/scrub.ts'
 import { switchApplyUpdates } from '../../src/server/replay/apply-updates.ts'
-import { seedSlave } from '../../src/server/copy/seed-order.ts'
 import { verifyServer } from '../../src/server/verification/verify-command.ts'
 import { ask } from '../../src/server/views/status.ts'
 import { Violation } from './checker.ts'

@@ -1,12 +1,12 @@
 // One story: a seed decides which servers there are, what the applications do, and what befalls them; in the end
 // everything is whole again, and must come into step.
-import { Application, type Manners } from './application.ts'
 import { isHotBackupError } from '../../src/errors.ts'
+import { Application, type Manners } from './application.ts'
 import { Checker, difference, Violation } from './checker.ts'
 import { Failover } from './failover.ts'
 import { Nemesis } from './nemesis.ts'
-import { Operator } from './operator.ts'
 import { installPrograms, Node, type NodeSettings } from './nodes.ts'
+import { Operator } from './operator.ts'
 import type { Loss } from './world/disk.ts'
 import { isOfDead } from './world/process.ts'
 import { SeededRandom } from './world/random.ts'

@@ -4,6 +4,10 @@ import fc from 'fast-check'
 import t from 'tap'
 import { HashedFile } from '../../src/database/hashed-file.ts'
 import { fileFlags, RecordCursor, recordTypeNames } from '../../src/log/record.ts'
+import { nodePlatform } from '../../src/platform/node-platform.ts'
+import { parseConfig } from '../../src/server/config/config.ts'
+import { layoutOf } from '../../src/server/layout.ts'
+import { replayByHand } from '../../src/server/replay/manual-replay.ts'
 import {
   countLost,
   findLost,
@@ -15,10 +19,6 @@ import {
   removeLost,
   type LostHeader,
 } from '../../src/slave/lost-found.ts'
-import { nodePlatform } from '../../src/platform/node-platform.ts'
-import { parseConfig } from '../../src/server/config/config.ts'
-import { layoutOf } from '../../src/server/layout.ts'
-import { replayByHand } from '../../src/server/replay/manual-replay.ts'
 import { holds } from '../helpers/database-history.ts'
 import { failure } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'

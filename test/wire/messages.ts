@@ -15,10 +15,10 @@ import {
   type Message,
   type SmallMessage,
 } from '../../src/wire/messages.ts'
-import { timelinesMax } from '../../src/wire/messages/history.ts'
 import { differenceKinds } from '../../src/wire/messages/differences.ts'
-import { recordTypesMax } from '../../src/wire/messages/statistics.ts'
+import { timelinesMax } from '../../src/wire/messages/history.ts'
 import { refusalOf } from '../../src/wire/messages/refuse.ts'
+import { recordTypesMax } from '../../src/wire/messages/statistics.ts'
 import {
   MessageType,
   chooseVersion,

@@ -3,8 +3,8 @@
 import { HotBackupError } from '../../errors.ts'
 import { writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Platform } from '../../platform/platform.ts'
-import { parseConfig, readConfigText, type Config, type ServerType } from './config.ts'
 import type { Layout } from '../layout.ts'
+import { parseConfig, readConfigText, type Config, type ServerType } from './config.ts'
 
 /**
  * Replaces hb.toml, durably and as a whole, when `edit` changes it. The new text must be read as `wanted` says, or

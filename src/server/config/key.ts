@@ -1,10 +1,10 @@
 // The key that the servers of one database share: 32 random bytes, as 64 hexadecimal digits in a file that only
 // its owner may read. Whoever has it can read and write what travels between the servers.
+import path from 'node:path'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { isNotFound, readFile } from '../../platform/atomic-file.ts'
 import type { SharedKey } from '../../platform/network.ts'
 import type { Platform } from '../../platform/platform.ts'
-import path from 'node:path'
 
 const keyBytes = 32
 /** The digits and a few blanks or line ends that an editor may have added. */

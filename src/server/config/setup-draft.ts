@@ -6,7 +6,10 @@ import { isDeepStrictEqual } from 'node:util'
 import { parse } from 'smol-toml'
 import { HotBackupError } from '../../errors.ts'
 import type { Platform } from '../../platform/platform.ts'
+import { layoutOf, type Layout } from '../layout.ts'
 import { addressText } from './address.ts'
+import { rewriteConfig, withoutKey, withoutSlave, withSlave, withValue } from './config-edit.ts'
+import { initialConfigText } from './config-text.ts'
 import {
   isServerName,
   mistakeIn,
@@ -16,12 +19,9 @@ import {
   type Mistake,
   type ServerType,
 } from './config.ts'
-import { rewriteConfig, withoutKey, withoutSlave, withSlave, withValue } from './config-edit.ts'
-import { initialConfigText } from './config-text.ts'
 import { readKey } from './key.ts'
-import { layoutOf, type Layout } from '../layout.ts'
-import { makeServer, provideKey, type KeyChoice } from './setup.ts'
 import { setupFields, type SetupField, type SlavesField } from './setup-fields.ts'
+import { makeServer, provideKey, type KeyChoice } from './setup.ts'
 
 type DraftPlatform = Pick<Platform, 'disk' | 'random' | 'fileModes'>
 type Answer = Exclude<SetupField, { kind: 'secret' }>

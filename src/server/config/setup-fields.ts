@@ -1,7 +1,7 @@
 // What Setup Server asks: the settings of hb.toml that an operator chooses, each with its title and help, in the
 // order in which they are asked. setup-draft.ts reads and changes them; hb.toml(5) says all about them.
-import type { ServerType } from './config.ts'
 import { commitLevels } from '../updates/commits.ts'
+import type { ServerType } from './config.ts'
 
 interface Common {
   readonly title: string

@@ -2,7 +2,9 @@
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Platform } from '../../platform/platform.ts'
+import { layoutOf, type Layout } from '../layout.ts'
 import { parseAddress } from './address.ts'
+import { initialConfigText, type InitialSettings } from './config-text.ts'
 import {
   isServerName,
   parseConfig,
@@ -10,10 +12,8 @@ import {
   type Config,
   type ServerType,
 } from './config.ts'
-import { initialConfigText, type InitialSettings } from './config-text.ts'
 import { makeServerId } from './identity.ts'
 import { makeKey, readKey, writeKey } from './key.ts'
-import { layoutOf, type Layout } from '../layout.ts'
 
 export interface SetupOptions {
   readonly type: ServerType

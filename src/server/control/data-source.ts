@@ -1,9 +1,9 @@
 // What those who serve data commands work on: an open master, a slave, or files that are only looked at.
 import type { Database } from '../../database/database.ts'
 import type { Bytes } from '../../log/record.ts'
+import type { GroupMends } from '../damage/group-mends.ts'
 import type { VerifyPass } from '../verification/continuous-verification.ts'
 import type { VerifyMarks } from '../verification/verify-marks.ts'
-import type { GroupMends } from '../damage/group-mends.ts'
 
 export interface DataSource {
   readonly database: Database

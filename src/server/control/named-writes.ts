@@ -3,9 +3,9 @@ import type { Database } from '../../database/database.ts'
 import { HotBackupError } from '../../errors.ts'
 import { fileFlags, type Bytes } from '../../log/record.ts'
 import { checkAccount, findFile } from '../updates/account.ts'
-import type { DataWrites } from './data-source.ts'
 import type { Replication } from '../updates/replication.ts'
 import type { Updates } from '../updates/updates.ts'
+import type { DataWrites } from './data-source.ts'
 
 export class NamedWrites implements DataWrites {
   readonly #database: Database

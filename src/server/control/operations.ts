@@ -6,12 +6,12 @@ import type { HashedFile } from '../../database/hashed-file.ts'
 import { HotBackupError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
 import { flagWords } from '../../log/record.ts'
+import { groupOperations } from '../damage/group-operations.ts'
 import { checkAccount, findFile } from '../updates/account.ts'
+import { verifyOperations } from '../verification/verify-operations.ts'
 import type { DataSource, DataWrites } from './data-source.ts'
 import type { JsonObject } from './frames.ts'
-import { groupOperations } from '../damage/group-operations.ts'
 import { ItemPacker, unpackItems } from './packed-items.ts'
-import { verifyOperations } from '../verification/verify-operations.ts'
 
 export interface Message {
   readonly header: JsonObject

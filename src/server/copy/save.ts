@@ -13,8 +13,8 @@ import type { Disk } from '../../platform/disk.ts'
 import { copyFile, filesBelow } from '../../platform/file-copy.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { loadConfig, type Config } from '../config/config.ts'
-import { copyImage, type ImageTempo } from './image.ts'
 import { layoutOf, type Layout } from '../layout.ts'
+import { copyImage, type ImageTempo } from './image.ts'
 import { describeFiles, manifestName, writeManifest, type Manifest } from './manifest.ts'
 
 /** It lies in a save until that is complete. */

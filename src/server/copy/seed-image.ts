@@ -4,16 +4,16 @@
 import path from 'node:path'
 import { leaveOutLocal } from '../../database/leave-out.ts'
 import { HotBackupError } from '../../errors.ts'
+import { identityBytes } from '../../log/segment.ts'
 import { segmentFiles } from '../../log/segments.ts'
 import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
 import { filesBelow, type CopyTempo } from '../../platform/file-copy.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { writeSeedHold } from '../../ship/seed-hold.ts'
-import { identityBytes } from '../../log/segment.ts'
 import type { Config } from '../config/config.ts'
-import { copyImage, type ImageTempo } from './image.ts'
 import { layoutOf, type Layout } from '../layout.ts'
+import { copyImage, type ImageTempo } from './image.ts'
 import {
   describeFiles,
   manifestName,

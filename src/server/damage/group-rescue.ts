@@ -9,8 +9,8 @@ import type { Timer } from '../../platform/clock.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { askGroup } from '../../ship/ask-group.ts'
 import type { Config } from '../config/config.ts'
-import type { GroupMends } from './group-mends.ts'
 import { readKey } from '../config/key.ts'
+import type { GroupMends } from './group-mends.ts'
 
 const retryFirstMs = 100
 const retryLastMs = 2000

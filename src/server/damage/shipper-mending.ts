@@ -6,8 +6,8 @@ import type { Config } from '../config/config.ts'
 import { ControlClient } from '../control/control-client.ts'
 import type { Layout } from '../layout.ts'
 import { recoveryPurpose } from '../master-log.ts'
-import { mendStopped } from './mend.ts'
 import type { Log } from '../messages-log.ts'
+import { mendStopped } from './mend.ts'
 
 /** Damage that could not be mended is not tried again at every call of a link. */
 const retryMs = 10_000

@@ -7,9 +7,9 @@ import { verifyLog } from '../../log/verify.ts'
 import type { Timer } from '../../platform/clock.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { Layout } from '../layout.ts'
-import { mendRunning, type Peers } from './mend.ts'
 import type { Log } from '../messages-log.ts'
 import type { Retention } from '../queue/retention.ts'
+import { mendRunning, type Peers } from './mend.ts'
 
 export interface SlaveMendingParts {
   readonly platform: Platform

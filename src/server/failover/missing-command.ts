@@ -4,10 +4,10 @@ import { sleep } from '../../platform/clock.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { loadConfig } from '../config/config.ts'
 import { ControlClient } from '../control/control-client.ts'
+import { askWithProgress } from '../control/progress-messages.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { Master } from '../master.ts'
 import type { MissingProgress, MissingReport, MissingRequest } from './missing-replay.ts'
-import { askWithProgress } from '../control/progress-messages.ts'
 
 /** Another command that has the master open for a moment is waited for this long. */
 const ownerWaitMs = 10_000

@@ -7,16 +7,18 @@
 import * as v from 'valibot'
 import type { Database } from '../../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
-import { sameIdentity } from '../../log/chain.ts'
 import { MiB } from '../../limits.ts'
+import { sameIdentity } from '../../log/chain.ts'
 import { fileFlags, RecordType } from '../../log/record.ts'
 import type { LogWriter } from '../../log/writer.ts'
 import type { Disk } from '../../platform/disk.ts'
 import { Selector } from '../../slave/selected.ts'
-import { File } from '../updates/account.ts'
-import { ChangedItems, keyOf, nameOf } from './changed-items.ts'
 import type { JsonObject } from '../control/frames.ts'
 import type { Layout } from '../layout.ts'
+import { File } from '../updates/account.ts'
+import type { Transaction } from '../updates/transaction.ts'
+import type { Updates } from '../updates/updates.ts'
+import { ChangedItems, keyOf, nameOf } from './changed-items.ts'
 import {
   checkMissing,
   forkText,
@@ -24,8 +26,6 @@ import {
   type MissingTransaction,
   type MissingUpdate,
 } from './missing-segment.ts'
-import type { Transaction } from '../updates/transaction.ts'
-import type { Updates } from '../updates/updates.ts'
 
 export interface MissingRequest {
   /** The segment; absolute. */

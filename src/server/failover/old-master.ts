@@ -2,9 +2,9 @@
 // rejoined yet, and for slaves that were entered in hb.toml while an application has the master open.
 import { isHotBackupError } from '../../errors.ts'
 import type { Platform } from '../../platform/platform.ts'
+import { neededAfter } from '../../ship/needed.ts'
 import { loadConfig } from '../config/config.ts'
 import type { Layout } from '../layout.ts'
-import { neededAfter } from '../../ship/needed.ts'
 import { readPromotion } from './promotion.ts'
 
 type ReturnPlatform = Pick<Platform, 'disk'>

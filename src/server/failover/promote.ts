@@ -1,5 +1,6 @@
 // hb promote: a slave becomes a master, whether its server runs (then that does it, and goes on as the master's
 // shipper) or not. The steps that must survive a crash are in promotion.ts.
+import type { Database } from '../../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import type { LogWriter } from '../../log/writer.ts'
 import { sleep } from '../../platform/clock.ts'
@@ -8,16 +9,15 @@ import { countLost } from '../../slave/lost-found.ts'
 import type { Replayer } from '../../slave/replayer.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import type { ControlClient } from '../control/control-client.ts'
-import type { Database } from '../../database/database.ts'
-import { damagedGroups, type DamagedGroup } from '../damage/damaged-groups.ts'
-import { checkNotRejoining } from './fence.ts'
 import type { JsonObject } from '../control/frames.ts'
+import { damagedGroups, type DamagedGroup } from '../damage/damaged-groups.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { byOwner } from '../owner.ts'
 import { readApplyUpdates } from '../replay/apply-updates.ts'
-import { checkMasterConfig, promoteLog } from './promotion.ts'
 import { closeSlaveData, openSlaveData, startReplayer, type SlaveData } from '../slave-parts.ts'
 import { ask, collectStatus } from '../views/status.ts'
+import { checkNotRejoining } from './fence.ts'
+import { checkMasterConfig, promoteLog } from './promotion.ts'
 
 /** What became of it, or would. */
 export interface PromoteReport {

@@ -7,8 +7,8 @@ import { startServer, stopServer } from '../background.ts'
 import { loadConfig } from '../config/config.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { recoveryPurpose } from '../master-log.ts'
-import { rejoin, type RejoinOptions, type RejoinReport } from './rejoin.ts'
 import { liveHolder } from '../views/status.ts'
+import { rejoin, type RejoinOptions, type RejoinReport } from './rejoin.ts'
 
 /** The process of the slave's server that was started, if one ran before. */
 export type RejoinOutcome = RejoinReport & { readonly pid: number | null }

@@ -35,10 +35,10 @@ import { addressText } from '../config/address.ts'
 import { rewriteConfig, withListen, withoutSlave, withType } from '../config/config-edit.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
-import { ownMark } from './joining.ts'
 import { readKey } from '../config/key.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { openMasterLog } from '../master-log.ts'
+import { ownMark } from './joining.ts'
 import { saveMissing, type MissingUpdates } from './missing-updates.ts'
 
 export interface RejoinOptions {

@@ -2,21 +2,21 @@
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { sleep } from '../../platform/clock.ts'
 import type { Platform } from '../../platform/platform.ts'
-import { readApplyUpdates } from './apply-updates.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { ControlClient } from '../control/control-client.ts'
-import { checkNotRejoining } from '../failover/fence.ts'
 import type { JsonObject } from '../control/frames.ts'
+import { askWithProgress } from '../control/progress-messages.ts'
+import { checkNotRejoining } from '../failover/fence.ts'
+import { unfinishedPromotion } from '../failover/promotion.ts'
 import { layoutOf, type Layout } from '../layout.ts'
+import { closeSlaveData, openSlaveData, startReplayer } from '../slave-parts.ts'
+import { readApplyUpdates } from './apply-updates.ts'
 import {
   replayByHand,
   type ReplayProgress,
   type ReplayReport,
   type ReplayRequest,
 } from './manual-replay.ts'
-import { askWithProgress } from '../control/progress-messages.ts'
-import { unfinishedPromotion } from '../failover/promotion.ts'
-import { closeSlaveData, openSlaveData, startReplayer } from '../slave-parts.ts'
 
 type Progress = (progress: ReplayProgress) => void
 

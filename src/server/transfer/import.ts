@@ -1,8 +1,8 @@
 // Imports items into a file: gathers them into batches and keeps one batch under way while the next one gathers.
 import { MiB } from '../../limits.ts'
 import type { DataClient } from '../control/data-client.ts'
-import type { ImportedItem } from './import-items.ts'
 import { ItemPacker } from '../control/packed-items.ts'
+import type { ImportedItem } from './import-items.ts'
 
 const batchBytes = 1 * MiB
 const batchItems = 20_000

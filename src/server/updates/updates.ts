@@ -16,10 +16,10 @@ import {
 import { fileFlags, isReplicated, type Bytes, type RecordEncoder } from '../../log/record.ts'
 import { encodeVerify, type VerifyRecord } from '../../log/verify-record.ts'
 import type { LogWriter } from '../../log/writer.ts'
-import type { CommitLevel, Commits } from './commits.ts'
 import type { FilePatterns } from '../config/file-patterns.ts'
-import type { QueueLimit } from '../queue/queue-limit.ts'
 import type { GroupPart } from '../damage/group-mends.ts'
+import type { QueueLimit } from '../queue/queue-limit.ts'
+import type { CommitLevel, Commits } from './commits.ts'
 import { Transaction } from './transaction.ts'
 import { Turns } from './turns.ts'
 

@@ -4,8 +4,8 @@
 // the master open goes on with it. While nobody has, nobody verifies.
 import * as v from 'valibot'
 import { hashEnd } from '../../database/hash.ts'
-import { sliceAt, sliceCount } from '../../database/range-digest.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
+import { sliceAt, sliceCount } from '../../database/range-digest.ts'
 import { isHotBackupError } from '../../errors.ts'
 import { KiB } from '../../limits.ts'
 import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'

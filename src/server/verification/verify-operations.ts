@@ -3,10 +3,10 @@
 import { hashEnd } from '../../database/hash.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
 import { HotBackupError } from '../../errors.ts'
-import { checkAccount, findFile } from '../updates/account.ts'
 import type { DataSource, Verifier } from '../control/data-source.ts'
 import type { Operation } from '../control/operations.ts'
 import { unpackItems } from '../control/packed-items.ts'
+import { checkAccount, findFile } from '../updates/account.ts'
 
 /** How often a pass says how far it is. */
 const slicesPerPart = 50

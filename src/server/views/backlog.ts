@@ -1,7 +1,7 @@
 // How much a slave has stored and not applied, and how long its disk takes more at the present rate. Estimated from
 // the files of the log, whether the server runs or not.
-import { timeOfTransaction } from '../../log/locate.ts'
 import type { DurableMark } from '../../log/durable.ts'
+import { timeOfTransaction } from '../../log/locate.ts'
 import type { SegmentInfo } from '../../log/segments.ts'
 import { isNotFound } from '../../platform/atomic-file.ts'
 import type { Platform } from '../../platform/platform.ts'

@@ -11,9 +11,9 @@ import {
   RecordType,
   recordTypeNames,
 } from '../../log/record.ts'
-import { decodeVerify } from '../../log/verify-record.ts'
 import { SegmentScan } from '../../log/scan.ts'
 import { segmentFiles } from '../../log/segments.ts'
+import { decodeVerify } from '../../log/verify-record.ts'
 import type { Disk } from '../../platform/disk.ts'
 import { LineBuffer } from './line-buffer.ts'
 

@@ -1,10 +1,10 @@
 // "hb statistics": what a slave has done since its start. A slave's process tells of itself; of another server the
 // process that ships to it, which asks over the link: the answer proves that the link works both ways.
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
-import type { Platform } from '../../platform/platform.ts'
 import { recordTypeNames, type RecordType } from '../../log/record.ts'
-import type { Shipper } from '../../ship/shipper.ts'
+import type { Platform } from '../../platform/platform.ts'
 import type { StatisticsAnswer } from '../../ship/questions.ts'
+import type { Shipper } from '../../ship/shipper.ts'
 import type { SlaveStatistics } from '../../wire/messages/statistics.ts'
 import { loadConfig } from '../config/config.ts'
 import { ControlClient } from '../control/control-client.ts'
