@@ -1,6 +1,7 @@
 // Damaged frames: whatever bit flips, whenever, what is read is what was written or refused; what the log brings after
 // a clear-group record makes it whole again, in whatever parts, across crashes, checkpoints, helpers and resizes; and
 // a replay from anywhere leads to the same.
+import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import t from 'tap'
 import { buildGeneration, type Built } from '../../src/database/build.ts'
@@ -97,16 +98,16 @@ class World {
   /** What was read wrongly once can be read again. */
   async heal(): Promise<void> {
     for (const { path, offset, value } of this.flips.splice(0)) {
+      // Work in the background may remove it at any later moment, so all of the rest is done at once.
       if (!(await this.disk.exists(path)) || this.disk.contents(path)[offset] !== value) continue
       for (let bit = 1; bit < 256; bit *= 2) {
         this.disk.overwrite(path, offset, Buffer.from([value ^ bit]))
-        if (!(await this.#damagedAt(path, offset))) break
+        if (!this.#damagedAt(path, offset)) break
       }
     }
   }
 
-  async #damagedAt(path: string, offset: number): Promise<boolean> {
-    const { crc32 } = await import('node:zlib')
+  #damagedAt(path: string, offset: number): boolean {
     const start = offset - (offset % frame)
     const bytes = this.disk.contents(path).subarray(start, start + frame)
     return bytes.some(byte => byte !== 0) && crc32(bytes.subarray(4)) !== bytes.readUInt32LE(0)
