@@ -123,7 +123,7 @@ export class Master {
     this.#mends = parts.mends
     this.#rescue = parts.rescue
     this.#gate = new WriteGate(platform, layout, config.name, config.failover.leaseMs)
-    this.#updates.gate = () => this.#gate.check()
+    this.#updates.gate = this.#gate
     if (config.failover.leaseMs > 0) this.#commits.lapsed = () => this.#gate.refusal
     const slaves = config.slaves.map(slave => slave.name)
     this.#retention = new Retention(
@@ -373,6 +373,7 @@ export class Master {
   /** Another server may be the master now. */
   async #fence(): Promise<void> {
     await this.#gate.look()
+    if (this.#gate.fenced) this.#updates.barred()
     if (this.#gate.over) this.#commits.giveUp()
   }
 

@@ -345,7 +345,7 @@ t.test('the text that setup writes names every key that there is', async t => {
   const config = parseConfig(all, layout)
   t.strictSame({ ...config, slaves: [] }, parseConfig(text, layout))
   const keys = [...all.matchAll(/^(\w+) = /gm)].map(match => match[1])
-  const source = readFileSync('src/server/config.ts', 'utf8')
+  const source = readFileSync('src/server/config/config.ts', 'utf8')
   const schema = source.slice(source.indexOf('const schema ='), source.indexOf('type Settings'))
   for (const [, key] of schema.matchAll(
     /^\s+(\w+): (?:v\.optional\((?:oneOf|time|size|cacheSize|address|text|boolean)|oneOf)/gm,

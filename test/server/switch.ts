@@ -8,6 +8,7 @@ import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { withListen, withType } from '../../src/server/config/config-edit.ts'
 import { readConfigText } from '../../src/server/config/config.ts'
 import { setup } from '../../src/server/config/setup.ts'
+import { ControlClient } from '../../src/server/control/control-client.ts'
 import { ControlServer } from '../../src/server/control/control.ts'
 import { readFenced, writeFenced } from '../../src/server/failover/fence.ts'
 import { switchServers } from '../../src/server/failover/switch.ts'
@@ -108,3 +109,35 @@ t.test('a shipper that starts tells an application that the master is over', asy
   await shipper.stop()
   await master.close()
 })
+
+for (const [onLimit, waits] of [
+  ['pace', true],
+  ['refuse', false],
+] as const) {
+  t.test(`a full queue (${onLimit}) keeps nobody from hearing that the master is over`, async t => {
+    const layout = await makeMaster(t.testdir(), ['beta=127.0.0.1:2001'])
+    const text = await readConfigText(disk, layout)
+    const limited = text
+      .replace(/^# limit = "0"$/m, 'limit = "100KiB"')
+      .replace(/^# on_limit = .*$/m, `on_limit = "${onLimit}"`)
+    await writeFileAtomic(disk, layout.config, Buffer.from(limited))
+    const master = await Master.open(layout.directory)
+    const file = await master.account('SALES').createFile('F')
+    // No slave takes anything.
+    await file.write('id', Buffer.alloc(200 * 1024))
+    while (master.status().queue.state === 'open') await new Promise(setImmediate)
+    let settled = false
+    const waiting = file.write('other', 'value').finally(() => (settled = true))
+    waiting.catch(() => {})
+    await new Promise(setImmediate)
+    t.equal(settled, !waits)
+    const met = { timeline: 2, lineage: '22'.repeat(16), by: 'beta', address: 'x:1', time: 1 }
+    await writeFenced(disk, layout, met)
+    const client = await ControlClient.connect(nodePlatform, layout.ownerSocket)
+    for await (const _ of client!.request('fence', {})) void _
+    client!.close()
+    await t.rejects(waiting, { code: waits ? 'ERR_FENCED' : 'ERR_QUEUE_FULL' })
+    await t.rejects(file.write('third', 'value'), { code: 'ERR_FENCED' })
+    await master.close()
+  })
+}

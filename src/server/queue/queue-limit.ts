@@ -114,10 +114,16 @@ export class QueueLimit {
     return this.#open.promise
   }
 
+  /** Those who wait for room look again whether they must. */
+  wake(): void {
+    this.#open?.resolve()
+    this.#open = null
+  }
+
   async close(): Promise<void> {
     this.#closed = true
     this.#timer?.cancel()
-    this.#open?.resolve()
+    this.wake()
     await this.#looking
   }
 
@@ -164,8 +170,7 @@ export class QueueLimit {
       this.#happened({ type: 'queue-full', slave, message: `${text}: ${what} for ${slave}` })
       return
     }
-    this.#open?.resolve()
-    this.#open = null
+    this.wake()
     this.#happened({ type: 'queue-open', slave, message: `${text}: updates go on` })
   }
 

@@ -23,6 +23,13 @@ import type { CommitLevel, Commits } from './commits.ts'
 import { Transaction } from './transaction.ts'
 import { Turns } from './turns.ts'
 
+/** See write-gate.ts. */
+export interface Gate {
+  /** Throws `refusal` when there is one. */
+  check(): void
+  readonly refusal: HotBackupError | null
+}
+
 export class Updates {
   readonly #log: LogWriter
   readonly #database: Database
@@ -34,8 +41,8 @@ export class Updates {
   readonly #patterns: FilePatterns
   #fillingBegins: (file: HashedFile) => void = () => {}
   #closed = false
-  /** Throws when the master may take no updates now. */
-  gate: () => void = () => {}
+  /** Whether the master may take updates now. */
+  gate: Gate = { check: () => {}, refusal: null }
 
   constructor(
     log: LogWriter,
@@ -54,7 +61,7 @@ export class Updates {
     this.turns = new Turns({
       full: () => {
         const full = log.unsyncedBytes > unsyncedBytesMax || database.overfull || queue.paced
-        return full && this.#diskLack === null
+        return full && this.#diskLack === null && this.gate.refusal === null
       },
       emptied: async () => {
         await log.drained()
@@ -63,6 +70,11 @@ export class Updates {
       },
       stopped: () => log.failed !== null || this.#closed,
     })
+  }
+
+  /** The gate is shut: those who wait hear of it now, and not when there is room. */
+  barred(): void {
+    this.#queue.wake()
   }
 
   /** While the disk is full updates are refused: nobody knows how long they would wait. */
@@ -356,12 +368,13 @@ export class Updates {
    * back before anyone could have seen them.
    */
   #update(encode: (encoder: RecordEncoder) => void, file?: HashedFile): void {
+    this.gate.check()
     this.#queue.check()
     this.#change(encode, file)
   }
 
   #change(encode: (encoder: RecordEncoder) => void, file?: HashedFile, mends = false): void {
-    this.gate()
+    this.gate.check()
     if (this.#closed) throw new HotBackupError('ERR_CLOSED', 'the master is closed')
     if (file?.deleted === true) throw noFile(file)
     if (this.#database.overfull) this.#refuseIfDiskFull()
