@@ -146,9 +146,7 @@ export class Story {
     network.pieceBytes = random.pick([100, 1500, 64 * 1024])
     network.twice = random.chance(0.2) ? 0.1 : 0
     const verified = random.chance(0.3)
-    // While the queue is full an application does not hear yet that its master is over.
-    const limited = this.#failover ? 0 : 1
-    const queue = random.weighted({ none: 4, pace: limited, refuse: limited, drop: limited })
+    const queue = random.weighted({ none: 4, pace: 1, refuse: 1, drop: 1 })
     this.checker.busyMasters = verified || this.#manners.localFiles
     const helpers = random.chance(0.6) ? '4KiB' : '32MiB'
     const tables: NodeSettings['tables'] = {
