@@ -122,7 +122,9 @@ class DatabaseScrub {
         }
         await this.#tempo.took(count * frameBytes)
       }
-      if (frames < named.diskFrames) found.push({ name, frame: frames })
+      let missing = frames
+      while (named.newer.has(missing)) missing++
+      if (missing < named.diskFrames) found.push({ name, frame: missing })
     })
     return found
   }
@@ -166,7 +168,7 @@ class DatabaseScrub {
       const offset = frame * frameBytes
       const count = await data.read(this.#slab.u8, 0, frameBytes, offset)
       if (count === frameBytes) fault = this.#fault(named, frame, 0)
-      else if (frame < named.diskFrames) fault = 'is missing'
+      else if (frame < named.diskFrames && !named.newer.has(frame)) fault = 'is missing'
     })
     if (fault === null) return null
     const group = frame < file.modulo ? frame : null

@@ -211,7 +211,11 @@ export class Master {
   }
 
   async #serve(platform: Platform, layout: Layout, config: Config, say: Log): Promise<void> {
+    let opening: Promise<void> | null = null
+    // After it listens: whoever was fencing it before it could be told so has left the marker by then.
+    const opened = () => (opening ??= this.#gate.open())
     this.#control = await ControlServer.start(platform, layout.ownerSocket, {
+      opened,
       data: this.source,
       status: () => Promise.resolve(this.status()),
       copying: {
@@ -235,8 +239,7 @@ export class Master {
         return mendRunning(platform, layout, this.#retention, peers, say)
       },
     })
-    // After that: whoever was fencing it before it could be told so has left the marker by now.
-    await this.#gate.open()
+    await opened()
     this.#removeSegments()
     this.#replication.begin()
   }

@@ -67,7 +67,14 @@ export class SeedSession {
   /** The connection is over. Resolves when the taker has heard of it. */
   end(): Promise<void> {
     this.#ended = true
-    this.#work = this.#work.then(() => this.#taker.end())
+    this.#work = this.#work.then(async () => {
+      try {
+        await this.#taker.end()
+      } catch (error) {
+        // Nobody is left to be told, and the copy goes on from where it was durable.
+        if (!isHotBackupError(error)) throw error
+      }
+    })
     return this.#work
   }
 

@@ -110,6 +110,36 @@ t.test('a shipper that starts tells an application that the master is over', asy
   await master.close()
 })
 
+t.test('a command that calls while the master opens waits until it knows of its fence', async t => {
+  const layout = await makeMaster(t.testdir(), ['beta=127.0.0.1:2001'])
+  const switching = { timeline: 0, lineage: '', by: 'beta', address: 'x:1', time: 1 }
+  await writeFenced(disk, layout, { ...switching, switching: true })
+  let asked = false
+  const slow: typeof disk = {
+    ...disk,
+    open: async (file, mode) => {
+      while (file === layout.fenced && !asked) await new Promise(setImmediate)
+      return disk.open(file, mode)
+    },
+  }
+  const opening = Master.open(layout.directory, { platform: { ...nodePlatform, disk: slow } })
+  let client: ControlClient | null = null
+  while (client === null) client = await ControlClient.connect(nodePlatform, layout.ownerSocket)
+  const created = (async () => {
+    for await (const _ of client.request('create-account', { account: 'STOCK' })) void _
+  })()
+  created.catch(() => {})
+  // It has come there, by now, when a question behind it has an answer.
+  const second = await ControlClient.connect(nodePlatform, layout.ownerSocket)
+  for await (const _ of second!.request('status', {})) void _
+  asked = true
+  await t.rejects(created, { code: 'ERR_FENCED' })
+  const master = await opening
+  t.strictSame(master.accounts(), ['SALES'])
+  for (const each of [client, second!]) each.close()
+  await master.close()
+})
+
 for (const [onLimit, waits] of [
   ['pace', true],
   ['refuse', false],

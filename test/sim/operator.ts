@@ -133,7 +133,10 @@ export class Operator {
       const options = { repair: false, rate: 0, progress: () => {}, say: () => {} }
       const { damages } = await scrub(platform, node.layout.directory, options)
       // What could not be read, and what a crash may leave for the next start, is told as well.
-      const real = damages.filter(({ message }) => !/EIO|the next start mends it/.test(message))
+      const real = damages.filter(
+        ({ message, path }) =>
+          !/EIO|the next start mends it/.test(message) && !path.endsWith('.ack'),
+      )
       const [damage] = real
       if (damage === undefined || node.damaged) return
       const { path, offset, message } = damage

@@ -19,7 +19,7 @@ import { nodeWatcher } from '../../src/platform/node-watch.ts'
 import { askHistory, askToPromote } from '../../src/ship/ask.ts'
 import { checkHello, type SlaveSide } from '../../src/slave/receiver-handshake.ts'
 import { Intake } from '../../src/slave/receiver-intake.ts'
-import type { SeedTaker } from '../../src/slave/seed-session.ts'
+import { SeedSession, type SeedTaker } from '../../src/slave/seed-session.ts'
 import { Channel } from '../../src/wire/channel.ts'
 import { encodeMessage, frameCrc, type Message } from '../../src/wire/messages.ts'
 import type { Hello } from '../../src/wire/messages/hello.ts'
@@ -695,3 +695,14 @@ t.test('who may make a slave take over, and when', async t => {
   await master.close()
   await slave.close()
 })
+
+t.test(
+  'a copy whose connection has ended may fail to be put away: it goes on another time',
+  async t => {
+    const channel = { send: () => {} } as unknown as Channel
+    const fails = () => Promise.reject(new HotBackupError('ERR_DISK', 'EIO'))
+    const taker = { place: fails, end: fails } as unknown as SeedTaker
+    const session = new SeedSession(channel, taker, () => {})
+    await t.resolves(session.end())
+  },
+)

@@ -19,6 +19,8 @@ import { Arguments, operations, type Message } from './operations.ts'
 export interface ControlServices {
   /** Answers "status" with what JSON can hold. */
   status(): Promise<object>
+  /** Resolves when it is known whether updates may be taken: all but "status" and "fence" wait for that. */
+  opened?(): Promise<void>
   /** The data commands. */
   readonly data?: DataSource
   /** Why there are no data to be served or copied; null when there are. */
@@ -180,6 +182,7 @@ class Peer {
     const name = textOf(header['operation'])
     const services = this.#services
     const { data } = services
+    if (name !== 'status' && name !== 'fence') await services.opened?.()
     if (name === 'status') {
       yield { header: (await services.status()) as JsonObject }
     } else if (name === 'apply-updates') {

@@ -22,6 +22,7 @@ export class WriteGate {
   /** By the monotonic clock: a slave was heard less than a lease before. */
   #leasedUntil = Infinity
   #fenced: Fenced | null = null
+  #looking: Promise<void> = Promise.resolve()
   #timer: Timer | null = null
   #asking: Promise<void> = Promise.resolve()
   #closed = false
@@ -67,8 +68,13 @@ export class WriteGate {
   }
 
   /** Looks whether the master is fenced. Throws ERR_FENCED for a marker that cannot be read, ERR_DISK. */
-  async look(): Promise<void> {
-    this.#fenced = await readFenced(this.#platform.disk, this.#layout)
+  look(): Promise<void> {
+    // One after the other: an older answer must not replace a newer one.
+    const looked = this.#looking.then(async () => {
+      this.#fenced = await readFenced(this.#platform.disk, this.#layout)
+    })
+    this.#looking = looked.catch(() => {})
+    return looked
   }
 
   async close(): Promise<void> {
