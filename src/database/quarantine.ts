@@ -9,6 +9,7 @@
 //
 // What a damaged group refers to is never freed: nobody knows whose it is by now. A resize gives it back.
 import { HotBackupError } from '../errors.ts'
+import { isReplicated } from '../log/record.ts'
 import { type Generation } from './generation.ts'
 import { groupOf, groupStart } from './hash.ts'
 
@@ -53,7 +54,12 @@ interface NamedFile {
   readonly account: string
   readonly name: string
   readonly modulo: number
+  readonly flags: number
 }
+
+/** What helps when nobody else has the file. */
+const nextOfLocal =
+  'the file is not replicated, so no other server holds it: clear the file, or restore a save ("hb restore")'
 
 export class Quarantine {
   #ranges: DamagedRange[] = []
@@ -145,7 +151,8 @@ export class Quarantine {
     const { account, name } = file
     const { cause } = range
     const why = cause?.message ?? 'a frame of it was damaged'
-    const message = `${groupsText(file, range)} cannot be read: ${why}; ${this.next}`
+    const next = isReplicated(file.flags) ? this.next : nextOfLocal
+    const message = `${groupsText(file, range)} cannot be read: ${why}; ${next}`
     const place = { ...cause?.place, account, file: name }
     return new HotBackupError('ERR_GROUP_DAMAGED', message, place, cause)
   }

@@ -46,6 +46,8 @@ interface Named extends NamedDataFile {
   readonly account: string
   /** Frames for which the journal has newer ones. */
   readonly newer: ReadonlyMap<number, number>
+  /** Behind the last of them: what lies between the end of the file and that was never written. */
+  readonly newerEnd: number
 }
 
 interface Suspect {
@@ -97,7 +99,8 @@ class DatabaseScrub {
         for (const found of catalogDataFiles(catalog)) {
           const account = catalog.accounts[found.file.account] ?? ''
           const newer = overlays.get(join(this.#directory, found.name)) ?? new Map<number, number>()
-          named.set(found.name, { ...found, account, newer })
+          const newerEnd = [...newer.keys()].reduce((end, frame) => Math.max(end, frame + 1), 0)
+          named.set(found.name, { ...found, account, newer, newerEnd })
         }
         return named
       } catch (error) {
@@ -122,9 +125,8 @@ class DatabaseScrub {
         }
         await this.#tempo.took(count * frameBytes)
       }
-      let missing = frames
-      while (named.newer.has(missing)) missing++
-      if (missing < named.diskFrames) found.push({ name, frame: missing })
+      const end = Math.max(frames, named.newerEnd)
+      if (end < named.diskFrames) found.push({ name, frame: end })
     })
     return found
   }
@@ -168,7 +170,7 @@ class DatabaseScrub {
       const offset = frame * frameBytes
       const count = await data.read(this.#slab.u8, 0, frameBytes, offset)
       if (count === frameBytes) fault = this.#fault(named, frame, 0)
-      else if (frame < named.diskFrames && !named.newer.has(frame)) fault = 'is missing'
+      else if (frame < named.diskFrames && frame >= named.newerEnd) fault = 'is missing'
     })
     if (fault === null) return null
     const group = frame < file.modulo ? frame : null

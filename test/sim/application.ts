@@ -215,14 +215,15 @@ export class Application {
   #later(history: History, { records }: Planned, outcome: Promise<unknown>): Promise<void> {
     const waiting = { records, txn: 0 }
     history.waiting = waiting
-    const settled = this.#guarded(
-      outcome.then(() => {
-        if (this.#process.dead) return
-        this.#checker.log(this.node)
-        if (waiting.txn > 0) this.#checker.acknowledged(history, waiting.txn)
-        else this.node.world.fail(new Error('an update has waited, is done, and is not logged'))
-      }),
-    ).finally(() => {
+    const done = outcome.then(() => {
+      if (this.#process.dead) return
+      this.#checker.log(this.node)
+      if (waiting.txn > 0) this.#checker.acknowledged(history, waiting.txn)
+      else this.node.world.fail(new Error('an update has waited, is done, and is not logged'))
+    })
+    const settled = this.#guarded(done).finally(() => {
+      // Of one that failed it is not known whether it was logged.
+      if (!this.#process.dead) this.#checker.log(this.node)
       if (history.waiting === waiting) history.waiting = null
       this.#waiting = null
     })

@@ -10,15 +10,21 @@ import { ask } from '../../src/server/views/status.ts'
 import { Violation } from './checker.ts'
 import type { Node } from './nodes.ts'
 import type { Story } from './story.ts'
+import type { SimProcess } from './world/process.ts'
 
 export const orders = ['apply switched', 'copy ordered', 'verified', 'scrubbed'] as const
 export type Order = (typeof orders)[number]
+
+/** Whoever sees a command wait for longer interrupts it. */
+const patienceMs = 20_000
 
 export class Operator {
   readonly #story: Story
   #over = false
   /** Commands that are under way. */
   readonly #commands = new Set<Promise<unknown>>()
+  /** Their processes, and where they run. */
+  readonly #processes = new Map<SimProcess, Node>()
 
   constructor(story: Story) {
     this.#story = story
@@ -82,6 +88,9 @@ export class Operator {
 
   /** Resolves when all that was ordered has come to its end, and everybody applies updates. */
   async end(): Promise<void> {
+    await Promise.race([Promise.all(this.#commands), this.#story.sleep(patienceMs)])
+    // One waits for a server that only comes back when the failover goes on, say.
+    for (const [process, { machine }] of this.#processes) machine.kill(process)
     await Promise.all(this.#commands)
     for (const node of this.#story.nodes) {
       for (let times = 0; node.machine.disk.file(node.layout.applySwitch) !== null; times++) {
@@ -148,7 +157,12 @@ export class Operator {
   /** A command that may fail: he tries again, later. True when it has not. */
   #run(node: Node, name: string, work: (platform: Platform) => Promise<void>): Promise<boolean> {
     const { world } = node
-    const told = node.command(name, work).then(
+    const started = (platform: Platform, process: SimProcess) => {
+      this.#processes.set(process, node)
+      process.onEnd(() => this.#processes.delete(process))
+      return work(platform)
+    }
+    const told = node.command(name, started).then(
       outcome => {
         world.note(`${node.name}: ${name}: ${outcome ?? 'done'}`)
         return outcome !== 'died'

@@ -1,9 +1,11 @@
 // A master, groups of whose database are damaged, fetches their items from a slave that has applied what the master
 // had: nothing changes a damaged group until it is mended. One slave after the other is asked, again and again.
-// Everything else goes on; so does the master when there is no slave, and refuses these groups alone.
+// Everything else goes on; so does the master when there is no slave, and refuses these groups alone. A file that is not
+// replicated is on no slave.
 import type { Database } from '../../database/database.ts'
 import { groupsText, type DamagedRange } from '../../database/quarantine.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
+import { isReplicated } from '../../log/record.ts'
 import type { LogWriter } from '../../log/writer.ts'
 import type { Timer } from '../../platform/clock.ts'
 import type { Platform } from '../../platform/platform.ts'
@@ -52,15 +54,14 @@ export class GroupRescue {
     if (this.#parts.database.quarantine.size === 0) return
     this.#running = this.#run().finally(() => {
       this.#running = null
-      if (this.#parts.database.quarantine.size > 0) this.begin()
+      if (this.#wanted().length > 0) this.begin()
     })
   }
 
   /** Resolves when nothing is damaged any more, or when no slave could help now. */
   async settled(): Promise<void> {
     this.begin()
-    const { quarantine } = this.#parts.database
-    while (quarantine.size > 0 && this.#running !== null && this.#timer === null) {
+    while (this.#wanted().length > 0 && this.#running !== null && this.#timer === null) {
       await new Promise<void>(resolve => this.#parts.platform.clock.nextTurn(resolve))
     }
   }
@@ -86,8 +87,9 @@ export class GroupRescue {
     const { database, happened } = this.#parts
     const { quarantine } = database
     this.#tell()
-    while (!this.#stopped && quarantine.size > 0) {
-      const before = quarantine.ranges
+    for (;;) {
+      const before = this.#wanted()
+      if (this.#stopped || before.length === 0) break
       let failure: string | null = null
       for (const range of before) {
         if (this.#stopped) return
@@ -102,6 +104,15 @@ export class GroupRescue {
       else await this.#rest()
     }
     quarantine.next = this.#nextText(null)
+  }
+
+  /** What slaves may hold. */
+  #wanted(): readonly DamagedRange[] {
+    const { database } = this.#parts
+    return database.quarantine.ranges.filter(({ fileNumber }) => {
+      const file = database.fileByNumber(fileNumber)
+      return file === undefined || isReplicated(file.flags)
+    })
   }
 
   /** Each once. */

@@ -4,7 +4,7 @@
 //   2. DIR/fenced says "handing over": no update is taken, by whoever has the master open
 //   3. the slave has stored and applied the last transaction; else everything is as before
 //   4. DIR/fenced says "asked"; PROMOTE: the slave has exactly that, and becomes the master on a timeline of its own
-//   5. it answers as a master; then this server becomes its slave, as by "hb rejoin", with nothing missing
+//   5. it answers as a master (if it could not become one it is asked again, or everything is as before); then this server becomes its slave, as by "hb rejoin", with nothing missing
 //
 // Interrupted before 4, the master takes no updates until "hb switch" is run again. Behind it the shipper meets the new
 // timeline like any old master does, and "hb rejoin" (or "hb switch" again) completes it. Once the slave has been
@@ -67,13 +67,13 @@ export async function switchServers(
     await untilInStep(platform, layout, slave, options.timeoutMs)
     if (!asked) await bar(platform, layout, slave, true)
     await handOver(platform, layout, config, slave)
+    await untilMaster(platform, layout, config, slave)
   } catch (error) {
     if (!isHotBackupError(error, 'ERR_UNSAFE')) throw error
     if (asked && !(error.cause instanceof Refused)) throw unknownOutcome(slave, error)
     await unbar(platform, layout)
     throw error
   }
-  await untilMaster(platform, layout, config, slave)
   return becomeSlave(platform, layout, slave.address, options)
 }
 
@@ -223,7 +223,10 @@ function unknownOutcome({ name }: SlaveAddress, error: unknown): HotBackupError 
   return new HotBackupError('ERR_TIMEOUT', message, {}, error)
 }
 
-/** It has agreed: it drops all links, becomes a master, and listens again. */
+/**
+ * It has agreed: it drops all links, becomes a master, and listens again. One that could not, and runs as a slave again,
+ * is asked again. Throws ERR_UNSAFE when it does not agree any more, ERR_TIMEOUT.
+ */
 async function untilMaster(
   platform: Platform,
   layout: Layout,
@@ -248,8 +251,27 @@ async function untilMaster(
         const message = `${slave.name} was to become the master and does not answer as one: ${error.message}`
         throw new HotBackupError('ERR_TIMEOUT', message, {}, error)
       }
+      const aSlave = error instanceof Refused && error.code === 'ERR_WRONG_TYPE'
+      if (aSlave) await askAgain(platform, layout, config, slave)
     }
     await sleep(clock, pollMs)
+  }
+}
+
+/** Throws ERR_UNSAFE when it says no; whether it has heard the question otherwise, its next answers tell. */
+async function askAgain(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  slave: SlaveAddress,
+): Promise<void> {
+  try {
+    await handOver(platform, layout, config, slave)
+  } catch (error) {
+    if (!isHotBackupError(error, 'ERR_UNSAFE', 'ERR_TIMEOUT')) throw error
+    if (!(error.cause instanceof Refused)) return
+    const text = `${slave.name} has agreed, could not become the master, and is a slave again: its messages say why`
+    throw unsafe(text, error.cause)
   }
 }
 

@@ -7,7 +7,7 @@ import type { SimProcess } from './process.ts'
 import { SeededRandom } from './random.ts'
 import { Scheduler } from './scheduler.ts'
 
-const notesMax = 4000
+const notesMax = 100_000
 
 export interface WorldOptions {
   /** Write down every call to a disk and every piece of bytes as well. */
