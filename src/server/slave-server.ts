@@ -61,6 +61,7 @@ export class SlaveServer {
   readonly #database: Database
   readonly #log: LogWriter
   readonly #retention: Retention
+  readonly #seeds: DirectorySeedTaker
   readonly #replayer: Replayer
   #helpers: Helpers | null = null
   #receiver: Receiver | null = null
@@ -112,7 +113,18 @@ export class SlaveServer {
     this.#database = data.database
     this.#log = data.log
     const next = config.ships ? config.slaves.map(slave => slave.name) : []
-    this.#retention = new Retention(platform, data.log, layout.slaves, next, config.log)
+    this.#seeds = new DirectorySeedTaker(platform, layout, {
+      name: config.name,
+      auto: config.slave.autoSeed,
+      log: data.log,
+      damaged: () => this.#databaseDamaged,
+      completed: () => {
+        if (this.#promoting === null) this.#reseeded()
+      },
+    })
+    this.#retention = new Retention(platform, data.log, layout.slaves, next, config.log, () =>
+      Promise.resolve(this.#seeds.neededAfter),
+    )
     this.#replayer = replayer(this)
     this.#replays = new ManualReplays({
       platform,
@@ -263,15 +275,7 @@ export class SlaveServer {
       logger: this.#say,
       upstream: await readUpstream(this.#platform.disk, this.#layout),
       upstreamChanged: upstream => this.#keepUpstream(upstream),
-      seeds: new DirectorySeedTaker(this.#platform, this.#layout, {
-        name: this.#config.name,
-        auto: this.#config.slave.autoSeed,
-        log: this.#log,
-        damaged: () => this.#databaseDamaged,
-        completed: () => {
-          if (this.#promoting === null) this.#reseeded()
-        },
-      }),
+      seeds: this.#seeds,
     })
     this.#log.diskRoom.onChange(lack => sayDiskRoom(this.#say, 'updates are not stored', lack))
     if (this.#config.ships) {

@@ -69,6 +69,9 @@ function makeHistory(seed: number): {
   history.add([{ type: 'createAccount', account: 2 }])
   history.add([{ type: 'createFile', account: 1, file: 7, modulo: 3 }])
   addItems(history, numbers, 100)
+  // Most of its groups are never written.
+  history.add([{ type: 'createFile', account: 0, file: 8, modulo: 40 }])
+  for (const id of [1, 2, 3]) history.add([{ type: 'writeItem', file: 8, id, length: 50 }])
   models.set(history.txn, copyOf(history.model))
   return { history, oldTxn, models }
 }

@@ -55,6 +55,8 @@ function sameSegments(pair: Pair): boolean {
   )
 }
 
+const messagesOf = (directory: string) => readFileSync(path.join(directory, 'messages.log'), 'utf8')
+
 const kept = (directory: string) =>
   readdirSync(path.join(directory, 'log')).filter(name => name.includes('.corrupt')).length
 
@@ -77,7 +79,7 @@ t.test('bits flip', async t => {
     t.equal((await statusOf(pair.slave)).pid, pid, 'the same process')
     t.ok(sameSegments(pair))
     t.equal(kept(pair.slave), 2, 'the damaged ones are kept')
-    const messages = readFileSync(path.join(pair.slave, 'messages.log'), 'utf8')
+    const messages = messagesOf(pair.slave)
     t.match(messages, /has been mended from byte/)
     await ok('log', 'verify', '-d', pair.slave)
   })
@@ -255,7 +257,7 @@ t.test('groups of a database are damaged', async t => {
     await master.close()
     await t.resolves(inStep(pair))
     t.equal((await statusOf(pair.slave)).pid, pid, 'the same process')
-    const messages = readFileSync(path.join(pair.slave, 'messages.log'), 'utf8')
+    const messages = messagesOf(pair.slave)
     for (const group of groups) {
       t.match(messages, new RegExp(`A F: group ${group} of 101 can be read again`))
     }
@@ -306,6 +308,35 @@ t.test('groups of a database are damaged', async t => {
     await master.close()
     await t.resolves(inStep(pair))
     t.match(await ok('scrub', '-d', pair.master), /nothing is damaged/)
+  })
+
+  await t.test('on a master, in a file that is not replicated', async t => {
+    const before = await Master.open(pair.master)
+    const local = await before.account('A').createFile('L', { modulo: 1, local: true })
+    await local.write('item', 'value')
+    await before.checkpoint()
+    await before.close()
+    const newest = readdirSync(path.join(pair.master, 'database')).sort().at(-1)
+    flip(path.join(pair.master, 'database', newest!), 100)
+    const events: MasterEvent[] = []
+    const master = await Master.open(pair.master, { onEvent: event => events.push(event) })
+    const file = master.account('A').file('L')
+    await t.rejects(file.read('item'), {
+      code: 'ERR_GROUP_DAMAGED',
+      message:
+        /A L: group 0 of 1 .*the file is not replicated.*: clear the file, or restore a save/,
+    })
+    await master.account('A').file('F').write(well!, 'goes on')
+    t.strictSame(
+      events.map(({ type }) => type),
+      ['group-damaged'],
+    )
+    await file.clear()
+    await file.write('item', 'new')
+    t.equal((await file.read('item'))?.toString(), 'new')
+    t.strictSame(master.status().damaged, [])
+    await master.close()
+    t.notMatch(messagesOf(pair.slave), /has no file with the number/)
   })
 })
 

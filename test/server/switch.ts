@@ -1,6 +1,8 @@
 // A master that hands over and is interrupted, or gets no answer: how it goes on, and when it may take updates again.
 // And one that is over: its application hears of it.
+import path from 'node:path'
 import t from 'tap'
+import { HotBackupError } from '../../src/errors.ts'
 import { placeOf } from '../../src/log/cut-back.ts'
 import { readDurableMark } from '../../src/log/durable.ts'
 import { writeFileAtomic } from '../../src/platform/atomic-file.ts'
@@ -15,6 +17,7 @@ import { switchServers } from '../../src/server/failover/switch.ts'
 import { layoutOf, type Layout } from '../../src/server/layout.ts'
 import { Master } from '../../src/server/master.ts'
 import { ShipperServer } from '../../src/server/shipper-server.ts'
+import { SlaveServer } from '../../src/server/slave-server.ts'
 import { encodeAck } from '../../src/ship/ack-file.ts'
 import { freePort } from '../helpers/servers.ts'
 
@@ -67,6 +70,60 @@ t.test('a slave that may have agreed before, and cannot be asked now', async t =
   await t.rejects(to('gamma'), { code: 'ERR_FENCED', message: /is handing over to "beta"/ })
   t.match(await readFenced(disk, layout), { asked: true, by: 'beta' })
   await shipper.close()
+})
+
+t.test('a slave that agrees, and cannot become the master', async t => {
+  const beta = `127.0.0.1:${await freePort()}`
+  const layout = await makeMaster(t.testdir(), [`beta=${beta}`])
+  const there = layoutOf(path.join(t.testdirName, 'beta'))
+  await setup(nodePlatform, there.directory, {
+    type: 'slave',
+    name: 'beta',
+    keyFile: false,
+    listen: beta,
+    slaves: [],
+    applyUpdates: true,
+    logSlaveUpdates: false,
+    autoCreate: false,
+  })
+  const listen = { host: '127.0.0.1', port: await freePort() }
+  let room = false
+  const full: typeof disk = {
+    ...disk,
+    open: (file, mode) => {
+      if (room || file !== `${there.promotion}.tmp`) return disk.open(file, mode)
+      return Promise.reject(new HotBackupError('ERR_DISK_FULL', 'the disk is full'))
+    },
+  }
+  const quiet = () => {}
+  const startSlave = () =>
+    SlaveServer.start({ ...nodePlatform, disk: full }, there.directory, quiet, quiet)
+  const startShipper = () => ShipperServer.start(nodePlatform, layout.directory, quiet, quiet)
+  const streaming = async (server: SlaveServer) => {
+    while (server.status().receiver.state !== 'Idle') await new Promise(setImmediate)
+  }
+  let slave = await startSlave()
+  let shipper = await startShipper()
+  await streaming(slave)
+  const options = { to: 'beta', listen, timeoutMs: 60_000 }
+  const refused = switchServers(nodePlatform, layout.directory, options)
+  refused.catch(() => {})
+  t.match(await slave.promoted, { code: 'ERR_DISK_FULL' })
+  await shipper.stop()
+  await slave.stop()
+  slave = await startSlave()
+  await t.rejects(refused, { code: 'ERR_UNSAFE', message: /beta has agreed, .*is a slave again/ })
+  t.equal(await readFenced(disk, layout), null, 'it takes updates again')
+
+  room = true
+  shipper = await startShipper()
+  await streaming(slave)
+  const switched = switchServers(nodePlatform, layout.directory, options)
+  t.equal(await slave.promoted, null)
+  await Promise.all([shipper.stop(), slave.stop()])
+  const master = await ShipperServer.start(nodePlatform, there.directory, quiet, quiet)
+  t.match(await switched, { master: 'beta', missing: null })
+  await master.stop()
 })
 
 t.test('interrupted when hb.toml says "slave" already: given again, it goes on', async t => {

@@ -222,10 +222,11 @@ export class Application {
       else this.node.world.fail(new Error('an update has waited, is done, and is not logged'))
     })
     const settled = this.#guarded(done).finally(() => {
-      // Of one that failed it is not known whether it was logged.
-      if (!this.#process.dead) this.#checker.log(this.node)
-      if (history.waiting === waiting) history.waiting = null
       this.#waiting = null
+      // Of one that failed it is not known whether it was logged; when the process has died the next one will see.
+      if (this.#process.dead) return
+      this.#checker.log(this.node)
+      if (history.waiting === waiting) history.waiting = null
     })
     this.#waiting = settled
     return settled

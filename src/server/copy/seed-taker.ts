@@ -61,6 +61,8 @@ export class DirectorySeedTaker implements SeedTaker {
   #offset = 0
   #undurableBytes = 0
   #complete = false
+  /** Somebody gives a copy now, or will as soon as it has been made. */
+  #offered = false
   #file: { readonly index: number; readonly handle: DiskFile } | null = null
   /** One call after the other, also of two connections. */
   #turn: Promise<unknown> = Promise.resolve()
@@ -106,7 +108,17 @@ export class DirectorySeedTaker implements SeedTaker {
     return null
   }
 
+  /**
+   * What this slave holds behind that transaction must stay in its log: it has been acknowledged, and the copy that will
+   * take the place of the rest lacks it. Infinity when no copy is under way.
+   */
+  get neededAfter(): number {
+    if (this.#manifest !== null) return this.#manifest.lastTxn
+    return this.#offered || this.#state !== null ? 0 : Infinity
+  }
+
   place(): Promise<SeedPlace> {
+    this.#offered = true
     return this.#inTurn(async () => {
       const state = (this.#state ??= await this.#readState())
       if (state === null) return nothing
@@ -272,6 +284,7 @@ export class DirectorySeedTaker implements SeedTaker {
       } catch (error) {
         // It would not be better the next time.
         this.#state = null
+        this.#manifest = null
         await removeBelow(disk, directory)
         throw error
       }
@@ -281,6 +294,7 @@ export class DirectorySeedTaker implements SeedTaker {
   }
 
   end(): Promise<void> {
+    this.#offered = false
     return this.#inTurn(async () => {
       await this.#closeFile()
       if (this.#complete) this.#options.completed()

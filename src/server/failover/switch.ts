@@ -25,7 +25,7 @@ import { layoutOf, type Layout } from '../layout.ts'
 import { logEnd } from '../log-end.ts'
 import type { MasterStatus } from '../master.ts'
 import type { ShipperStatus } from '../shipper-server.ts'
-import { ask } from '../views/status.ts'
+import { ask, liveHolder } from '../views/status.ts'
 import { fencedError, readFenced, removeFenced, writeFenced } from './fence.ts'
 import { ownMark } from './joining.ts'
 import { rejoinServer, type RejoinOutcome } from './rejoin-command.ts'
@@ -176,19 +176,31 @@ async function untilInStep(
   const { disk, clock } = platform
   const start = clock.monotonic()
   for (;;) {
-    const answer = (await ask(platform, layout.ownerSocket)) as MasterStatus | null
-    const last = answer?.lastTxn ?? (await logEnd(disk, layout.log))?.txn ?? 0
+    const last = await lastTxnOf(platform, layout)
     const mark = await readDurableMark(disk, layout.log)
     const ack = await readAck(disk, layout.slaves, name)
     const { durableTxn = 0, appliedTxn = 0 } = ack ?? {}
     // An owner that died may have left more than log/durable says; the shipper brings that in order.
-    if (mark?.txn === last && durableTxn >= last && appliedTxn >= last) return
+    const reached = last !== null && mark?.txn === last && durableTxn >= last && appliedTxn >= last
+    if (reached) return
     if (clock.monotonic() - start >= timeoutMs) {
+      if (last === null) throw unsafe(`an application keeps the master open and does not answer`)
       const far = `${name} has stored transaction ${durableTxn} and applied ${appliedTxn} of ${last}`
       throw unsafe(`${far}, after ${timeoutMs / 1000} s`)
     }
     await sleep(clock, pollMs)
   }
+}
+
+/**
+ * The last transaction that there will be, since no update is taken any more. Null while that is not known: an
+ * application that is closing the master answers nobody, and may still be writing what it has taken.
+ */
+async function lastTxnOf(platform: Platform, layout: Layout): Promise<number | null> {
+  const answer = (await ask(platform, layout.ownerSocket)) as MasterStatus | null
+  if (answer !== null) return answer.lastTxn
+  if ((await liveHolder(platform, layout.ownerLock)) !== null) return null
+  return (await logEnd(platform.disk, layout.log))?.txn ?? 0
 }
 
 /** Throws ERR_UNSAFE when the slave is certain not to have been promoted, ERR_TIMEOUT when that is not known. */

@@ -42,8 +42,8 @@ export class ApplySwitch {
   async #turn(on: boolean): Promise<void> {
     const { platform, layout, replayer, say } = this.#parts
     const before = replayer.on
-    await this.#switchTo(on)
     try {
+      await this.#switchTo(on)
       await writeApplyUpdates(platform, layout, on)
     } catch (error) {
       // Whoever is told that it failed must find it as it was.
