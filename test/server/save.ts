@@ -15,6 +15,7 @@ import t, { type Test } from 'tap'
 import { Database } from '../../src/database/database.ts'
 import { digestDatabase } from '../../src/database/digest.ts'
 import { FrameChanges, packRanges, unpackRanges } from '../../src/database/frame-changes.ts'
+import { groupOf, hashId } from '../../src/database/hash.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { setup } from '../../src/server/config/setup.ts'
 import { restoreServer } from '../../src/server/copy/restore.ts'
@@ -75,6 +76,43 @@ async function counting(
     if (stop() && i > 6000) return i
   }
 }
+
+t.test('what changes while the last frames are gathered is saved, wherever it lies', async t => {
+  const root = temporaryDirectory(t)
+  const [directory, saved, again] = ['alpha', 'saved', 'again'].map(name => path.join(root, name))
+  await makeServer(directory!)
+  const master = await Master.open(directory!)
+  const modulo = 50
+  const file = await (await master.createAccount('A')).createFile('F', { modulo })
+  const inGroup = (group: number) => {
+    for (let i = 0; ; i++) {
+      const id = Buffer.from(`${i}`)
+      if (groupOf(hashId(id, 0, id.length), modulo) === group) return `${i}`
+    }
+  }
+  const [early, late] = [inGroup(2), inGroup(40)]
+  for (const id of [early, late]) await file.write(id, 'before')
+  await master.checkpoint()
+  const { disk } = nodePlatform
+  let changes: Promise<void> | null = null
+  // The later frame changes on the disk, the earlier one only when the files are to stand still.
+  const change = async () => {
+    await file.write(late, 'after')
+    await master.checkpoint()
+    await file.write(early, 'after')
+  }
+  const watched: typeof disk = {
+    ...disk,
+    open: async (name, mode) => {
+      if (/alpha.database.[0-9a-f]{8}\./.test(name)) await (changes ??= change())
+      return disk.open(name, mode)
+    },
+  }
+  await saveServer({ ...nodePlatform, disk: watched }, directory!, saved!, { progress: () => {} })
+  await master.close()
+  await restoreServer(nodePlatform, saved!, again!)
+  t.equal(await digestOf(again!), await digestOf(directory!))
+})
 
 t.test('a save of a master at work is one moment of it', async t => {
   const root = temporaryDirectory(t)

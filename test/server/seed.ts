@@ -129,11 +129,15 @@ t.test('a copy goes on where it was durable, and is put in place whole', async t
   t.ok(bytes.length > 20 << 20, `${bytes.length} bytes`)
 
   const first = takerOf(root, {})
+  t.equal(first.neededAfter, Infinity)
   t.equal((await first.place()).offset, 0)
+  t.equal(first.neededAfter, 0, 'of a copy that is being made nobody knows where it ends')
   await give(first, image, bytes, 0, bytes.length - 6_000_000)
   const { offset } = await first.place()
   t.ok(offset > 8 << 20 && offset < bytes.length - 6_000_000, 'some of it is not durable yet')
   await first.end()
+  const { lastTxn } = image.manifest
+  t.equal(first.neededAfter, lastTxn, 'acknowledged, and not in the copy: the log keeps it')
 
   // Another process; what is behind the durable offset is of no account.
   let completed = 0

@@ -64,6 +64,12 @@ t.test('a slave that may have agreed before, and cannot be asked now', async t =
   await t.rejects(to('beta'), { code: 'ERR_UNSAFE', message: /ECONNREFUSED/ })
   t.equal(await readFenced(disk, layout), null, 'never asked: it takes updates again')
 
+  // An application that closes the master hears nobody any more, and still writes what it has taken.
+  const closing = await nodePlatform.locks.acquire(layout.ownerLock, 'application', () => {})
+  await t.rejects(to('beta'), { code: 'ERR_UNSAFE', message: /keeps the master open/ })
+  await closing.release()
+  t.equal(await readFenced(disk, layout), null)
+
   const asked = { timeline: 0, lineage: '', time: 1, switching: true, asked: true }
   await writeFenced(disk, layout, { ...asked, by: 'beta', address: beta })
   await t.rejects(to('beta'), { code: 'ERR_TIMEOUT', message: /not known whether beta has become/ })

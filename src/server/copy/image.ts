@@ -15,7 +15,7 @@ import { catalogBytesMax, decodeCatalog, type Catalog } from '../../database/cat
 import { catalogName, journalName } from '../../database/checkpoint.ts'
 import { isDataFileName } from '../../database/data-files.ts'
 import { Database } from '../../database/database.ts'
-import { unpackRanges, type FrameRange } from '../../database/frame-changes.ts'
+import { FrameChanges, unpackRanges, type FrameRange } from '../../database/frame-changes.ts'
 import { frameBytes } from '../../database/frame.ts'
 import { catalogDataFiles } from '../../database/recover.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
@@ -122,16 +122,16 @@ async function copyMoving(
   }
   await ask('copy-begin')
   await copy.files(await readCatalog(disk, layout), false)
-  let changed: FrameRange[] = []
+  let left: FrameRange[] = []
   for (let round = 1; round <= roundsMax; round++) {
     await copy.files(await readCatalog(disk, layout), false)
-    changed = await ask('copy-changes')
-    if (bytesOf(changed) <= heldBytesMax) break
-    await copy.frames(changed)
-    changed = []
+    left = await ask('copy-changes')
+    if (bytesOf(left) <= heldBytesMax) break
+    await copy.frames(left)
+    left = []
   }
   await ask('copy-hold')
-  changed.push(...(await ask('copy-changes')))
+  const changed = joined([...left, ...(await ask('copy-changes'))])
   const catalog = await readCatalog(disk, layout)
   await copy.files(catalog, true)
   await copy.frames(changed)
@@ -196,6 +196,13 @@ function bytesOf(ranges: readonly FrameRange[]): number {
   return frames * frameBytes
 }
 
+/** Each frame once, those of a data file in order. */
+function joined(ranges: readonly FrameRange[]): FrameRange[] {
+  const changes = new FrameChanges()
+  for (const { name, first, count } of ranges) changes.note(name, first, count)
+  return changes.take()
+}
+
 /** The database's part of the copy. */
 class DatabaseCopy {
   readonly #disk: Disk
@@ -246,7 +253,10 @@ class DatabaseCopy {
     return copyFile(this.#disk, from, to, this.#tempo)
   }
 
-  /** Copies frames again. Those of files that have gone, or are not copied yet, are left out. */
+  /**
+   * Copies frames again, which come in the order of their files without any twice. Those of files that have gone, or are
+   * not copied yet, are left out.
+   */
   async frames(ranges: readonly FrameRange[]): Promise<void> {
     this.#tempo.expect(bytesOf(ranges))
     const piece = Buffer.allocUnsafe(1 * MiB)
