@@ -219,7 +219,7 @@ export class Application {
       if (this.#process.dead) return
       this.#checker.log(this.node)
       if (waiting.txn > 0) this.#checker.acknowledged(history, waiting.txn)
-      // The checker does not read past damage.
+      // The checker does not read past damage: it may meet it in another server's log.
       else if (!this.node.damaged)
         this.node.world.fail(new Error('an update has waited, is done, and is not logged'))
     })
@@ -228,7 +228,8 @@ export class Application {
       // Of one that failed it is not known whether it was logged; when the process has died the next one will see.
       if (this.#process.dead) return
       this.#checker.log(this.node)
-      if (history.waiting === waiting) history.waiting = null
+      const unread = waiting.txn === 0 && this.node.damaged
+      if (history.waiting === waiting && !unread) history.waiting = null
     })
     this.#waiting = settled
     return settled
