@@ -105,7 +105,8 @@ export class Checkpointer {
   /**
    * A checkpoint of what is applied now, and no other until `release` is called: the files on the disk stand still,
    * and may be copied, while updates go on in memory. Keep it short: writers wait when their memory is full. One
-   * holds at a time, others wait for their turn.
+   * holds at a time, others wait for their turn. Rejects with ERR_STOPPED behind a checkpoint that has failed: what it
+   * has written in place belongs to its journal.
    */
   async hold(): Promise<() => void> {
     while (this.#held !== null) await this.#held
@@ -119,6 +120,10 @@ export class Checkpointer {
     try {
       this.#database.hurry()
       await this.#attempt
+      const { failure } = this.#database
+      if (failure !== null) {
+        throw new HotBackupError('ERR_STOPPED', `the database stopped: ${failure.message}`)
+      }
       if (!this.#database.unchanged && !this.#stopped) await this.#run(false)
       return release
     } catch (error) {

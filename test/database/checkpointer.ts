@@ -3,14 +3,19 @@
 import t from 'tap'
 import { Checkpointer } from '../../src/database/checkpointer.ts'
 import { Database } from '../../src/database/database.ts'
+import type { HotBackupError } from '../../src/errors.ts'
 import { MiB } from '../../src/limits.ts'
 import { directory, History } from '../helpers/database-history.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 import { TestClock } from '../helpers/test-clock.ts'
 
-async function makeServer(cacheBytes: number) {
+async function makeServer(
+  cacheBytes: number,
+  failed = (error: HotBackupError) => void t.fail(error.message),
+) {
   const clock = new TestClock()
-  const database = await Database.open({ disk: new MemoryDisk(), clock }, directory, { cacheBytes })
+  const disk = new MemoryDisk()
+  const database = await Database.open({ disk, clock }, directory, { cacheBytes })
   const history = new History()
   history.add([{ type: 'createAccount', account: 0 }])
   history.add([{ type: 'createFile', account: 0, file: 0, modulo: 1 }])
@@ -24,7 +29,7 @@ async function makeServer(cacheBytes: number) {
     },
     clock,
     () => log.made++,
-    error => t.fail(error.message),
+    failed,
   )
   const write = (length: number) => {
     history.add([{ type: 'writeItem', file: 0, id: history.txn, length }])
@@ -34,7 +39,7 @@ async function makeServer(cacheBytes: number) {
     await checkpointer.stop()
     await database.close()
   }
-  return { clock, database, history, log, checkpointer, write, close }
+  return { clock, disk, database, history, log, checkpointer, write, close }
 }
 
 const until = async (reached: () => boolean) => {
@@ -85,6 +90,20 @@ t.test('who waits for room, or for a checkpoint, does not wait for pauses', asyn
     t.equal(clock.waits.length, 0)
     await close()
   }
+})
+
+t.test('behind one that has failed the files are held for nobody', async t => {
+  const failures: string[] = []
+  const server = await makeServer(64 * MiB, ({ code }) => void failures.push(code))
+  const { checkpointer, disk, write, close } = server
+  const release = await checkpointer.hold()
+  release()
+  write(8)
+  disk.failNext('sync', 'EIO', '/server/database/catalog.tmp')
+  await t.rejects(checkpointer.now(), { code: 'ERR_DISK' })
+  t.strictSame(failures, ['ERR_DISK'])
+  await t.rejects(checkpointer.hold(), { code: 'ERR_STOPPED' })
+  await close()
 })
 
 t.test('what a crash has left to replay makes the next checkpoint due earlier', async t => {

@@ -2,7 +2,9 @@
 import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t, { type Test } from 'tap'
+import { HotBackupError } from '../../src/errors.ts'
 import { Master } from '../../src/index.ts'
+import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { ok, temporaryDirectory } from '../helpers/servers.ts'
 
 async function makeMaster(t: Test, ...options: string[]): Promise<string> {
@@ -172,6 +174,33 @@ t.test('a copy of the directory, taken at any moment, recovers what was acknowle
     await again.close()
   }
   await master.close()
+})
+
+t.test('an update that waits for a slave hears that the disk has failed', async t => {
+  const directory = await makeMaster(t, '--slave', 'south=127.0.0.1:2001')
+  const file = path.join(directory, 'hb.toml')
+  const text = await readFile(file, 'utf8')
+  await writeFile(file, text.replace(/^# limit = "0"$/m, 'limit = "100KiB"'))
+  const { disk } = nodePlatform
+  let fails = false
+  const failing: typeof disk = {
+    ...disk,
+    rename: (from, to) => {
+      if (!fails || !to.endsWith('catalog')) return disk.rename(from, to)
+      return Promise.reject(new HotBackupError('ERR_DISK', 'cannot rename: EIO'))
+    },
+  }
+  const master = await Master.open(directory, { platform: { ...nodePlatform, disk: failing } })
+  const items = await (await master.createAccount('A')).createFile('F')
+  await items.write('id', Buffer.alloc(200 * 1024))
+  while (master.status().queue.state === 'open') await new Promise(setImmediate)
+  const waiting = items.write('other', 'value')
+  waiting.catch(() => {})
+  await new Promise(setImmediate)
+  fails = true
+  await t.rejects(master.checkpoint(), { code: 'ERR_DISK' })
+  await t.rejects(waiting, { code: 'ERR_STOPPED' })
+  await master.close().catch(() => {})
 })
 
 t.test('segments go when checkpoint and slaves are past them, and never before', async t => {

@@ -58,6 +58,8 @@ export class Updates {
     this.#commits = commits
     this.#queue = queue
     this.#patterns = patterns
+    // Who waits for a slave hears of it as well.
+    log.onFailure(() => queue.wake())
     this.turns = new Turns({
       full: () => {
         const full = log.unsyncedBytes > unsyncedBytesMax || database.overfull || queue.paced
