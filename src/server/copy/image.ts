@@ -254,8 +254,8 @@ class DatabaseCopy {
   }
 
   /**
-   * Copies frames again, which come in the order of their files without any twice. Those of files that have gone, or are
-   * not copied yet, are left out.
+   * Copies frames again, which come in the order of their files, none of them twice. Those of files that have gone, or
+   * are not copied yet, are left out.
    */
   async frames(ranges: readonly FrameRange[]): Promise<void> {
     this.#tempo.expect(bytesOf(ranges))

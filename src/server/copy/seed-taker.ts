@@ -109,8 +109,8 @@ export class DirectorySeedTaker implements SeedTaker {
   }
 
   /**
-   * What this slave holds behind that transaction must stay in its log: it has been acknowledged, and the copy that will
-   * take the place of the rest lacks it. Infinity when no copy is under way.
+   * What this slave holds behind that transaction must stay in its log: it has been acknowledged, and the copy that
+   * will take the place of the rest lacks it. Infinity when no copy is under way.
    */
   get neededAfter(): number {
     if (this.#manifest !== null) return this.#manifest.lastTxn

@@ -1,7 +1,7 @@
 // A master, groups of whose database are damaged, fetches their items from a slave that has applied what the master
 // had: nothing changes a damaged group until it is mended. One slave after the other is asked, again and again.
-// Everything else goes on; so does the master when there is no slave, and refuses these groups alone. A file that is not
-// replicated is on no slave.
+// Everything else goes on; so does the master when there is no slave, and refuses these groups alone. A file that is
+// not replicated is on no slave.
 import type { Database } from '../../database/database.ts'
 import { groupsText, type DamagedRange } from '../../database/quarantine.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'

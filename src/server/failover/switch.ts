@@ -4,7 +4,8 @@
 //   2. DIR/fenced says "handing over": no update is taken, by whoever has the master open
 //   3. the slave has stored and applied the last transaction; else everything is as before
 //   4. DIR/fenced says "asked"; PROMOTE: the slave has exactly that, and becomes the master on a timeline of its own
-//   5. it answers as a master (if it could not become one it is asked again, or everything is as before); then this server becomes its slave, as by "hb rejoin", with nothing missing
+//   5. it answers as a master; then this server becomes its slave, as by "hb rejoin", with nothing missing. If it says
+//      that it is a slave again it is asked again, and when it refuses now everything is as before
 //
 // Interrupted before 4, the master takes no updates until "hb switch" is run again. Behind it the shipper meets the new
 // timeline like any old master does, and "hb rejoin" (or "hb switch" again) completes it. Once the slave has been
@@ -236,8 +237,8 @@ function unknownOutcome({ name }: SlaveAddress, error: unknown): HotBackupError 
 }
 
 /**
- * It has agreed: it drops all links, becomes a master, and listens again. One that could not, and runs as a slave again,
- * is asked again. Throws ERR_UNSAFE when it does not agree any more, ERR_TIMEOUT.
+ * It has agreed: it drops all links, becomes a master, and listens again. One that could not, and runs as a slave
+ * again, is asked again. Throws ERR_UNSAFE when it does not agree any more, ERR_TIMEOUT.
  */
 async function untilMaster(
   platform: Platform,
