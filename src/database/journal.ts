@@ -111,9 +111,7 @@ export class JournalWriter {
     page.writeUInt32LE(this.#framesCrc, 20)
     page.writeBigUInt64LE(BigInt(this.#frameCount), 24)
     page.writeUInt32LE(crc32(page, 8, pageFieldsBytes), 4)
-    await this.#file.write(page, 0, pageBytes, this.#end)
-    await this.#file.write(page, 0, pageBytes, 0)
-    await this.#file.sync()
+    await writePages(this.#file, page, this.#end)
   }
 
   async close(): Promise<void> {
@@ -124,6 +122,13 @@ export class JournalWriter {
     await this.#file.write(bytes, 0, length, this.#end)
     this.#end += length
   }
+}
+
+/** Durable when it resolves. */
+async function writePages(file: DiskFile, page: Buffer, end: number): Promise<void> {
+  await file.write(page, 0, pageBytes, end)
+  await file.write(page, 0, pageBytes, 0)
+  await file.sync()
 }
 
 /** One piece of a journal, whose frames have been checked. */
@@ -138,12 +143,14 @@ export interface JournalPiece {
 export class JournalReader {
   readonly file: DiskFile
   readonly frameCount: number
+  readonly #page: Buffer
   readonly #catalogLength: number
   readonly #catalogCrc: number
   readonly #framesCrc: number
 
   private constructor(file: DiskFile, page: Buffer) {
     this.file = file
+    this.#page = page
     this.#catalogLength = page.readUInt32LE(12)
     this.#catalogCrc = page.readUInt32LE(16)
     this.#framesCrc = page.readUInt32LE(20)
@@ -176,14 +183,31 @@ export class JournalReader {
     }
   }
 
-  #checked(): this {
+  /** Of all but the second commit page. */
+  get #size(): number {
     const catalogRoom = Math.ceil(this.#catalogLength / pageBytes) * pageBytes
+    return pageBytes + this.frameCount * frameBytes + catalogRoom
+  }
+
+  #checked(): this {
     // The page at the end may be torn: it is written together with the first one.
-    const size = pageBytes + this.frameCount * frameBytes + catalogRoom
-    if (this.file.size() < size || this.#catalogLength > catalogBytesMax) {
-      throw corrupt(this.file, `${this.file.size()} bytes, expected ${size}`, 0)
+    if (this.file.size() < this.#size || this.#catalogLength > catalogBytesMax) {
+      throw corrupt(this.file, `${this.file.size()} bytes, expected ${this.#size}`, 0)
     }
     return this
+  }
+
+  /**
+   * Writes the commit pages again. They can be read, and need not be durable: whoever wrote them may have been killed
+   * before his sync was done, or it has failed, and then another sync alone would prove nothing.
+   */
+  async commitAgain(disk: Disk): Promise<void> {
+    const file = await disk.open(this.file.path, 'write')
+    try {
+      await writePages(file, this.#page, this.#size)
+    } finally {
+      await file.close()
+    }
   }
 
   async catalog(): Promise<Buffer> {

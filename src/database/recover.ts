@@ -1,7 +1,8 @@
 // What opening a database does with what the last owner, or a crash, has left in its directory.
 //
 //   journal      catalog  data files   decision
-//   complete     any      any          finish the journal (read-only: read it over the data files)
+//   complete     any      any          finish the journal (read-only: read it over the data files); it was
+//                                      complete for whoever reads it, and is made durable first
 //   incomplete   any      any          drop it, then as without
 //   none         valid    any          go on; data files that it does not name are removed
 //   none         none     none         a new database: write an empty catalog
@@ -61,6 +62,8 @@ export async function recover(
   const catalog = await readCatalog(disk, directory, readOnly, dataFiles)
   const named = namedFiles(directory, catalog, new Set(dataFiles))
   if (!readOnly) {
+    // Whoever renamed it may have been killed before it was durable, and the log that it does not need may go now.
+    await disk.syncDirectory(directory)
     const unnamed = dataFiles.filter(name => !named.has(name))
     const leftovers = names.filter(name => name === journalName || name === `${catalogName}.tmp`)
     for (const name of [...unnamed, ...leftovers]) await disk.remove(join(directory, name))
@@ -128,6 +131,9 @@ async function finishJournal(disk: Disk, directory: string, journal: JournalRead
     decodeCatalog(bytes, journal.file.path)
     // All of it is read once before anything is changed.
     for await (const _ of journal.pieces());
+    // From here on a power failure must find it.
+    await journal.commitAgain(disk)
+    await disk.syncDirectory(directory)
     await writeInPlace(disk, directory, journal, atOnce)
     await writeFileAtomic(disk, path, bytes)
   } finally {

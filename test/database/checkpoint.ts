@@ -176,6 +176,41 @@ t.test('a crash at every step leaves the old stamp or the new one, exactly', asy
   }
 })
 
+t.test('a journal that its writer has not made durable is, before it is used', async t => {
+  for (let step = 0; ; step++) {
+    const disk = new MemoryDisk()
+    const database = await openDatabase(disk)
+    const history = new History()
+    const models = new Map<number, Model>()
+    history.add([{ type: 'createAccount', account: 0 }])
+    history.add([{ type: 'createFile', account: 0, file: 0, modulo: 7 }])
+    for (const length of [100, 200]) {
+      if (models.size > 0) await checkpoint(database)
+      for (let id = 0; id < 20; id++) history.add([{ type: 'writeItem', file: 0, id, length }])
+      history.replay(database)
+      models.set(history.txn, copyOf(history.model))
+    }
+    // The process is killed there: who comes next reads all that it has written.
+    let syncs = 0
+    disk.before = (operation, path) => {
+      if (operation !== 'sync' || !path.endsWith('/journal')) return
+      if (++syncs === 2) throw new HotBackupError('ERR_DISK', 'the process is no more')
+    }
+    await t.rejects(checkpoint(database), { message: 'the process is no more' })
+    // The machine stops when so much has been done; a half of what was not synced is lost.
+    let sector = step
+    const fuse = new Fuse(disk, step, () => sector++ % 2 === 0)
+    const opened = await openDatabase(disk).catch(() => null)
+    fuse.remove()
+    await opened?.close()
+    const again = await openDatabase(disk)
+    const { txn } = again.stamp
+    t.equal(difference(again, models.get(txn)!), null, `step ${step}`)
+    await again.close()
+    if (!fuse.burnt) break
+  }
+})
+
 t.test('updates go on during a checkpoint, which holds none of them', async t => {
   for (const cacheBytes of [tinyCache, 1 * MiB]) {
     const { history, oldTxn } = makeHistory(3)

@@ -33,6 +33,8 @@ export async function installSeed(disk: Disk, layout: Layout): Promise<boolean> 
   const seed = layoutOf(layout.seed)
   const complete = path.join(seed.directory, completeName)
   if (!(await disk.exists(complete))) return false
+  // Whoever put it there, or KEEP-LOG, may have been killed before it was durable.
+  await disk.syncDirectory(seed.directory)
   const keepLog = path.join(seed.directory, keepLogName)
   // As long as the database has not moved nothing has.
   if (await disk.exists(seed.database)) {

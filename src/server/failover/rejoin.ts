@@ -249,6 +249,8 @@ async function forkWith(
 async function readPlan(disk: Disk, layout: Layout): Promise<Plan | null> {
   const bytes = await readFile(disk, layout.rejoin, planBytesMax)
   if (bytes === null) return null
+  // Whoever made it may have been killed before it was durable.
+  await disk.syncDirectory(layout.directory)
   try {
     return v.parse(schema, JSON.parse(bytes.toString())) as unknown as Plan
   } catch (error) {

@@ -66,7 +66,8 @@ export async function switchServers(
   if (!asked) await bar(platform, layout, slave, false)
   try {
     await untilInStep(platform, layout, slave, options.timeoutMs)
-    if (!asked) await bar(platform, layout, slave, true)
+    // Also when it is there: it must be durable, and whoever wrote it may have been killed.
+    await bar(platform, layout, slave, true)
     await handOver(platform, layout, config, slave)
     await untilMaster(platform, layout, config, slave)
   } catch (error) {
