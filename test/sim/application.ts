@@ -250,7 +250,13 @@ export class Application {
   }
 
   #read(master: Master, state: State): Promise<void> {
-    const name = this.#random.pick([...state.files.keys(), 'none'])
+    // What was changed a moment ago is what a reader must not see too early.
+    const changed = [...state.files].reduce<readonly [string, number]>(
+      (latest, [name, { lastTxn }]) => (lastTxn > latest[1] ? [name, lastTxn] : latest),
+      ['none', 0],
+    )[0]
+    const any = () => this.#random.pick([...state.files.keys(), 'none'])
+    const name = this.#random.chance(0.5) ? changed : any()
     const file = state.files.get(name)
     const id = this.#id()
     const expected = file?.items.get(id)
