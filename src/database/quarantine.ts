@@ -9,7 +9,7 @@
 //
 // What a damaged group refers to is never freed: nobody knows whose it is by now. A resize gives it back.
 import { HotBackupError } from '../errors.ts'
-import { isReplicated } from '../log/record.ts'
+import { isOnSlaves } from '../log/record.ts'
 import { type Generation } from './generation.ts'
 import { groupOf, groupStart } from './hash.ts'
 
@@ -59,7 +59,7 @@ interface NamedFile {
 
 /** What helps when nobody else has the file. */
 const nextOfLocal =
-  'the file is not replicated, so no other server holds it: clear the file, or restore a save ("hb restore")'
+  'no other server holds all of this file, which is not replicated: clear it, or restore a save ("hb restore")'
 
 export class Quarantine {
   #ranges: DamagedRange[] = []
@@ -151,7 +151,7 @@ export class Quarantine {
     const { account, name } = file
     const { cause } = range
     const why = cause?.message ?? 'a frame of it was damaged'
-    const next = isReplicated(file.flags) ? this.next : nextOfLocal
+    const next = isOnSlaves(file.flags) ? this.next : nextOfLocal
     const message = `${groupsText(file, range)} cannot be read: ${why}; ${next}`
     const place = { ...cause?.place, account, file: name }
     return new HotBackupError('ERR_GROUP_DAMAGED', message, place, cause)

@@ -117,6 +117,11 @@ export function isReplicated(flags: number): boolean {
   return (flags & (fileFlags.local | fileFlags.excluded)) === 0
 }
 
+/** Slaves hold all of it: of a file that is being filled they have a part. */
+export function isOnSlaves(flags: number): boolean {
+  return flags === 0
+}
+
 /** What a file number stands for. */
 export interface FileAttributes {
   readonly account: string

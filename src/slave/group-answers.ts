@@ -4,6 +4,7 @@ import type { Database } from '../database/database.ts'
 import { HotBackupError } from '../errors.ts'
 import { sameIdentity } from '../log/chain.ts'
 import { pieceBytesMax } from '../log/mend.ts'
+import { isOnSlaves } from '../log/record.ts'
 import type { LogWriter } from '../log/writer.ts'
 import { groupDigest, packGroup, type GroupItem } from '../wire/group-items.ts'
 import type { AskGroup, GroupPiece } from '../wire/messages/group.ts'
@@ -62,6 +63,10 @@ export class GroupAnswers {
     if (file === undefined) {
       const text = `"${this.#name}" has no file with the number ${fileNumber}`
       throw new HotBackupError('ERR_NO_FILE', text)
+    }
+    if (!isOnSlaves(file.flags)) {
+      const text = `"${this.#name}" does not hold all of ${file.account} ${file.name}`
+      throw new HotBackupError('ERR_LINK_REFUSED', text)
     }
     const items: GroupItem[] = []
     file.scanRange(from, to, (bytes, idStart, idEnd, value, valueStart, valueEnd) => {

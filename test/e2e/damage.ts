@@ -325,8 +325,7 @@ t.test('groups of a database are damaged', async t => {
     const file = master.account('A').file('L')
     await t.rejects(file.read('item'), {
       code: 'ERR_GROUP_DAMAGED',
-      message:
-        /A L: group 0 of 1 .*the file is not replicated.*: clear the file, or restore a save/,
+      message: /A L: group 0 of 1 .*no other server holds .*: clear it, or restore a save/,
     })
     while (events.length === 0) await new Promise(resolve => setImmediate(resolve))
     await master.account('A').file('F').write(well!, 'goes on')

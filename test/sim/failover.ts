@@ -198,15 +198,23 @@ export class Failover {
     }
   }
 
-  /** The other slaves of the old master. */
+  /** The other slaves of the old master, and those of the new one that hold more than it had. */
   async #othersFollow(): Promise<void> {
-    const { nodes, upstream } = this.#story
+    const { nodes, upstream, checker } = this.#story
+    const fork = checker.historyOf(checker.log(this.#new))?.fork ?? 0
     for (const node of nodes) {
-      if (node === this.#new || node === this.#old || upstream.get(node) !== this.#old) continue
+      if (node === this.#new || node === this.#old) continue
+      const ahead = checker.log(node).lastTxn > fork && !this.#follows(node)
+      if (upstream.get(node) !== this.#old && !ahead) continue
       upstream.delete(node)
       if (this.#story.checker.log(node).lastTxn > 0) await this.#rejoin(node)
       else await this.#enter(node)
     }
+  }
+
+  #follows(node: Node): boolean {
+    const { checker } = this.#story
+    return checker.log(node).lineage === checker.log(this.#new).lineage
   }
 
   /** A slave that has nothing yet has nothing to come back with: it is entered by hand. */

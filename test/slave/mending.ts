@@ -2,8 +2,10 @@
 // let nobody in, and a master that calls its slave. What is done with the bytes is test/log/mend.ts's matter.
 import t, { type Test } from 'tap'
 import { mendLog } from '../../src/log/mend.ts'
+import { fileFlags, type RecordEncoder } from '../../src/log/record.ts'
 import { verifyLog } from '../../src/log/verify.ts'
 import { withSlavesLog } from '../../src/ship/ask-log.ts'
+import { GroupAnswers } from '../../src/slave/group-answers.ts'
 import { withMastersLog, type MendingPortOptions } from '../../src/slave/mending-port.ts'
 import {
   Master,
@@ -17,6 +19,7 @@ import {
 import { failure } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 import { MemoryNetwork } from '../helpers/memory-network.ts'
+import { SlaveAtHand } from '../helpers/slave-at-hand.ts'
 import { TestClock } from '../helpers/test-clock.ts'
 
 function newWorld() {
@@ -160,5 +163,35 @@ t.test('a master asks its slave', async t => {
   const { message } = await failure(wrong, 'ERR_LOG_CORRUPT')
   t.match(message, /the peer does not hold it/, 'another database')
   await master.close()
+  await slave.close()
+})
+
+t.test('a group is given of a file that the slave holds as a whole alone', async t => {
+  const slave = await SlaveAtHand.open(true)
+  const answers = new GroupAnswers('south', slave.database, slave.log)
+  const put = async (encode: (encoder: RecordEncoder) => void) => {
+    encode(slave.log.begin())
+    slave.log.commit()
+    await slave.log.synced()
+    await until('it is applied', () => slave.replayer.appliedTxn === slave.log.lastTxn)
+  }
+  const ask = () => {
+    const { databaseId, lineageId } = slave.log.identity!
+    const group = { fileNumber: 1, from: 0, to: 2 ** 32, offset: 0, token: 1 }
+    const txn = slave.log.lastTxn
+    return answers.piece({ name: 'ask-group', databaseId, lineageId, txn, ...group })
+  }
+  const file = { account: 'A', file: 'F', modulo: 1 }
+  await put(encoder => {
+    encoder.createAccount('A')
+    encoder.createFile(1, { ...file, flags: fileFlags.filling })
+    encoder.writeItem(1, 'one', 'of two')
+  })
+  t.throws(ask, { code: 'ERR_LINK_REFUSED', message: /"south" does not hold all of A F/ })
+  await put(encoder => {
+    encoder.writeItem(1, 'the other', 'as well')
+    encoder.setFile(1, { ...file, flags: 0 })
+  })
+  t.ok(ask().total > 0)
   await slave.close()
 })

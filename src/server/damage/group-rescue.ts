@@ -1,11 +1,11 @@
 // A master, groups of whose database are damaged, fetches their items from a slave that has applied what the master
 // had: nothing changes a damaged group until it is mended. One slave after the other is asked, again and again.
 // Everything else goes on; so does the master when there is no slave, and refuses these groups alone. A file that is
-// not replicated is on no slave.
+// not replicated is on no slave, and one that is being filled not as a whole.
 import type { Database } from '../../database/database.ts'
 import { groupsText, type DamagedRange } from '../../database/quarantine.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
-import { isReplicated } from '../../log/record.ts'
+import { isOnSlaves } from '../../log/record.ts'
 import type { LogWriter } from '../../log/writer.ts'
 import type { Timer } from '../../platform/clock.ts'
 import type { Platform } from '../../platform/platform.ts'
@@ -111,7 +111,7 @@ export class GroupRescue {
     const { database } = this.#parts
     return database.quarantine.ranges.filter(({ fileNumber }) => {
       const file = database.fileByNumber(fileNumber)
-      return file === undefined || isReplicated(file.flags)
+      return file === undefined || isOnSlaves(file.flags)
     })
   }
 

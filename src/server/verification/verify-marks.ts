@@ -5,6 +5,7 @@ import { hashEnd } from '../../database/hash.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
 import { hashItems, sliceAt, sumRange } from '../../database/range-digest.ts'
 import { MiB } from '../../limits.ts'
+import { isOnSlaves } from '../../log/record.ts'
 import type { FilesRecord } from '../../log/verify-record.ts'
 import type { Updates } from '../updates/updates.ts'
 
@@ -130,5 +131,5 @@ export class VerifyMarks {
 
 /** The slaves are to hold the same of it. */
 function isCompared(file: HashedFile): boolean {
-  return !file.deleted && !file.absent && file.flags === 0
+  return !file.deleted && !file.absent && isOnSlaves(file.flags)
 }
