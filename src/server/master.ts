@@ -124,6 +124,8 @@ export class Master {
     this.#rescue = parts.rescue
     this.#gate = new WriteGate(platform, layout, config.name, config.failover.leaseMs)
     this.#updates.gate = this.#gate
+    // What is durable may reach the slaves yet, but nobody waits for that for ever.
+    parts.log.onFailure(error => void this.#commits.close(error.message))
     if (config.failover.leaseMs > 0) this.#commits.lapsed = () => this.#gate.refusal
     const slaves = config.slaves.map(slave => slave.name)
     this.#retention = new Retention(

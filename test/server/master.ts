@@ -180,7 +180,8 @@ t.test('an update that waits for a slave hears that the disk has failed', async 
   const directory = await makeMaster(t, '--slave', 'south=127.0.0.1:2001')
   const file = path.join(directory, 'hb.toml')
   const text = await readFile(file, 'utf8')
-  await writeFile(file, text.replace(/^# limit = "0"$/m, 'limit = "100KiB"'))
+  const limited = text.replace(/^# limit = "0"$/m, 'limit = "100KiB"')
+  await writeFile(file, limited.replace(/^(\[commit\][^[]*)# timeout = .*$/m, '$1timeout = "1s"'))
   const { disk } = nodePlatform
   let fails = false
   const failing: typeof disk = {
@@ -192,6 +193,8 @@ t.test('an update that waits for a slave hears that the disk has failed', async 
   }
   const master = await Master.open(directory, { platform: { ...nodePlatform, disk: failing } })
   const items = await (await master.createAccount('A')).createFile('F')
+  const unconfirmed = items.write('first', 'value', { level: 'durable' })
+  unconfirmed.catch(() => {})
   await items.write('id', Buffer.alloc(200 * 1024))
   while (master.status().queue.state === 'open') await new Promise(setImmediate)
   const waiting = items.write('other', 'value')
@@ -200,6 +203,8 @@ t.test('an update that waits for a slave hears that the disk has failed', async 
   fails = true
   await t.rejects(master.checkpoint(), { code: 'ERR_DISK' })
   await t.rejects(waiting, { code: 'ERR_STOPPED' })
+  await t.rejects(items.write('later', 'value'), { code: 'ERR_STOPPED' })
+  await t.rejects(unconfirmed, { code: 'ERR_UNCONFIRMED', message: /cannot rename: EIO/ })
   await master.close().catch(() => {})
 })
 

@@ -161,17 +161,17 @@ export class Commits {
     await this.#answered(txn, level, timeoutMs === null ? Infinity : start + timeoutMs)
   }
 
-  /** Gives those who wait as long as the time-out, then rejects them with ERR_UNCONFIRMED. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
+  /** Gives those who wait as long as the time-out, then rejects them with ERR_UNCONFIRMED, which tells them why. */
+  close(reason = 'the master was closed'): Promise<void> {
+    this.#closing ??= this.#close(reason)
     return this.#closing
   }
 
-  async #close(): Promise<void> {
+  async #close(reason: string): Promise<void> {
     const { clock } = this.#platform
     const end = clock.monotonic() + this.#policy.timeoutMs
     while (this.#waiters.length > 0 && clock.monotonic() < end) await sleep(clock, momentMs)
-    this.#end('the master was closed')
+    this.#end(reason)
     await this.#acks?.close()
   }
 

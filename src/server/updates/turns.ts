@@ -6,7 +6,7 @@ export interface Room {
   full(this: void): boolean
   /** Resolves when it may be so no more; what it throws does not count. */
   emptied(this: void): Promise<void>
-  /** Nothing will be taken any more: those who wait are let in, and hear of it. */
+  /** Nothing will be taken any more: those who wait, and who come, are let in, and hear of it. */
   stopped(this: void): boolean
 }
 
@@ -25,7 +25,12 @@ export class Turns {
 
   /** The next update has to wait, for room or behind others. */
   get crowded(): boolean {
-    return !this.#his && (this.#alone !== null || this.#waiting.length > 0 || this.#room.full())
+    return !this.#his && (this.#alone !== null || this.#waiting.length > 0 || this.#full)
+  }
+
+  /** Where nothing will be taken any more nobody waits for room. */
+  get #full(): boolean {
+    return this.#room.full() && !this.#room.stopped()
   }
 
   /** Resolves when the next update would not wait. */
@@ -87,7 +92,7 @@ export class Turns {
       }
       let admitted = 0
       for (const update of this.#waiting) {
-        if (this.#alone !== null || (this.#room.full() && !this.#room.stopped())) break
+        if (this.#alone !== null || this.#full) break
         update()
         admitted++
       }
