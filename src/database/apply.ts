@@ -1,7 +1,8 @@
 // Turns the records of a transaction into changes. Every record sets a state, none adds to one, so a record
 // that is applied again changes nothing. A transaction of one item takes the short way.
 import { HotBackupError } from '../errors.ts'
-import { isReplicated, RecordCursor, RecordType } from '../log/record.ts'
+import { isReplicated } from '../log/file-flags.ts'
+import { RecordCursor, RecordType } from '../log/record.ts'
 import { type Accounts } from './accounts.ts'
 import { type FrameCache } from './cache.ts'
 import { checkTransaction, type ApplyRules } from './check.ts'

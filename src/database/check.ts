@@ -1,7 +1,8 @@
 // Says whether a transaction fits the database, before anything is changed: later records of a transaction may
 // build on earlier ones, so its effect on the names is tried on a draft.
 import { HotBackupError } from '../errors.ts'
-import { isReplicated, RecordCursor, RecordType, recordTypeNames } from '../log/record.ts'
+import { isReplicated } from '../log/file-flags.ts'
+import { RecordCursor, RecordType, recordTypeNames } from '../log/record.ts'
 import { type Accounts } from './accounts.ts'
 import { hashId } from './hash.ts'
 import { nameFault } from './names.ts'

@@ -1,7 +1,7 @@
 // Takes the files that are not replicated out of a copy of a master's database, before a slave is made of it. Their
 // numbers and names stay, as on a slave that has followed the log from the beginning.
 import { join } from 'node:path'
-import { isReplicated } from '../log/record.ts'
+import { isReplicated } from '../log/file-flags.ts'
 import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Disk } from '../platform/disk.ts'

@@ -9,7 +9,7 @@
 //
 // What a damaged group refers to is never freed: nobody knows whose it is by now. A resize gives it back.
 import { HotBackupError } from '../errors.ts'
-import { isOnSlaves } from '../log/record.ts'
+import { isOnSlaves } from '../log/file-flags.ts'
 import { type Generation } from './generation.ts'
 import { groupOf, groupStart } from './hash.ts'
 

@@ -31,7 +31,7 @@
 // FILE ATTRIBUTES
 //
 //    0  modulo          u32
-//    4  flags           u32  bit 0 local, bit 1 excluded, bit 2 filling (see fileFlags); the others are 0
+//    4  flags           u32  bit 0 local, bit 1 excluded, bit 2 filling (see file-flags.ts); the others are 0
 //    8  account length  u8
 //    9  file length     u8
 //   10  account name    bytes
@@ -40,6 +40,7 @@
 // Any change here is a new format version: man/hb-segment.5 and block.ts say so too.
 import { HotBackupError } from '../errors.ts'
 import { itemBytesMax, itemIdBytesMax, moduloMax, nameBytesMax } from '../limits.ts'
+import { fileFlagsMax } from './file-flags.ts'
 import { identityBytes } from './segment.ts'
 
 export const RecordType = {
@@ -93,34 +94,6 @@ const promotionBytes = identityBytes + 4
 
 /** Text is taken as UTF-8. */
 export type Bytes = string | Uint8Array
-
-/** Why a file is not replicated, or not as a whole yet. */
-export const fileFlags = {
-  /** Its creator wants it on the master alone. */
-  local: 1,
-  /** The master's hb.toml leaves it out. */
-  excluded: 2,
-  /** It has become replicated, and the master is writing its items into the log. */
-  filling: 4,
-} as const
-export type FlagWord = keyof typeof fileFlags
-const fileFlagsMax = 7
-
-/** The flags by name, as "hb log dump" shows them. */
-export function flagWords(flags: number): FlagWord[] {
-  const words = Object.keys(fileFlags) as FlagWord[]
-  return words.filter(word => (flags & fileFlags[word]) !== 0)
-}
-
-/** Slaves hold the file. */
-export function isReplicated(flags: number): boolean {
-  return (flags & (fileFlags.local | fileFlags.excluded)) === 0
-}
-
-/** Slaves hold all of it: of a file that is being filled they have a part. */
-export function isOnSlaves(flags: number): boolean {
-  return flags === 0
-}
 
 /** What a file number stands for. */
 export interface FileAttributes {

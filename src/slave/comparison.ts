@@ -6,7 +6,8 @@ import { type Database } from '../database/database.ts'
 import { groupOf } from '../database/hash.ts'
 import { type HashedFile } from '../database/hashed-file.ts'
 import { differingParts, hashItems, sumRange } from '../database/range-digest.ts'
-import { flagWords, isReplicated, type RecordCursor } from '../log/record.ts'
+import { flagWords, isReplicated } from '../log/file-flags.ts'
+import type { RecordCursor } from '../log/record.ts'
 import {
   decodeVerify,
   type FilesRecord,

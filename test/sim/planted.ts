@@ -74,8 +74,8 @@ export const planted: readonly Planted[] = [
   {
     name: 'journal not synced',
     file: 'database/journal.js',
-    find: '        await this.#file.write(page, 0, pageBytes, 0);\n        await this.#file.sync();',
-    replace: '        await this.#file.write(page, 0, pageBytes, 0);',
+    find: '    await file.write(page, 0, pageBytes, 0);\n    await file.sync();',
+    replace: '    await file.write(page, 0, pageBytes, 0);',
   },
   {
     name: 'directory of the journal not synced',

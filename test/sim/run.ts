@@ -11,9 +11,10 @@
 // A seed decides everything (story.ts): the servers, their settings, what applications do (application.ts), what
 // befalls them (nemesis.ts, failover.ts). The same seed is the same story to the last byte, so that what was found
 // can be found again. What is checked, and against what, is in checker.ts: it shares no code with what it checks.
+import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { plant, planted, type Planted } from './planted.ts'
 import { campaign } from './pool.ts'
-import { planted } from './planted.ts'
 import { play } from './story.ts'
 
 const { values } = parseArgs({
@@ -80,8 +81,11 @@ async function playMany(from: number, seeds: number): Promise<boolean> {
   return failed.length === 0
 }
 
-/** Plays stories until the bug is found. */
-async function findPlanted(name: string): Promise<boolean> {
+/** Plays stories until the bug is found: until one fails with it that ends well without. */
+async function findPlanted(bug: Planted): Promise<boolean> {
+  const { name } = bug
+  // Where it cannot be planted nothing could be found. Throws then.
+  plant(bug, readFileSync(new URL(`../../src/${bug.file}`, import.meta.url), 'utf8'))
   let played = 0
   let found: { readonly seed: number; readonly error: string } | null = null
   const started = Date.now()
@@ -96,6 +100,13 @@ async function findPlanted(name: string): Promise<boolean> {
     },
   })
   const { seed, error } = found ?? { seed: 0, error: 'not found' }
+  if (found !== null) {
+    const without = await play(seed, { traced: false, hashed: false })
+    if (without.error !== null) {
+      console.log(`${name}: seed ${seed} fails without it, too: ${without.error.message}`)
+      return false
+    }
+  }
   const seconds = ((Date.now() - started) / 1000).toFixed(0)
   console.log(`${name}: in ${played} stories, ${seconds} s (seed ${seed}: ${error})`)
   return found !== null
@@ -104,9 +115,9 @@ async function findPlanted(name: string): Promise<boolean> {
 async function main(): Promise<boolean> {
   if (values.planted !== undefined && values.seed === undefined) {
     let all = true
-    for (const { name } of planted) {
-      if (values.planted !== 'all' && values.planted !== name) continue
-      all = (await findPlanted(name)) && all
+    for (const bug of planted) {
+      if (values.planted !== 'all' && values.planted !== bug.name) continue
+      all = (await findPlanted(bug)) && all
     }
     return all
   }

@@ -1,8 +1,9 @@
 // Damage in a log, and the other side of a link, which is asked for the bytes: a slave that streams, a slave that can
 // let nobody in, and a master that calls its slave. What is done with the bytes is test/log/mend.ts's matter.
 import t, { type Test } from 'tap'
+import { fileFlags } from '../../src/log/file-flags.ts'
 import { mendLog } from '../../src/log/mend.ts'
-import { fileFlags, type RecordEncoder } from '../../src/log/record.ts'
+import type { RecordEncoder } from '../../src/log/record.ts'
 import { verifyLog } from '../../src/log/verify.ts'
 import { withSlavesLog } from '../../src/ship/ask-log.ts'
 import { GroupAnswers } from '../../src/slave/group-answers.ts'

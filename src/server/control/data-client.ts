@@ -1,7 +1,7 @@
 // The data commands as methods, whoever carries them out: this process or the owner of the server.
 import type { FramePlace } from '../../database/scrub.ts'
 import { HotBackupError } from '../../errors.ts'
-import type { FlagWord } from '../../log/record.ts'
+import type { FlagWord } from '../../log/file-flags.ts'
 import type { GroupRange } from '../../wire/messages/mend.ts'
 import type { JsonObject } from './frames.ts'
 import type { Message } from './operations.ts'

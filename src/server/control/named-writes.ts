@@ -1,7 +1,8 @@
 // Updates by names, for commands and the control socket.
 import type { Database } from '../../database/database.ts'
 import { HotBackupError } from '../../errors.ts'
-import { fileFlags, type Bytes } from '../../log/record.ts'
+import { fileFlags } from '../../log/file-flags.ts'
+import type { Bytes } from '../../log/record.ts'
 import { checkAccount, findFile } from '../updates/account.ts'
 import type { Replication } from '../updates/replication.ts'
 import type { Updates } from '../updates/updates.ts'

@@ -5,7 +5,7 @@ import { digestAccount, digestDatabase, digestFile } from '../../database/digest
 import type { HashedFile } from '../../database/hashed-file.ts'
 import { HotBackupError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
-import { flagWords } from '../../log/record.ts'
+import { flagWords } from '../../log/file-flags.ts'
 import { groupOperations } from '../damage/group-operations.ts'
 import { checkAccount, findFile } from '../updates/account.ts'
 import { verifyOperations } from '../verification/verify-operations.ts'

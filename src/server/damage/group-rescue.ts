@@ -5,7 +5,7 @@
 import type { Database } from '../../database/database.ts'
 import { groupsText, type DamagedRange } from '../../database/quarantine.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
-import { isOnSlaves } from '../../log/record.ts'
+import { isOnSlaves } from '../../log/file-flags.ts'
 import type { LogWriter } from '../../log/writer.ts'
 import type { Timer } from '../../platform/clock.ts'
 import type { Platform } from '../../platform/platform.ts'

@@ -6,7 +6,7 @@ import type { Database } from '../../database/database.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
 import { isHotBackupError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
-import { fileFlags } from '../../log/record.ts'
+import { fileFlags } from '../../log/file-flags.ts'
 import { sleep, type Clock } from '../../platform/clock.ts'
 import type { Updates } from './updates.ts'
 

@@ -13,7 +13,8 @@ import {
   transactionBytesMax,
   unsyncedBytesMax,
 } from '../../limits.ts'
-import { fileFlags, isReplicated, type Bytes, type RecordEncoder } from '../../log/record.ts'
+import { fileFlags, isReplicated } from '../../log/file-flags.ts'
+import type { Bytes, RecordEncoder } from '../../log/record.ts'
 import { encodeVerify, type VerifyRecord } from '../../log/verify-record.ts'
 import type { LogWriter } from '../../log/writer.ts'
 import type { FilePatterns } from '../config/file-patterns.ts'

@@ -1,5 +1,5 @@
 // "hb why": whether a file's updates are replicated, and what decides it.
-import { fileFlags, isReplicated, type FlagWord } from '../../log/record.ts'
+import { fileFlags, isReplicated, type FlagWord } from '../../log/file-flags.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { loadConfig } from '../config/config.ts'
 import { FilePatterns } from '../config/file-patterns.ts'

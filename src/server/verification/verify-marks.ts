@@ -5,7 +5,7 @@ import { hashEnd } from '../../database/hash.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
 import { hashItems, sliceAt, sumRange } from '../../database/range-digest.ts'
 import { MiB } from '../../limits.ts'
-import { isOnSlaves } from '../../log/record.ts'
+import { isOnSlaves } from '../../log/file-flags.ts'
 import type { FilesRecord } from '../../log/verify-record.ts'
 import type { Updates } from '../updates/updates.ts'
 

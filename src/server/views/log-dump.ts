@@ -4,13 +4,8 @@ import { HotBackupError } from '../../errors.ts'
 import { BlockView } from '../../log/block.ts'
 import { BlockChain } from '../../log/chain.ts'
 import { readDurableMark } from '../../log/durable.ts'
-import {
-  flagWords,
-  namesFile,
-  RecordCursor,
-  RecordType,
-  recordTypeNames,
-} from '../../log/record.ts'
+import { flagWords } from '../../log/file-flags.ts'
+import { namesFile, RecordCursor, RecordType, recordTypeNames } from '../../log/record.ts'
 import { SegmentScan } from '../../log/scan.ts'
 import { segmentFiles } from '../../log/segments.ts'
 import { decodeVerify } from '../../log/verify-record.ts'
