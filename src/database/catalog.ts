@@ -197,8 +197,8 @@ function encodeHold(hold: HoldState, bytes: Buffer, at: number): void {
   bytes.writeUInt32LE(hold.target, at + 4)
   bytes.writeUInt32LE(hold.draining ? drainingFlag : 0, at + 8)
   bytes.writeBigUInt64LE(BigInt(hold.drainedTo), at + 16)
-  bytes.writeBigUInt64LE(BigInt(hold.itemCount), at + 24)
-  bytes.writeBigUInt64LE(BigInt(hold.itemBytes), at + 32)
+  bytes.writeBigUInt64LE(BigInt(Math.max(0, hold.itemCount)), at + 24)
+  bytes.writeBigUInt64LE(BigInt(Math.max(0, hold.itemBytes)), at + 32)
   bytes.writeBigUInt64LE(BigInt(hold.updates), at + 40)
 }
 

@@ -3,8 +3,7 @@
 import { join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import { crc32 } from '../log/crc.ts'
-import { isNotFound } from '../platform/atomic-file.ts'
-import { type Disk, type DiskFile } from '../platform/disk.ts'
+import { isNotFound, isUnreadable, type Disk, type DiskFile } from '../platform/disk.ts'
 import { type FrameChanges } from './frame-changes.ts'
 import { type FrameStore } from './frame-store.ts'
 import { frameBytes, frameFault, type Slab } from './frame.ts'
@@ -12,6 +11,10 @@ import { type Generation } from './generation.ts'
 import { FrameDamage } from './quarantine.ts'
 import { WrittenGroups } from './written-groups.ts'
 
+/** What is wrong with a frame that the disk does not give. */
+export const unreadableFault = 'cannot be read (EIO)'
+/** In place of what cannot be read: it was written once. */
+const written = 0xff
 /** Far below the usual limit of 1,024 open files of a process. */
 const handlesMax = 256
 
@@ -54,21 +57,19 @@ export class DataFiles implements FrameStore {
       return
     }
     const journalOffset = generation.overlay?.get(frame)
-    let path
-    let offset
-    let count = 0
-    if (journalOffset !== undefined && this.journal !== null) {
-      path = this.journal.path
-      offset = journalOffset
-      count = this.journal.readSync(slab.u8, base, frameBytes, offset)
-    } else {
-      path = this.pathOf(generation)
-      offset = frame * frameBytes
-      const file = this.#handle(generation)
-      if (file !== null) count = file.readSync(slab.u8, base, frameBytes, offset)
+    const journal = journalOffset === undefined ? null : this.journal
+    const path = journal?.path ?? this.pathOf(generation)
+    const offset = journal === null ? frame * frameBytes : journalOffset!
+    const file = journal ?? this.#handle(generation)
+    let fault
+    try {
+      const count = file?.readSync(slab.u8, base, frameBytes, offset) ?? 0
+      if (count < frameBytes) slab.u8.fill(0, base + count, base + frameBytes)
+      fault = readFault(generation, frame, slab, base)
+    } catch (error) {
+      if (!isUnreadable(error)) throw error
+      fault = unreadableFault
     }
-    if (count < frameBytes) slab.u8.fill(0, base + count, base + frameBytes)
-    const fault = readFault(generation, frame, slab, base)
     if (fault !== null) {
       const what = frame < generation.modulo ? `frame ${frame} (group ${frame})` : `frame ${frame}`
       const message = `${path}: ${what} ${fault}`
@@ -83,7 +84,14 @@ export class DataFiles implements FrameStore {
     return !writtenOf(generation).has(group, (buffer, first) => {
       const end = Math.min(first * frameBytes + buffer.length, generation.diskFrames * frameBytes)
       const length = end - first * frameBytes
-      return this.#handle(generation)?.readSync(buffer, 0, length, first * frameBytes) ?? 0
+      const file = this.#handle(generation)
+      try {
+        return file?.readSync(buffer, 0, length, first * frameBytes) ?? 0
+      } catch (error) {
+        if (!isUnreadable(error)) throw error
+        buffer.fill(written, 0, length)
+        return length
+      }
     })
   }
 

@@ -2,8 +2,7 @@
 // database is opened after a crash in the middle of one. Doing it twice does no harm.
 import { join } from 'node:path'
 import { KiB, MiB } from '../limits.ts'
-import { isNotFound } from '../platform/atomic-file.ts'
-import { type Disk, type DiskFile } from '../platform/disk.ts'
+import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
 import { dataFileName } from './data-files.ts'
 import { frameBytes } from './frame.ts'
 import { largePieceFrames, type JournalReader } from './journal.ts'

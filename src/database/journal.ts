@@ -27,8 +27,7 @@
 import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import { crc32 } from '../log/crc.ts'
-import { isNotFound } from '../platform/atomic-file.ts'
-import { type Disk, type DiskFile } from '../platform/disk.ts'
+import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
 import { catalogBytesMax, databaseVersion } from './catalog.ts'
 import { frameBytes } from './frame.ts'
 

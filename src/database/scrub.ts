@@ -4,9 +4,8 @@
 // compares the items.
 import { join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { isNotFound } from '../platform/atomic-file.ts'
-import type { Disk, DiskFile } from '../platform/disk.ts'
-import { readFault } from './data-files.ts'
+import { isNotFound, isUnreadable, type Disk, type DiskFile } from '../platform/disk.ts'
+import { readFault, unreadableFault } from './data-files.ts'
 import { frameBytes, Slab } from './frame.ts'
 import { catalogDataFiles, recover, type NamedDataFile } from './recover.ts'
 
@@ -118,10 +117,11 @@ class DatabaseScrub {
       const frames = Math.floor(file.size() / frameBytes)
       for (let at = 0; at < frames; at += pieceFrames) {
         const count = Math.min(pieceFrames, frames - at)
-        await file.read(this.#slab.u8, 0, count * frameBytes, at * frameBytes)
+        const readable = await this.#read(file, at, count)
         for (let index = 0; index < count; index++) {
-          if (this.#fault(named, at + index, index) !== null)
-            found.push({ name, frame: at + index })
+          const good = readable !== null && this.#fault(named, at + index, index) === null
+          // Which ones cannot be read shows when they are looked at again, one by one.
+          if (!good) found.push({ name, frame: at + index })
         }
         await this.#tempo.took(count * frameBytes)
       }
@@ -129,6 +129,16 @@ class DatabaseScrub {
       if (end < named.diskFrames) found.push({ name, frame: end })
     })
     return found
+  }
+
+  /** Into the slab. Returns how many bytes there were; null when the disk does not give them. */
+  async #read(file: DiskFile, frame: number, count: number): Promise<number | null> {
+    try {
+      return await file.read(this.#slab.u8, 0, count * frameBytes, frame * frameBytes)
+    } catch (error) {
+      if (!isUnreadable(error)) throw error
+      return null
+    }
   }
 
   /** A frame at `index` of the slab. Never written is not damaged. */
@@ -167,9 +177,9 @@ class DatabaseScrub {
     const { name, account, file } = named
     let fault: string | null = null
     await this.#reading(name, async data => {
-      const offset = frame * frameBytes
-      const count = await data.read(this.#slab.u8, 0, frameBytes, offset)
-      if (count === frameBytes) fault = this.#fault(named, frame, 0)
+      const count = await this.#read(data, frame, 1)
+      if (count === null) fault = named.newer.has(frame) ? null : unreadableFault
+      else if (count === frameBytes) fault = this.#fault(named, frame, 0)
       else if (frame < named.diskFrames && frame >= named.newerEnd) fault = 'is missing'
     })
     if (fault === null) return null

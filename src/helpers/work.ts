@@ -2,9 +2,8 @@
 import { buildGeneration } from '../database/build.ts'
 import { isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
-import { isNotFound } from '../platform/atomic-file.ts'
 import { restful, type Clock } from '../platform/clock.ts'
-import type { Disk } from '../platform/disk.ts'
+import { isNotFound, type Disk } from '../platform/disk.ts'
 import type { HelperAnswer, HelperOrder } from './messages.ts'
 
 /** Progress is said this often, and so is that the helper lives. */

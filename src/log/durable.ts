@@ -19,9 +19,8 @@
 // it may have read while the writer wrote.
 import { join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
-import { isNotFound } from '../platform/atomic-file.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
-import type { Disk, DiskFile } from '../platform/disk.ts'
+import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
 import type { Watch, Watcher } from '../platform/watch.ts'
 import { hex, type LogPosition } from './chain.ts'
 import { crc32 } from './crc.ts'

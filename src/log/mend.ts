@@ -13,8 +13,8 @@
 // What lies above all that was known to be durable is left as it is: a torn end is recovery's (recovery.ts).
 import { dirname, join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { copyFile } from '../platform/file-copy.ts'
 import type { Disk } from '../platform/disk.ts'
+import { copyFile } from '../platform/file-copy.ts'
 import { BlockView, blockHeaderBytes, blockMagic } from './block.ts'
 import { BlockChain, type BlockFault } from './chain.ts'
 import { markMismatch, readDurableState, type DurableMark } from './durable.ts'
@@ -25,6 +25,7 @@ import {
   type BuiltSegment,
   type PieceSource,
 } from './mend-segment.ts'
+import { readingAround } from './reading-around.ts'
 import type { RecoveryBounds } from './recovery.ts'
 import { SegmentScan } from './scan.ts'
 import { decodeSegmentHeader, identityBytes, segmentHeaderBytes, segmentName } from './segment.ts'
@@ -66,7 +67,7 @@ export async function mendLog(
   try {
     const built = await new Mending(disk, directory, options, mark, source).run()
     const mended: MendedSegment[] = []
-    for (const segment of built) mended.push(await replace(disk, segment))
+    for (const segment of built) mended.push(await replace(readingAround(disk), segment))
     return mended
   } catch (error) {
     await removeUnfinished(disk, directory)
@@ -79,7 +80,7 @@ export async function databaseIdOf(disk: Disk, directory: string): Promise<Uint8
   const block = Buffer.alloc(segmentHeaderBytes + blockHeaderBytes)
   let found: Uint8Array | null = null
   for (const { path } of await segmentFiles(disk, directory)) {
-    const file = await disk.open(path, 'read')
+    const file = await readingAround(disk).open(path, 'read')
     try {
       const count = await file.read(block, 0, block.length, 0)
       return decodeSegmentHeader(block.subarray(0, Math.min(count, segmentHeaderBytes)), path)
@@ -127,6 +128,8 @@ class Mending {
   #chain: BlockChain | null = null
   /** The block that log/durable names is there. */
   #markFound: boolean
+  /** By path: behind the last byte that the disk did not give, as far as has been read. */
+  readonly #missedTo = new Map<string, number>()
 
   constructor(
     disk: Disk,
@@ -135,7 +138,9 @@ class Mending {
     mark: DurableMark | null,
     source: PieceSource,
   ) {
-    this.#disk = disk
+    this.#disk = readingAround(disk, (path, to) => {
+      this.#missedTo.set(path, Math.max(to, this.#missedTo.get(path) ?? 0))
+    })
     this.#directory = directory
     this.#options = options
     this.#mark = mark
@@ -225,7 +230,9 @@ class Mending {
   }
 
   /** Was what should follow in the last segment known to be durable? */
-  async #wasDurable({ file }: SegmentMending, chain: BlockChain): Promise<boolean> {
+  async #wasDurable({ path, file }: SegmentMending, chain: BlockChain): Promise<boolean> {
+    // What the disk does not give may have been; in the mended segment it would look like a torn end.
+    if ((this.#missedTo.get(path) ?? 0) > chain.offset) return true
     const txn = chain.txn + 1
     const { knownDurableTxn, ownPromises } = this.#options
     if (txn <= Math.max(this.#mark?.txn ?? 0, knownDurableTxn)) return true

@@ -1,12 +1,11 @@
 // Pieces of segments for a peer whose own copy is damaged: the bytes as they lie here, as far as they are durable. What
 // they are worth is the peer's to check (mend.ts): this side may be damaged, too.
 import { join } from 'node:path'
-import { isNotFound } from '../platform/atomic-file.ts'
-import type { Disk } from '../platform/disk.ts'
+import { isHotBackupError } from '../errors.ts'
+import { isNotFound, isUnreadable, type Disk } from '../platform/disk.ts'
 import { sameIdentity } from './chain.ts'
 import { readDurableMark } from './durable.ts'
 import { decodeSegmentHeader, segmentHeaderBytes, segmentName } from './segment.ts'
-import { isHotBackupError } from '../errors.ts'
 
 export interface PieceQuestion {
   readonly databaseId: Uint8Array
@@ -41,6 +40,10 @@ export async function readPiece(
     const end = segmentFirstTxn === mark.segmentFirstTxn ? mark.offset : file.size()
     const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(length, end - offset)))
     return bytes.subarray(0, await file.read(bytes, 0, bytes.length, offset))
+  } catch (error) {
+    // Not to be had here: another peer may have it.
+    if (isUnreadable(error)) return null
+    throw error
   } finally {
     await file.close()
   }

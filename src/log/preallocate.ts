@@ -3,8 +3,7 @@
 import { join } from 'node:path'
 import { isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
-import { isNotFound } from '../platform/atomic-file.ts'
-import type { Disk, DiskFile } from '../platform/disk.ts'
+import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
 import { writtenEnd } from './tail.ts'
 
 export const nextName = 'next.tmp'

@@ -12,12 +12,12 @@
 //   4. publish   log/durable says so (writer.ts): nobody has seen those transactions before.
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
-import type { Disk } from '../platform/disk.ts'
+import { isUnreadable, type Disk } from '../platform/disk.ts'
 import { BlockChain, historyStart, type LogPosition } from './chain.ts'
 import { markMismatch, readDurableState, type DurableMark } from './durable.ts'
 import { freeCopyPath } from './kept-copies.ts'
 import { decide, type RecoveryRow, type TailFault } from './recovery-table.ts'
-import { SegmentScan } from './scan.ts'
+import { SegmentScan, unreadable } from './scan.ts'
 import { segmentHeaderBytes, type SegmentHeader } from './segment.ts'
 import { checkName, readSegmentHeader, segmentFiles, type SegmentFile } from './segments.ts'
 import { describeFault, laterPromise, tailFault, writtenEnd } from './tail.ts'
@@ -200,7 +200,8 @@ class Examination {
       return await SegmentScan.open(this.#disk, file.path, { reuse: true })
     } catch (error) {
       if (last && isHotBackupError(error, 'ERR_LOG_CORRUPT')) return null
-      throw error
+      if (!isUnreadable(error)) throw error
+      throw unreadable(error, file.path, { offset: 0, txn: file.firstTxn - 1 })
     }
   }
 

@@ -1,7 +1,8 @@
 // Reads one segment from front to back in large pieces and gives out its blocks in runs of whole, valid ones.
 // Recovery, reader, verification and dump all read through here.
+import { HotBackupError } from '../errors.ts'
 import { readBytesTarget } from '../limits.ts'
-import type { Disk, DiskFile } from '../platform/disk.ts'
+import { isUnreadable, type Disk, type DiskFile } from '../platform/disk.ts'
 import { BlockView, blockHeaderBytes } from './block.ts'
 import type { BlockChain, BlockFault } from './chain.ts'
 import { segmentHeaderBytes, type SegmentHeader } from './segment.ts'
@@ -94,7 +95,10 @@ export class SegmentScan {
     return this.#chain?.offset ?? segmentHeaderBytes
   }
 
-  /** Moves to the next run of blocks that end at or before the offset `limit`. */
+  /**
+   * Moves to the next run of blocks that end at or before the offset `limit`. Throws ERR_LOG_CORRUPT for what the disk
+   * does not give, and ERR_DISK.
+   */
   async next(limit = Infinity): Promise<boolean> {
     const chain = this.#chain
     if (chain === null) throw new TypeError('enter the segment first')
@@ -135,13 +139,21 @@ export class SegmentScan {
     if (left < size) {
       const buffer = this.#fits(size) ? this.bytes : newBuffer(Math.max(size, blockHeaderBytes))
       if (left > 0) this.bytes.copy(buffer, 0, from, from + left)
-      const count = await this.#file.read(buffer, left, size - left, offset + left)
+      const count = await this.#read(buffer, left, size - left, offset + left)
       this.bytes = buffer
       this.#base = offset
       this.#filled = left + count
       if (count < size - left) return true // The file ends before `end`.
     }
     return this.#base + this.#filled >= end
+  }
+
+  async #read(buffer: Buffer, start: number, length: number, offset: number): Promise<number> {
+    try {
+      return await this.#file.read(buffer, start, length, offset)
+    } catch (error) {
+      throw isUnreadable(error) ? unreadable(error, this.path, this.#chain!) : error
+    }
   }
 
   /** The buffer is used again, unless one huge block has made it huge. */
@@ -153,6 +165,16 @@ export class SegmentScan {
   close(): Promise<void> {
     return this.#file.close()
   }
+}
+
+/** The disk does not give what follows: damage like any other, and never a torn end. */
+export function unreadable(
+  error: HotBackupError,
+  path: string,
+  { offset, txn }: Pick<BlockChain, 'offset' | 'txn'>,
+): HotBackupError {
+  const message = `${path}, byte ${offset} or later, transaction ${txn + 1}: cannot be read (EIO)`
+  return new HotBackupError('ERR_LOG_CORRUPT', message, { path, offset, txn: txn + 1 }, error)
 }
 
 /** A buffer of its own when it is large: one small run must not keep Node's shared pool alive, nor clutter it. */

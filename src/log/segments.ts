@@ -1,8 +1,7 @@
 // Which segments a log directory holds. Only names and headers are looked at: verify.ts looks at all of it.
 import { join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { isNotFound } from '../platform/atomic-file.ts'
-import type { Disk, DiskFile } from '../platform/disk.ts'
+import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
 import { readDurableMark } from './durable.ts'
 import {
   decodeSegmentHeader,

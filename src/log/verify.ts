@@ -1,8 +1,7 @@
 // Checks a log, or segments brought from anywhere: the CRC of every block, the chain, the numbering. Only reads, also
 // while a server writes, and stops at the first fault, which it calls torn or corrupt by the table of recovery.
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { isNotFound } from '../platform/atomic-file.ts'
-import type { Disk } from '../platform/disk.ts'
+import { isNotFound, type Disk } from '../platform/disk.ts'
 import { BlockChain, sameIdentity, type BlockFault } from './chain.ts'
 import { markMismatch, readDurableMark, readDurableState, type DurableMark } from './durable.ts'
 import { decide, type TailFault } from './recovery-table.ts'

@@ -1,7 +1,7 @@
 // Small files that are read and replaced as a whole: after a crash there is the old one or the new one.
 import { dirname } from 'node:path'
 import { HotBackupError } from '../errors.ts'
-import { type Disk } from './disk.ts'
+import { isNotFound, type Disk } from './disk.ts'
 
 /**
  * Replaces the file at `path`, durably. One writer at a time: the new bytes lie in `path`.tmp meanwhile, and
@@ -49,11 +49,4 @@ export async function readFile(disk: Disk, path: string, bytesMax: number): Prom
   } finally {
     await file.close()
   }
-}
-
-/** True for a disk's error that says that there is no such file or directory. */
-export function isNotFound(error: unknown): boolean {
-  if (!(error instanceof HotBackupError)) return false
-  const cause = error.cause
-  return cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
 }

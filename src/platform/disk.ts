@@ -3,6 +3,8 @@
 // for the rest, with the path in `place` and the system's error as `cause`. A sync that fails, for want of room as
 // well, is ERR_DISK: whoever waits for room never takes it for a thing to try again.
 
+import { HotBackupError } from '../errors.ts'
+
 export type OpenMode =
   | 'read' // must exist
   | 'write' // must exist; reads too
@@ -47,4 +49,27 @@ export interface Disk {
   syncDirectory(path: string): Promise<void>
   /** Bytes that this process may still write on the file system of `path`. */
   freeBytes(path: string): Promise<number>
+}
+
+/** True for an error of the port that says that there is no such file or directory. */
+export function isNotFound(error: unknown): error is HotBackupError {
+  return systemErrorOf(error)?.code === 'ENOENT'
+}
+
+/**
+ * True for an error of a read that says that the device, or a file system with checks of its own, cannot give the
+ * bytes: damage at rest that is told instead of shown. Also when it has become another error on its way.
+ */
+export function isUnreadable(error: unknown): error is HotBackupError {
+  if (error instanceof HotBackupError && error.cause instanceof HotBackupError) {
+    return isUnreadable(error.cause)
+  }
+  const cause = systemErrorOf(error)
+  return cause?.code === 'EIO' && cause.syscall === 'read'
+}
+
+/** What the system has said; null for errors of our own. */
+export function systemErrorOf(error: unknown): NodeJS.ErrnoException | null {
+  if (!(error instanceof HotBackupError)) return null
+  return error.cause instanceof Error ? error.cause : null
 }

@@ -1,8 +1,7 @@
 // Copies of files as a whole: in pieces, with holes kept, durable when they are done. Whoever copies much gives a
 // tempo: it hears of every piece and may make it wait, or end it.
 import { createHash } from 'node:crypto'
-import { isNotFound } from './atomic-file.ts'
-import type { Disk, DiskFile } from './disk.ts'
+import { isNotFound, type Disk, type DiskFile } from './disk.ts'
 
 export interface CopyTempo {
   /** Called after so many bytes: resolves when it is time to go on, rejects to give up. */

@@ -3,7 +3,13 @@
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
 import { HotBackupError } from '../errors.ts'
-import { type DirectoryEntry, type Disk, type DiskFile, type OpenMode } from './disk.ts'
+import {
+  systemErrorOf,
+  type DirectoryEntry,
+  type Disk,
+  type DiskFile,
+  type OpenMode,
+} from './disk.ts'
 
 /** What a server writes is its user's alone: items are somebody's data, and hb.key is a secret. */
 const fileMode = 0o600
@@ -280,8 +286,7 @@ function isMissing(error: NodeJS.ErrnoException): boolean {
 }
 
 function isForbidden(error: unknown): boolean {
-  if (!(error instanceof HotBackupError) || !(error.cause instanceof Error)) return false
-  return (error.cause as NodeJS.ErrnoException).code === 'EACCES'
+  return systemErrorOf(error)?.code === 'EACCES'
 }
 
 /** Programmer's mistakes (a TypeError of ours or Node's, without a system call) pass as they are. */

@@ -2,8 +2,7 @@
 // standard error for one in the foreground. Nothing secret ever gets here.
 import { pino, type Logger as Pino } from 'pino'
 import { MiB } from '../limits.ts'
-import type { Disk, DiskFile } from '../platform/disk.ts'
-import { isNotFound } from '../platform/atomic-file.ts'
+import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
 import { messageText } from './message-text.ts'
 
 export type MessageLevel = 'debug' | 'info' | 'warn' | 'error'

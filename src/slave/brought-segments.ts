@@ -18,8 +18,7 @@ import { segmentFiles } from '../log/segments.ts'
 import { describeFault } from '../log/tail.ts'
 import type { Blocks } from '../log/transactions.ts'
 import type { LogWriter } from '../log/writer.ts'
-import { isNotFound } from '../platform/atomic-file.ts'
-import type { Disk } from '../platform/disk.ts'
+import { isNotFound, type Disk } from '../platform/disk.ts'
 import { Intake } from './receiver-intake.ts'
 
 type TakingLog = Pick<

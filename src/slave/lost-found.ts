@@ -21,8 +21,8 @@ import { join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import { KiB, MiB, transactionBytesMax } from '../limits.ts'
 import { crc32 } from '../log/crc.ts'
-import { isNotFound, readFile, writeFileAtomic } from '../platform/atomic-file.ts'
-import type { Disk } from '../platform/disk.ts'
+import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
+import { isNotFound, type Disk } from '../platform/disk.ts'
 
 export interface LostHeader {
   /** Why it could not be applied. */

@@ -250,9 +250,11 @@ export async function holds<T>(
   name: string,
   property: fc.IAsyncProperty<T> | fc.IProperty<T>,
   numRuns: number,
+  examples: T[] = [],
 ): Promise<void> {
   const result = await fc.check(property as fc.IAsyncProperty<T>, {
     numRuns,
+    examples,
     includeErrorInReport: true,
   })
   t.equal(result.failed ? fc.defaultReportMessage(result) : null, null, name)

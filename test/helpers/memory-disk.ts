@@ -34,9 +34,15 @@ class Content {
   durableSize = 0
   /** Ranges that differ, from and to, since the last sync. */
   dirty: [number, number][] = []
+  /** Sectors that cannot be read. */
+  readonly bad = new Set<number>()
 
   write(source: Uint8Array, offset: number): void {
     const end = offset + source.length
+    for (const sector of this.bad) {
+      const start = sector * sectorBytes
+      if (start < end && offset < start + sectorBytes) this.bad.delete(sector)
+    }
     this.bytes = withRoom(this.bytes, end)
     this.bytes.set(source, offset)
     // Bytes between the old end and a write beyond it are zero, and are new as well.
@@ -126,6 +132,16 @@ export class MemoryDisk implements Disk {
     content.durable = withRoom(content.durable, offset + bytes.length)
     content.durable.set(bytes, offset)
     content.durableSize = Math.max(content.durableSize, offset + bytes.length)
+  }
+
+  /** A sector that the device cannot read any more: EIO, until something is written there. */
+  spoil(path: string, offset: number): void {
+    this.#content(path, 'open').bad.add(Math.floor(offset / sectorBytes))
+  }
+
+  /** The device can read all of the file's sectors again. */
+  mend(path: string): void {
+    this.#content(path, 'open').bad.clear()
   }
 
   get usedBytes(): number {
@@ -235,7 +251,7 @@ export class MemoryDisk implements Disk {
       const usable = () => opened === this.#crashes
       if (usable()) this.#enter(operation, path)
       // `before` may have crashed the disk.
-      if (!usable()) throw systemError('EIO', operation, path)
+      if (!usable()) throw systemError('ENODEV', operation, path)
     }
     const writableOnly = (operation: DiskOperation) => {
       if (!writable) throw systemError('EBADF', operation, path)
@@ -245,6 +261,10 @@ export class MemoryDisk implements Disk {
       if (start + length > buffer.length) throw new RangeError('the buffer is too short')
       const end = Math.min(offset + length, content.size)
       if (end <= offset) return 0
+      for (const sector of content.bad) {
+        const from = sector * sectorBytes
+        if (from < end && offset < from + sectorBytes) throw systemError('EIO', 'read', path)
+      }
       buffer.set(content.bytes.subarray(offset, end), start)
       return end - offset
     }

@@ -31,11 +31,11 @@ interface Sample {
 }
 
 /** The same bytes each time: 24 transactions in segments of 1 KiB, or all in one. */
-async function sample(segmentBytes = 1024, history = identity): Promise<Sample> {
+async function sample(segmentBytes = 1024, history = identity, itemBytes = 150): Promise<Sample> {
   const disk = new MemoryDisk()
   const log = await openLog({ disk, segmentBytes })
   await log.beginHistory(history)
-  const written = await commitEach(log, count, 150)
+  const written = await commitEach(log, count, itemBytes)
   await log.close()
   const segments = (await segmentFiles(disk, logDirectory)).map(file => file.firstTxn)
   return { disk, written, segments }
@@ -119,9 +119,10 @@ async function breakAndMend(
   size: number,
   damage: (broken: Sample) => unknown,
   damaged: number,
+  itemBytes = 150,
 ): Promise<void> {
-  const broken = await sample(size)
-  const whole = await sample(size)
+  const broken = await sample(size, identity, itemBytes)
+  const whole = await sample(size, identity, itemBytes)
   await damage(broken)
   const { disk } = broken
   const { fault } = await verifyLog(disk, logDirectory, { ownPromises: false }).catch(
@@ -157,6 +158,29 @@ t.test('whatever is damaged, in whichever segment', async t => {
         await breakAndMend(t, 1024, hurt, 1)
       }
       await breakAndMend(t, 1 << 20, broken => damage(broken, 1, blocksOf(broken, 1)), 1)
+    })
+  }
+})
+
+t.test('sectors that the disk does not give', async t => {
+  const spoils: Readonly<Record<string, (blocks: number[]) => readonly number[]>> = {
+    'the header': () => [0],
+    'a block': blocks => [blocks.at(-2)! + 600],
+    'two places': blocks => [100, blocks.at(-2)! + 3000],
+  }
+  const [size, itemBytes] = [40_000, 8000]
+  const { segments } = await sample(size, identity, itemBytes)
+  t.ok(segments.length >= 4, 'first, last, and some in between')
+  for (const [name, offsets] of Object.entries(spoils)) {
+    await t.test(name, async t => {
+      for (const first of [segments[0]!, segments[1]!, segments.at(-1)!]) {
+        const hurt = (broken: Sample) => {
+          for (const offset of offsets(blocksOf(broken, first))) {
+            broken.disk.spoil(pathOf(first), offset)
+          }
+        }
+        await breakAndMend(t, size, hurt, 1, itemBytes)
+      }
     })
   }
 })
@@ -224,6 +248,11 @@ t.test('a peer that cannot help changes nothing', async t => {
     const [broken, other] = [await sample(), await sample()]
     for (const each of [broken, other]) flip(each, third, 200)
     await refused(t, broken, peer(other), /does not belong there: the block does not have the CRC/)
+  })
+  await t.test('its disk does not give it either', async t => {
+    const [broken, other] = [await sample(), await sample()]
+    for (const each of [broken, other]) each.disk.spoil(pathOf(third), 200)
+    await refused(t, broken, peer(other), /the peer does not hold it/)
   })
   await t.test('it is damaged behind what it has given for another segment', async t => {
     const [broken, other] = [await sample(), await sample()]
@@ -297,6 +326,54 @@ t.test('a torn end is left to recovery', async t => {
   const recovered = await openLog({ disk: broken.disk, segmentBytes: 1024 })
   t.equal(recovered.lastTxn, count)
   await recovered.close()
+})
+
+t.test('what the disk does not give may have been durable: it is never a torn end', async t => {
+  const known = 12
+  /** Log/durable names the first 12 transactions, of `last`. */
+  const long = async (last: number, itemBytes = 3000): Promise<Sample> => {
+    const disk = new MemoryDisk()
+    const log = await openLog({ disk, segmentBytes: 1 << 23 })
+    await log.beginHistory(identity)
+    const written = await commitEach(log, known, itemBytes)
+    await log.close()
+    const mark = disk.contents(`${logDirectory}/durable`)
+    const again = await openLog({ disk, segmentBytes: 1 << 23 })
+    written.push(...(await commitEach(again, last - known, itemBytes)))
+    await again.close()
+    disk.overwrite(`${logDirectory}/durable`, 0, mark)
+    return { disk, written, segments: [1] }
+  }
+  const bounds = { ...options, knownDurableTxn: 0 }
+  const [broken, whole] = [await long(16), await long(16)]
+  const end = blocksOf(broken, 1)[known]!
+  for (const offset of [end - 1, end + 600, end + 5000]) broken.disk.spoil(pathOf(1), offset)
+
+  const source = peer(await long(known))
+  const before = broken.disk.contents(pathOf(1))
+  const error = await failure(mendLog(broken.disk, logDirectory, bounds, source), 'ERR_LOG_CORRUPT')
+  t.match(error.message, /transaction 13: damaged, and the peer does not hold it/)
+  t.ok(broken.disk.contents(pathOf(1)).equals(before), 'nothing has changed')
+
+  // A peer that has been given the rest has a mark that says so.
+  const log = await openLog({ disk: whole.disk, segmentBytes: 1 << 20 })
+  await log.close()
+  t.equal((await mendLog(broken.disk, logDirectory, bounds, peer(whole))).length, 1)
+  const recovered = await openLog({ disk: broken.disk, segmentBytes: 1 << 20 })
+  t.equal(recovered.lastTxn, 16)
+  await recovered.close()
+  t.strictSame(await readAll(broken.disk), whole.written)
+
+  // Behind a torn end, too far away to be met before the segment is copied.
+  const far = await long(16, 300_000)
+  const blocks = blocksOf(far, 1)
+  flip(far, 1, blocks[3]! + 100)
+  flip(far, 1, blocks[known]! + 100)
+  far.disk.spoil(pathOf(1), blocks[16]! - 1)
+  const some = peer(await long(known, 300_000))
+  await failure(mendLog(far.disk, logDirectory, bounds, some), 'ERR_LOG_CORRUPT')
+  far.disk.mend(pathOf(1))
+  t.equal((await mendLog(far.disk, logDirectory, bounds, some)).length, 1, 'else it is torn')
 })
 
 t.test('on a master a later promise counts as well', async t => {

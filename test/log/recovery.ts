@@ -22,6 +22,7 @@ import {
   show,
 } from '../helpers/log-samples.ts'
 import { BlockChain } from '../../src/log/chain.ts'
+import { scrubLog } from '../../src/log/scrub.ts'
 import { SegmentScan } from '../../src/log/scan.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 
@@ -468,6 +469,23 @@ t.test(
     }
   },
 )
+
+t.test('what the disk does not give is damage, and never a torn end', async t => {
+  const { disk, written, offsets } = await sample(10)
+  const path = segmentPath(1)
+  const whole = disk.contents(path)
+  for (let at = 0; at < offsets[10]!; at += 512) {
+    disk.spoil(path, at)
+    const error = await failure(openLog({ disk, ...large }), 'ERR_LOG_CORRUPT')
+    t.match(error.message, /cannot be read \(EIO\)/)
+    const [damage, ...more] = await scrubLog(disk, logDirectory, async () => {})
+    t.strictSame(more, [])
+    t.match(damage, { path, message: /EIO|cannot read/ })
+    disk.mend(path)
+  }
+  t.ok(disk.contents(path).equals(whole), 'nothing has been cut')
+  t.strictSame(await readAll(disk), written, 'and it is read when the disk gives it again')
+})
 
 t.test('impossible lengths are never believed', async t => {
   for (const length of [2 ** 31, 2 ** 32 - 8, 0, 71, 73, 129 * 1024 * 1024 + 8]) {

@@ -12,8 +12,8 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
-import { isNotFound, readFile, writeFileAtomic } from '../../src/platform/atomic-file.ts'
-import { type Disk, type DiskFile } from '../../src/platform/disk.ts'
+import { readFile, writeFileAtomic } from '../../src/platform/atomic-file.ts'
+import { isNotFound, isUnreadable, type Disk, type DiskFile } from '../../src/platform/disk.ts'
 import { nodeDisk } from '../../src/platform/node-disk.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 
@@ -168,6 +168,17 @@ t.test('node: what only a real disk can show', async t => {
   t.throws(() => full.writeSync(Buffer.alloc(10), 0, 10, 0), expected)
   await full.close()
 
+  // What the system says of a page that nobody has.
+  const bad = await nodeDisk.open('/proc/self/mem', 'read')
+  const later = await caught(() => bad.read(Buffer.alloc(10), 0, 10, 0))
+  const now = await caught(() => bad.readSync(Buffer.alloc(10), 0, 10, 0))
+  for (const error of [later, now]) {
+    t.match(error, { code: 'ERR_DISK', place: { path: '/proc/self/mem' } })
+    t.ok(isUnreadable(error))
+    t.notOk(isNotFound(error))
+  }
+  await bad.close()
+
   writeFileSync(join(directory, 'plain'), '')
   await t.rejects(nodeDisk.list(join(directory, 'secret', 'x', '\0')), TypeError)
   t.equal(await nodeDisk.exists(join(directory, 'plain', 'below')), false)
@@ -267,3 +278,11 @@ t.test('memory: whenever it stops, an atomic file is the old one or the new one'
   )
   t.pass('held')
 })
+
+async function caught(work: () => unknown): Promise<unknown> {
+  try {
+    return await work()
+  } catch (error) {
+    return error
+  }
+}

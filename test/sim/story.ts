@@ -325,7 +325,10 @@ export class Story {
     else await this.#damageIsMet(damaged, acknowledged)
   }
 
-  /** A bit changes while nobody looks, in what can be told from a torn end. Null: there is no such place. */
+  /**
+   * A bit changes, or a sector becomes unreadable, while nobody looks, in what can be told from a torn end. Null: there
+   * is no such place.
+   */
   #damage(): Node | null {
     const node = this.random.pick(this.nodes)
     const { disk } = node.machine
@@ -340,8 +343,13 @@ export class Story {
       const txn = segment.blocks[at - 1]?.txn ?? segment.firstTxn - 1
       if (!segment.blocks.slice(at + 1).some(({ promise }) => promise > txn)) return null
     }
-    this.world.fault('damage', `${path} of ${node.name}, byte ${offset}`)
-    file.damage(offset, 1 << this.random.int(0, 7))
+    if (this.random.chance(0.3)) {
+      this.world.fault('unreadable', `${path} of ${node.name}, byte ${offset}`)
+      file.spoil(offset)
+    } else {
+      this.world.fault('damage', `${path} of ${node.name}, byte ${offset}`)
+      file.damage(offset, 1 << this.random.int(0, 7))
+    }
     node.damaged = true
     // A slave may take a new copy of what it finds damaged.
     for (const other of this.nodes) other.copiesExpected = true

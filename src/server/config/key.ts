@@ -2,7 +2,8 @@
 // its owner may read. Whoever has it can read and write what travels between the servers.
 import path from 'node:path'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
-import { isNotFound, readFile } from '../../platform/atomic-file.ts'
+import { readFile } from '../../platform/atomic-file.ts'
+import { isNotFound } from '../../platform/disk.ts'
 import type { SharedKey } from '../../platform/network.ts'
 import type { Platform } from '../../platform/platform.ts'
 

@@ -8,8 +8,7 @@ import { SegmentScan } from '../../log/scan.ts'
 import type { SegmentHeader } from '../../log/segment.ts'
 import { describeFault } from '../../log/tail.ts'
 import { FileMaps, TransactionCursor } from '../../log/transactions.ts'
-import { isNotFound } from '../../platform/atomic-file.ts'
-import type { Disk } from '../../platform/disk.ts'
+import { isNotFound, type Disk } from '../../platform/disk.ts'
 
 /** One update of a missing transaction. Ids and values are the caller's own. */
 export interface MissingUpdate {

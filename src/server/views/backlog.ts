@@ -3,7 +3,7 @@
 import type { DurableMark } from '../../log/durable.ts'
 import { timeOfTransaction } from '../../log/locate.ts'
 import type { SegmentInfo } from '../../log/segments.ts'
-import { isNotFound } from '../../platform/atomic-file.ts'
+import { isNotFound } from '../../platform/disk.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { bytesAfter } from '../../ship/queue.ts'
 

@@ -218,6 +218,7 @@ class PortFile implements DiskFile {
     if (start + length > buffer.length) throw new RangeError('the buffer is too short')
     const end = Math.min(offset + length, this.#file.size)
     if (end <= offset) return 0
+    if (!this.#file.isReadable(offset, end)) throw systemError('EIO', 'read', this.path)
     buffer.set(this.#file.bytes.subarray(offset, end), start)
     return end - offset
   }

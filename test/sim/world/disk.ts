@@ -33,12 +33,16 @@ export class SimFile {
   #durable: Buffer = Buffer.alloc(0)
   #durableSize = 0
   #unsynced: Unsynced[] = []
+  readonly #bad = new Set<number>()
 
   write(source: Uint8Array, offset: number): void {
     const copy = Buffer.from(source)
     this.bytes = withRoom(this.bytes, offset + copy.length)
     this.bytes.set(copy, offset)
     this.size = Math.max(this.size, offset + copy.length)
+    for (const sector of this.#bad) {
+      if (overlaps(sector, offset, offset + copy.length)) this.#bad.delete(sector)
+    }
     this.#add({ offset, bytes: copy })
   }
 
@@ -57,6 +61,17 @@ export class SimFile {
   /** The pages count as clean now, though they never reached the disk. */
   failSync(): void {
     this.#unsynced = []
+  }
+
+  /** A sector cannot be read any more, until something is written there. */
+  spoil(offset: number): void {
+    this.#bad.add(Math.floor(offset / sectorBytes))
+  }
+
+  /** Whether all of these bytes can be read. */
+  isReadable(from: number, to: number): boolean {
+    for (const sector of this.#bad) if (overlaps(sector, from, to)) return false
+    return true
   }
 
   /** Bytes that change behind everybody's back. */
@@ -305,6 +320,10 @@ export class SimDisk {
       if (index >= 0) directory.pending.splice(index, 1)
     }
   }
+}
+
+function overlaps(sector: number, from: number, to: number): boolean {
+  return sector * sectorBytes < to && from < (sector + 1) * sectorBytes
 }
 
 function parts(path: string): string[] {
