@@ -21,6 +21,7 @@ import { DirectorySeedTaker } from '../../src/server/copy/seed-taker.ts'
 import { Seeder } from '../../src/server/copy/seeder.ts'
 import { enterSlave } from '../../src/server/failover/joining.ts'
 import { layoutOf, type Layout } from '../../src/server/layout.ts'
+import { logEnd } from '../../src/server/log-end.ts'
 import { Master } from '../../src/server/master.ts'
 import { readSeedHold } from '../../src/ship/seed-hold.ts'
 import type { Seed } from '../../src/wire/messages/seed.ts'
@@ -278,6 +279,16 @@ t.test('what the slave holds beyond the copy stays, if it is sound', async t => 
   }
   t.equal(await take(crashes), master.lastTxn, 'the log goes as far as before')
   t.equal(await digestOf(slave.directory), digest)
+
+  const durable = readFileSync(path.join(slave.log, 'durable'))
+  const older = readFileSync(path.join(image.directory, 'log', 'durable'))
+  await take(async () => writeFileSync(path.join(slave.log, 'durable'), older))
+  t.equal(
+    (await logEnd(disk, slave.log))?.txn,
+    master.lastTxn,
+    'a power failure took the mark back',
+  )
+  writeFileSync(path.join(slave.log, 'durable'), durable)
 
   const mark = await readDurableMark(disk, slave.log)
   const segment = path.join(slave.log, '0000000000000001.log')

@@ -17,10 +17,11 @@ import { readDurableMark, type DurableMark } from '../../log/durable.ts'
 import { LogReader } from '../../log/reader.ts'
 import { readSegmentHeader, segmentFiles } from '../../log/segments.ts'
 import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
-import { isNotFound, type Disk } from '../../platform/disk.ts'
+import { isNotFound, isUnreadable, type Disk } from '../../platform/disk.ts'
 import { filesBelow } from '../../platform/file-copy.ts'
 import { putAwayLost } from '../../slave/lost-found.ts'
 import { layoutOf, type Layout } from '../layout.ts'
+import { logEnd } from '../log-end.ts'
 
 export const completeName = 'COMPLETE'
 const keepLogName = 'KEEP-LOG'
@@ -93,10 +94,11 @@ async function timelineOf(disk: Disk, log: string): Promise<number> {
 
 /** The slave's log is sound, passes the end of the copy's, and goes on from the copy's database, or from its log. */
 async function goesFurther(disk: Disk, layout: Layout, seed: Layout): Promise<boolean> {
-  const ours = await readDurableMark(disk, layout.log)
   const theirs = await readDurableMark(disk, seed.log)
-  if (ours === null || theirs === null || ours.txn <= theirs.txn) return false
   try {
+    // Behind a power failure log/durable may name less than what was acknowledged.
+    const ours = await logEnd(disk, layout.log)
+    if (ours === null || theirs === null || ours.txn <= theirs.txn) return false
     const stamp = await stampOf(disk, seed)
     const begin = await beginOf(disk, layout)
     // Both logs are cut at the same places. That both have the same chain value at one of them makes them the same.
@@ -108,8 +110,8 @@ async function goesFurther(disk: Disk, layout: Layout, seed: Layout): Promise<bo
     return true
   } catch (error) {
     // What cannot be read now may be readable at the next start: only what is wrong is given up.
-    if (isHotBackupError(error) && error.code !== 'ERR_DISK') return false
-    throw error
+    if (!isHotBackupError(error) || error.code === 'ERR_DISK' || isUnreadable(error)) throw error
+    return false
   }
 }
 
