@@ -5,7 +5,8 @@
 //
 //   --seeds N          so many stories (10,000)
 //   --from N           the first one (1)
-//   --seed N           this one alone, and its history; with --trace every single step of it
+//   --seed N           this one alone, and the last 200 lines of its history (--lines N), with --trace of every
+//                      single step
 //   --planted NAME     with a bug in the program that must be found; "all" for one after the other
 //
 // A seed decides everything (story.ts): the servers, their settings, what applications do (application.ts), what
@@ -17,16 +18,28 @@ import { plant, planted, type Planted } from './planted.ts'
 import { campaign } from './pool.ts'
 import { play } from './story.ts'
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: 'string' },
-    from: { type: 'string', default: '1' },
-    seed: { type: 'string' },
-    trace: { type: 'boolean', default: false },
-    lines: { type: 'string', default: '200' },
-    planted: { type: 'string' },
-  },
-})
+const usage =
+  'npm run test:sim -- [--seeds N] [--from N] [--seed N [--trace] [--lines N]] [--planted NAME|all]'
+
+function readArguments() {
+  try {
+    return parseArgs({
+      options: {
+        seeds: { type: 'string' },
+        from: { type: 'string', default: '1' },
+        seed: { type: 'string' },
+        trace: { type: 'boolean', default: false },
+        lines: { type: 'string', default: '200' },
+        planted: { type: 'string' },
+      },
+    })
+  } catch (error) {
+    console.error(`${(error as Error).message}\nusage: ${usage}`)
+    process.exit(2)
+  }
+}
+
+const { values } = readArguments()
 
 const failuresShown = 5
 /** A planted bug that is not found in so many stories is not found. */
@@ -114,11 +127,13 @@ async function findPlanted(bug: Planted): Promise<boolean> {
 
 async function main(): Promise<boolean> {
   if (values.planted !== undefined && values.seed === undefined) {
-    let all = true
-    for (const bug of planted) {
-      if (values.planted !== 'all' && values.planted !== bug.name) continue
-      all = (await findPlanted(bug)) && all
+    const wanted = planted.filter(({ name }) => [name, 'all'].includes(values.planted!))
+    if (wanted.length === 0) {
+      const names = planted.map(({ name }) => name).join(', ')
+      console.error(`there is no planted bug "${values.planted}"; there are: ${names}`)
     }
+    let all = wanted.length > 0
+    for (const bug of wanted) all = (await findPlanted(bug)) && all
     return all
   }
   if (values.seed !== undefined) return playOne(Number(values.seed))
