@@ -5,4 +5,5 @@ import { hbProgram } from './program.ts'
 
 const context = new Context(processStreams())
 context.endOnSignals()
-process.exit(await execute(hbProgram(context), context))
+const program = await hbProgram(context, process.argv[2])
+process.exit(await execute(program, context))

@@ -1,19 +1,89 @@
-// The commands of hb(1), put together.
+// The commands of hb(1), put together. Those of a part are loaded when one of them is called: loading everything would
+// take longer than most commands take.
 import { Command } from 'commander'
 import { version, type Context } from './command-line.ts'
-import { addDataCommands } from './data-commands.ts'
-import { addFailoverCommands } from './failover-commands.ts'
-import { addHelpCommand } from './help-command.ts'
-import { addLogCommands } from './log-commands.ts'
-import { addLostCommands } from './lost-commands.ts'
-import { addSaveCommands } from './save-commands.ts'
-import { addScrubCommand } from './scrub-command.ts'
-import { addServerCommands } from './server-commands.ts'
-import { addTransferCommands } from './transfer-commands.ts'
-import { addVerifyCommand } from './verify-command.ts'
-import { addViewCommands } from './view-commands.ts'
 
-export function hbProgram(context: Context): Command {
+type AddCommands = (program: Command, context: Context) => void
+
+interface Part {
+  /** Its place in the help. */
+  readonly group: string
+  readonly commands: readonly string[]
+  readonly load: () => Promise<AddCommands>
+}
+
+const parts: readonly Part[] = [
+  {
+    group: 'Servers:',
+    commands: ['setup', 'start', 'stop', 'status', 'wait', 'apply'],
+    load: async () => (await import('./server-commands.ts')).addServerCommands,
+  },
+  {
+    group: 'Servers:',
+    commands: ['query', 'statistics', 'queue'],
+    load: async () => (await import('./view-commands.ts')).addViewCommands,
+  },
+  {
+    group: 'Servers:',
+    commands: ['save', 'restore', 'seed'],
+    load: async () => (await import('./save-commands.ts')).addSaveCommands,
+  },
+  {
+    group: 'Servers:',
+    commands: ['scrub'],
+    load: async () => (await import('./scrub-command.ts')).addScrubCommand,
+  },
+  {
+    group: 'Servers:',
+    commands: ['verify'],
+    load: async () => (await import('./verify-command.ts')).addVerifyCommand,
+  },
+  {
+    group: 'When the master dies:',
+    commands: ['promote', 'rejoin', 'switch'],
+    load: async () => (await import('./failover-commands.ts')).addFailoverCommands,
+  },
+  {
+    group: 'Data:',
+    commands: [
+      'create-account',
+      'delete-account',
+      'create-file',
+      'set-file',
+      'delete-file',
+      'clear-file',
+      'resize-file',
+      'write',
+      'read',
+      'delete',
+      'list',
+      'digest',
+      'why',
+    ],
+    load: async () => (await import('./data-commands.ts')).addDataCommands,
+  },
+  {
+    group: 'Data:',
+    commands: ['import', 'export'],
+    load: async () => (await import('./transfer-commands.ts')).addTransferCommands,
+  },
+  {
+    group: 'The log:',
+    commands: ['log'],
+    load: async () => (await import('./log-commands.ts')).addLogCommands,
+  },
+  {
+    group: 'The log:',
+    commands: ['lost'],
+    load: async () => (await import('./lost-commands.ts')).addLostCommands,
+  },
+]
+
+/**
+ * With the commands of the part that has `called`; with all of them when there is none, for help say, and for what is
+ * mistyped.
+ */
+export async function hbProgram(context: Context, called?: string): Promise<Command> {
   const program = new Command('hb')
     .description('Hot backup: a slave server holds what the master holds, at any time.')
     .version(version)
@@ -25,21 +95,14 @@ A server is a directory: -d DIR, or $HB_DIR, or the current directory.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 wrong state of the server, 5 corrupt data, 6 time-out.
 "hb COMMAND --help" has examples; hb(1) has everything.`,
     )
-  program.commandsGroup('Servers:')
-  addServerCommands(program, context)
-  addViewCommands(program, context)
-  addSaveCommands(program, context)
-  addScrubCommand(program, context)
-  addVerifyCommand(program, context)
-  program.commandsGroup('When the master dies:')
-  addFailoverCommands(program, context)
-  program.commandsGroup('Data:')
-  addDataCommands(program, context)
-  addTransferCommands(program, context)
-  program.commandsGroup('The log:')
-  addLogCommands(program, context)
-  addLostCommands(program, context)
+  const part = parts.find(({ commands }) => called !== undefined && commands.includes(called))
+  for (const { group, load } of part === undefined ? parts : [part]) {
+    program.commandsGroup(group)
+    const add = await load()
+    add(program, context)
+  }
   program.commandsGroup('Help:')
+  const { addHelpCommand } = await import('./help-command.ts')
   addHelpCommand(program, context)
   return program
 }

@@ -11,10 +11,8 @@ import { loadConfig, type Config } from './config/config.ts'
 import { ControlClient, RequestNotTaken } from './control/control-client.ts'
 import { DataClient, type Carrier } from './control/data-client.ts'
 import type { JsonObject } from './control/frames.ts'
-import { Arguments, operations, type Message, type Operation } from './control/operations.ts'
+import type { Message } from './control/operations.ts'
 import { layoutOf, type Layout } from './layout.ts'
-import { Master } from './master.ts'
-import { FileReader } from './read-files.ts'
 
 /** Another command that has the master open for a moment is waited for this long. */
 const ownerWaitMs = 10_000
@@ -42,7 +40,7 @@ export async function withData<T>(
 }
 
 /** One way to the data. */
-interface Access {
+export interface Access {
   /** The files are being read: a server that starts meanwhile changes them. */
   readonly files: boolean
   readonly carry: Carrier
@@ -109,22 +107,17 @@ class Session {
     for (;;) {
       const client = await ControlClient.connect(this.#platform, this.#layout.ownerSocket)
       if (client !== null) return remoteAccess(client)
+      // The database is loaded by who needs it: with a server that runs, most commands start in half the time.
+      const local = await import('./local-access.ts')
       if (this.#mode === 'read') {
-        return localAccess(await FileReader.open(this.#platform, this.#layout, this.#config), true)
+        return local.readFiles(this.#platform, this.#layout, this.#config)
       }
       if (this.#config.type === 'slave') {
         const message = `${this.#config.name} is a slave`
         throw new HotBackupError('ERR_READ_ONLY', message, { path: this.#layout.directory })
       }
       try {
-        const master = await Master.open(this.#layout.directory, {
-          platform: this.#platform,
-          // This opening is over before a helper would be.
-          helpers: false,
-        })
-        const carry = (operation: Operation, args: Arguments) => operation(master.source, args)
-        const finish = () => master.filled()
-        return { ...localAccess({ carry, close: () => master.close() }, false), finish }
+        return await local.openMaster(this.#platform, this.#layout)
       } catch (error) {
         // The owner may be about to listen, or about to leave.
         if (!isHotBackupError(error, 'ERR_RUNNING') || clock.monotonic() > deadline) throw error
@@ -143,23 +136,4 @@ function remoteAccess(client: ControlClient): Access {
       return Promise.resolve()
     },
   }
-}
-
-/** This process carries the operations out itself. */
-function localAccess(local: LocalCarrier, files: boolean): Access {
-  return {
-    files,
-    carry(name, args, body = new Uint8Array()) {
-      const operation = operations[name]
-      if (operation === undefined) throw new TypeError(`no operation ${name}`)
-      const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
-      return local.carry(operation, new Arguments(args, bytes))
-    },
-    close: () => local.close(),
-  }
-}
-
-interface LocalCarrier {
-  carry(operation: Operation, args: Arguments): AsyncIterable<Message>
-  close(): Promise<void>
 }

@@ -43,7 +43,7 @@ async function hbWithInput(
     stdout,
     stderr: { write: text => (stderr += text) },
   })
-  const code = await execute(hbProgram(context), context, args)
+  const code = await execute(await hbProgram(context), context, args)
   const bytes = Buffer.concat(written)
   return { code, stdout: bytes.toString(), stderr, bytes }
 }
@@ -267,7 +267,7 @@ function leaves(command: Command, names: readonly string[] = []): string[][] {
 
 t.test('every command has help, refuses a wrong option, and changes nothing elsewhere', async t => {
   const empty = temporary(t)
-  const all = leaves(hbProgram(new Context(processStreams())))
+  const all = leaves(await hbProgram(new Context(processStreams())))
   t.ok(all.length > 30)
   for (const words of all) {
     const text = `hb ${words.join(' ')}`
@@ -281,6 +281,20 @@ t.test('every command has help, refuses a wrong option, and changes nothing else
     t.match(outcome, { code: expected, stdout: '', stderr: /^hb: ERR_[A-Z_]+: .*\n$/ }, text)
   }
   t.strictSame(readdirSync(empty), [])
+})
+
+t.test('each command is loaded with its own part alone, and does the same then', async t => {
+  const loaded = (called?: string) => hbProgram(new Context(processStreams()), called)
+  const all = await loaded()
+  for (const command of all.commands.filter(command => command.name() !== 'help')) {
+    const some = await loaded(command.name())
+    t.ok(some.commands.length < all.commands.length, command.name())
+    const found = some.commands.find(each => each.name() === command.name())
+    t.equal(found?.helpInformation(), command.helpInformation())
+  }
+  for (const called of ['help', 'nothing', '-d']) {
+    t.equal((await loaded(called)).commands.length, all.commands.length, called)
+  }
 })
 
 t.test('an import that meets a bad record keeps what came before it', async t => {

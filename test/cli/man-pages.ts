@@ -24,7 +24,7 @@ function entryOf(names: readonly string[]): string {
   return lines.slice(start, start + 1 + length).join('\n')
 }
 
-const program = hbProgram(new Context(processStreams()))
+const program = await hbProgram(new Context(processStreams()))
 
 t.test(
   'each command is in hb(1) with its arguments and options, and has examples in its help',

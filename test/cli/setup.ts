@@ -64,7 +64,7 @@ async function setup(directory: string, script: (typist: Typist) => Promise<void
     stderr: { write: text => (stderr += text) },
     terminal: { input, output },
   })
-  const code = execute(hbProgram(context), context, ['setup', '-d', directory])
+  const code = execute(await hbProgram(context), context, ['setup', '-d', directory])
   await script({
     screen,
     async type(text, ...shown) {

@@ -59,7 +59,7 @@ export function replay(...args: readonly string[]): Promise<Outcome> {
 }
 
 async function runHere(
-  program: (context: Context) => Command,
+  program: (context: Context) => Command | Promise<Command>,
   args: readonly string[],
 ): Promise<Outcome> {
   const texts = { stdout: '', stderr: '' }
@@ -72,7 +72,7 @@ async function runHere(
     })
   const streams = { stdin: Readable.from([]), stdout: into('stdout'), stderr: into('stderr') }
   const context = new Context(streams)
-  const code = await execute(program(context), context, args)
+  const code = await execute(await program(context), context, args)
   return { code, ...texts }
 }
 

@@ -2,7 +2,7 @@
 import { HotBackupError } from '../../errors.ts'
 import type { LocalSockets } from '../../platform/local-socket.ts'
 import type { Connection } from '../../platform/network.ts'
-import { errorFromJson } from './control.ts'
+import { errorFromJson } from './error-json.ts'
 import { encodeFrame, FrameDecoder, type Frame, type JsonObject } from './frames.ts'
 import type { Message } from './operations.ts'
 

@@ -4,7 +4,7 @@
 //   request  { operation, …arguments } and bytes
 //   answers  { part: … } and bytes, any number; then { end: true } or { error: { code, message, place } }
 //   notice   { closing: true }: the server closes; requests that have no answer yet have not been carried out
-import { HotBackupError, isHotBackupError, type ErrorCode } from '../../errors.ts'
+import { HotBackupError } from '../../errors.ts'
 import type { Clock } from '../../platform/clock.ts'
 import type { Connection } from '../../platform/network.ts'
 import type { Platform } from '../../platform/platform.ts'
@@ -12,7 +12,8 @@ import type { DifferencesPage } from '../../wire/messages/differences.ts'
 import { CopySession, type CopySource } from '../copy/copy-session.ts'
 import type { DataSource } from './data-source.ts'
 import { differencesToJson } from './differences-json.ts'
-import { encodeFrame, FrameDecoder, type Frame, type JsonObject, type JsonValue } from './frames.ts'
+import { errorToJson } from './error-json.ts'
+import { encodeFrame, FrameDecoder, textOf, type Frame, type JsonObject } from './frames.ts'
 import { Arguments, operations, type Message } from './operations.ts'
 
 /** What a process offers on its control socket. */
@@ -273,26 +274,4 @@ function checkSound({ damage = null }: ControlServices): void {
 
 function notHere(name: string): HotBackupError {
   return new HotBackupError('ERR_WIRE', `this process has no operation "${name}"`)
-}
-
-function errorToJson(error: unknown): JsonObject {
-  if (isHotBackupError(error)) {
-    return { code: error.code, message: error.message, place: { ...error.place } }
-  }
-  // A defect: the client shows it as one.
-  return {
-    code: null,
-    message: error instanceof Error ? (error.stack ?? error.message) : String(error),
-  }
-}
-
-/** The error that a server has answered with. */
-export function errorFromJson(value: JsonObject): Error {
-  const { code, message, place } = value
-  if (typeof code !== 'string') return new Error(`the server failed: ${textOf(message)}`)
-  return new HotBackupError(code as ErrorCode, textOf(message), (place ?? {}) as object)
-}
-
-function textOf(value: JsonValue | undefined): string {
-  return typeof value === 'string' ? value : JSON.stringify(value ?? null)
 }

@@ -112,3 +112,8 @@ function parseHeader(text: string): JsonObject {
   }
   return value as JsonObject
 }
+
+/** For people: text as it is, anything else as JSON. */
+export function textOf(value: JsonValue | undefined): string {
+  return typeof value === 'string' ? value : JSON.stringify(value ?? null)
+}
