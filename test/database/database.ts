@@ -366,10 +366,10 @@ t.test('damage in any file of the database is found', async t => {
     await file.close()
   }, /4096 bytes; \d+ were written/)
 
-  // A frame that cannot be read in the middle of a transaction: the database takes no more, and is mended by replay.
+  // A disk that fails in the middle of a transaction: the database takes no more, and is mended by replay.
   const disk = await pristine()
   const database = await openDatabase(disk)
-  disk.failNext('read')
+  disk.failNext('read', 'ENODEV')
   const several = (encoder: RecordEncoder) => {
     encoder.writeItem(4, 'first', 'x')
     encoder.writeItem(1, 'order1', 'x')
