@@ -3,7 +3,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpus, totalmem } from 'node:os'
-import { parseArgs, promisify } from 'node:util'
+import { promisify } from 'node:util'
 import { measureLag } from './lag.ts'
 import type { ReadTimes } from './long-work.ts'
 import { cpuSeconds, hb, Pair, peakMiB, pidOf } from './servers.ts'
@@ -40,18 +40,20 @@ const benchmarks: Readonly<Record<string, () => Promise<Row[]>>> = {
   memory: benchMemory,
 }
 
-const { positionals } = parseArgs({ allowPositionals: true })
-const names = positionals.length > 0 ? positionals : Object.keys(benchmarks)
+const asked = process.argv.slice(2)
+const unknown = asked.find(name => benchmarks[name] === undefined)
+if (unknown !== undefined) {
+  console.error(`no benchmark "${unknown}"; there are ${Object.keys(benchmarks).join(', ')}`)
+  process.exit(2)
+}
+const names = asked.length > 0 ? asked : Object.keys(benchmarks)
 console.log(
   `${cpus().length} × ${cpus()[0]?.model ?? '?'}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}\n`,
 )
 console.log('| what | per second | MB/s | CPU s per million | peak MiB | |')
 console.log('| --- | ---: | ---: | ---: | ---: | --- |')
 for (const name of names) {
-  const bench = benchmarks[name]
-  if (bench === undefined)
-    throw new Error(`no benchmark ${name}; there are ${Object.keys(benchmarks).join(', ')}`)
-  for (const row of await bench()) print(row)
+  for (const row of await benchmarks[name]!()) print(row)
 }
 
 async function benchDurable(): Promise<Row[]> {
