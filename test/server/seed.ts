@@ -249,6 +249,22 @@ t.test('a slave takes no copy that would cost it something', t => {
   t.end()
 })
 
+t.test('no copy is made whose log would end before its database', async t => {
+  const { master } = await makeMaster(t, 20)
+  await master.account('A').file('F').write('the last', 'of them')
+  const mark = path.join(master.directory, 'log', 'durable')
+  const bytes = readFileSync(mark)
+  // What a write that failed has left.
+  writeFileSync(mark, Buffer.concat([bytes.subarray(0, 20), Buffer.alloc(bytes.length - 20)]))
+  const layout = layoutOf(master.directory)
+  const config = await loadConfig(disk, layout)
+  const image = () => stageImage(nodePlatform, layout, config, 'beta', idle, idle)
+  await t.rejects(image(), { code: 'ERR_DATABASE_CHANGED', message: /durable is not valid/ })
+  writeFileSync(mark, bytes)
+  t.equal((await image()).manifest.lastTxn, master.lastTxn)
+  await master.close()
+})
+
 t.test('what the slave holds beyond the copy stays, if it is sound', async t => {
   const { root, master } = await makeMaster(t, 300)
   const image = await staged(t, master)

@@ -138,6 +138,11 @@ async function copyMoving(
   await ask('copy-release')
   await copy.finish(catalog)
   const end = await readDurableMark(disk, layout.log)
+  if ((end?.txn ?? 0) < catalog.stamp.txn) {
+    // A write of it that failed may have left anything. Without the mark the copy's log would end before its database.
+    const message = `${path.join(layout.log, durableName)} is not valid: its writer has failed, or is being killed`
+    throw new HotBackupError('ERR_DATABASE_CHANGED', message, { path: layout.log })
+  }
   await copyLog(disk, layout, target, catalog.stamp, end, tempo)
   return { stamp: catalog.stamp, end }
 }
