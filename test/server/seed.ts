@@ -18,6 +18,7 @@ import { setup } from '../../src/server/config/setup.ts'
 import { readStaged, stageImage, type StagedImage } from '../../src/server/copy/seed-image.ts'
 import { installSeed } from '../../src/server/copy/seed-install.ts'
 import { DirectorySeedTaker } from '../../src/server/copy/seed-taker.ts'
+import { scrub } from '../../src/server/damage/scrub.ts'
 import { Seeder } from '../../src/server/copy/seeder.ts'
 import { enterSlave } from '../../src/server/failover/joining.ts'
 import { layoutOf, type Layout } from '../../src/server/layout.ts'
@@ -181,6 +182,33 @@ async function installUntil(steps: number, layout: Layout): Promise<boolean> {
     return false
   }
 }
+
+t.test('a scrub beside a copy that is put in place takes nothing for damage', async t => {
+  const { master } = await makeMaster(t, 20)
+  await master.close()
+  const layout = layoutOf(master.directory)
+  const complete = path.join(layout.seed, 'COMPLETE')
+  await disk.makeDirectory(layout.seed)
+  const scrubbed = async (gone: number) => {
+    writeFileSync(complete, '')
+    let looks = 0
+    const beside: Disk = {
+      ...disk,
+      // The segments are gone, log/durable not yet; then it is over.
+      list: async directory => {
+        if (directory !== layout.log || ++looks > gone) return disk.list(directory)
+        if (looks === gone) rmSync(complete)
+        return []
+      },
+    }
+    const options = { repair: false, rate: 0, progress: () => {}, say: () => {} }
+    return scrub({ ...nodePlatform, disk: beside }, master.directory, options)
+  }
+  t.strictSame((await scrubbed(1)).damages, [])
+  t.strictSame((await scrubbed(4)).damages, [])
+  rmSync(path.join(layout.log, '0000000000000001.log'))
+  t.match((await scrubbed(1)).damages, [{ message: /the last segment is missing/ }])
+})
 
 t.test('a copy that is not what the master made is thrown away', async t => {
   const { root, master } = await makeMaster(t, 300)

@@ -1,5 +1,7 @@
 // One story: a seed decides which servers there are, what the applications do, and what befalls them; in the end
 // everything is whole again, and must come into step.
+// Here beforehand: loading it when it is needed would take time of this world, as long as it lasts.
+import '../../src/server/local-access.ts'
 import { isHotBackupError } from '../../src/errors.ts'
 import { Application, type Manners } from './application.ts'
 import { Checker, difference, Violation } from './checker.ts'

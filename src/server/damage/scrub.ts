@@ -13,6 +13,7 @@ import { loadConfig, type Config } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
 import { readKey } from '../config/key.ts'
 import { ControlClient } from '../control/control-client.ts'
+import { completeName } from '../copy/seed-install.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { recoveryPurpose } from '../master-log.ts'
 import type { Log } from '../messages-log.ts'
@@ -61,6 +62,8 @@ export interface ScrubOptions {
 
 /** Writers finish within so long what they have begun. */
 const lookAgainMs = 100
+/** A large log takes seconds to be removed. */
+const looksMax = 100
 /** So long the other side may take to give what is missing. */
 const patienceMs = 30_000
 /** So many are mended in one go. */
@@ -151,9 +154,16 @@ const nowhere = { offset: 0, txn: null, account: null, file: null, group: null, 
 async function damagesOfLog(
   { disk }: Platform,
   layout: Layout,
-  { took }: Reading,
+  { took, lookAgain }: Reading,
 ): Promise<Damage[]> {
-  const found = await scrubLog(disk, layout.log, took)
+  let found = await scrubLog(disk, layout.log, took)
+  // While a copy is put in place the log before it goes piece by piece, so damage is what is there still.
+  let replaced = true
+  for (let looks = 1; found.length > 0 && replaced && looks < looksMax; looks++) {
+    replaced = await disk.exists(path.join(layout.seed, completeName))
+    await lookAgain()
+    found = await scrubLog(disk, layout.log, took)
+  }
   const hint = 'The same bytes lie on the other side: "hb scrub --repair".'
   return found.map(damage => ({ ...nowhere, part: 'log', ...damage, hint }))
 }
