@@ -158,7 +158,7 @@ const catalogue = {
   },
   ERR_DATABASE_CHANGED: {
     exit: exitCodes.failed,
-    hint: 'A server started while its files were being read: run the command again.',
+    hint: "The server's files changed while they were being read: run the command again.",
   },
   ERR_APPLY: { exit: exitCodes.failed, hint: 'The record does not fit the database.' },
   ERR_LOST_CORRUPT: {

@@ -2,6 +2,7 @@
 // take longer than most commands take.
 import { Command } from 'commander'
 import { version, type Context } from './command-line.ts'
+import { addHelpCommand } from './help-command.ts'
 
 type AddCommands = (program: Command, context: Context) => void
 
@@ -102,7 +103,6 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 wrong state of the 
     add(program, context)
   }
   program.commandsGroup('Help:')
-  const { addHelpCommand } = await import('./help-command.ts')
   addHelpCommand(program, context)
   return program
 }

@@ -10,7 +10,8 @@
 //                its name. Nothing of the log is ever missing: interrupted, the next mending begins anew with what is
 //                still damaged.
 //
-// What lies above all that was known to be durable is left as it is: a torn end is recovery's (recovery.ts).
+// What lies above all that was known to be durable is left as it is: a torn end is recovery's (recovery.ts). But what
+// the disk does not give may have been durable, wherever it lies: a peer must have it.
 import { dirname, join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import type { Disk } from '../platform/disk.ts'
