@@ -11,7 +11,6 @@ import { addressText } from './address.ts'
 import { rewriteConfig, withoutKey, withoutSlave, withSlave, withValue } from './config-edit.ts'
 import { initialConfigText } from './config-text.ts'
 import {
-  isServerName,
   mistakeIn,
   parseConfig,
   readConfigText,
@@ -22,6 +21,7 @@ import {
 import { readKey } from './key.ts'
 import { setupFields, type SetupField, type SlavesField } from './setup-fields.ts'
 import { makeServer, provideKey, type KeyChoice } from './setup.ts'
+import { isServerName } from './values.ts'
 
 type DraftPlatform = Pick<Platform, 'disk' | 'random' | 'fileModes'>
 type Answer = Exclude<SetupField, { kind: 'secret' }>

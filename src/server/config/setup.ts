@@ -5,15 +5,10 @@ import type { Platform } from '../../platform/platform.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { parseAddress } from './address.ts'
 import { initialConfigText, type InitialSettings } from './config-text.ts'
-import {
-  isServerName,
-  parseConfig,
-  serverNameRule,
-  type Config,
-  type ServerType,
-} from './config.ts'
+import { parseConfig, type Config, type ServerType } from './config.ts'
 import { makeServerId } from './identity.ts'
 import { makeKey, readKey, writeKey } from './key.ts'
+import { isServerName, serverNameRule } from './values.ts'
 
 export interface SetupOptions {
   readonly type: ServerType
