@@ -5,6 +5,7 @@ import { exitCodes, HotBackupError, isHotBackupError } from '../errors.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { DataClient } from '../server/control/data-client.ts'
+import { harmlessText } from '../server/harmless-text.ts'
 import { withData } from '../server/sessions.ts'
 import { Output, OutputClosed } from './output.ts'
 import { Progress } from './progress.ts'
@@ -81,8 +82,9 @@ export class Context {
     return new Progress(this.platform.clock, this.#stderr)
   }
 
+  /** Control characters are escaped, but for line ends and tabs: the text may quote items, peers or files. */
   tell(text: string): void {
-    this.#stderr.write(text)
+    this.#stderr.write(harmlessText(text))
   }
 }
 

@@ -2,6 +2,7 @@
 // or SIGINT. Its messages go to standard error, or to messages.log when "hb start" has started it.
 import { Command } from 'commander'
 import type { HotBackupError } from '../errors.ts'
+import { openLineFile } from '../platform/node-line-file.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
 import { Alarm } from '../server/alarm.ts'
@@ -69,15 +70,15 @@ async function serve(
   const config = await loadConfig(nodePlatform.disk, layout)
   const background = process.env[backgroundVariable] !== undefined
   const messages = background
-    ? MessagesLog.toFile(nodePlatform.disk, layout.messages)
+    ? MessagesLog.toFile(openLineFile, layout.messages)
     : MessagesLog.toPeople(line => context.tell(line))
   // As long as the process is small, and for as long as it lives.
   if (config.alarm.command !== null) nodePlatform.processes.prepare()
   const alarm = new Alarm(nodePlatform, layout, config, messages.log)
   const { say } = alarm
-  const close = async () => {
+  const close = () => {
     alarm.end()
-    await messages.close()
+    messages.release()
   }
   const signals = watchSignals()
   const ended: { error: HotBackupError | null } = { error: null }
@@ -91,13 +92,13 @@ async function serve(
       if (reason === 'SIGTERM' || reason === 'SIGINT') {
         // A start may take long, and wait for others; breaking it off is a crash, for which each of its steps is made.
         say('info', `${name} stops while it starts`, { reason })
-        await close()
+        close()
         process.exit(0)
       }
       return await starting
     } catch (error) {
       if (background) say('error', `${name} did not start: ${String(error)}`)
-      await close()
+      close()
       throw error
     }
   }
@@ -122,7 +123,7 @@ async function serve(
     await server.stop()
     if (ended.error !== null) {
       say('error', errorText(ended.error))
-      await close()
+      close()
       throw ended.error
     }
     server = await begin(successor)
@@ -139,7 +140,7 @@ async function serve(
   say('info', `${name} stops`, { reason })
   await server.stop()
   say('info', `${name} has stopped`)
-  await close()
+  close()
 }
 
 async function reseedingOf({ reseeded }: RunningServer): Promise<'reseeded'> {

@@ -1,11 +1,14 @@
-// Standard output: backpressure, tables, and a reader that goes away.
+// Standard output: backpressure, tables, a reader that goes away, and a terminal that must not obey what it is shown.
 import { HotBackupError } from '../errors.ts'
+import { harmlessLine, harmlessText } from '../server/harmless-text.ts'
 
 /** The reader of standard output has gone ("hb export … | head"): no error, but nothing more to do. */
 export class OutputClosed extends Error {}
 
 export class Output {
   readonly #stream: NodeJS.WritableStream & { readonly isTTY?: boolean }
+  /** For a terminal: what is not UTF-8 is shown as the replacement character. */
+  readonly #decoder = new TextDecoder()
   #failure: Error | null = null
   #room: () => void = () => {}
 
@@ -22,18 +25,33 @@ export class Output {
     return this.#stream.isTTY === true
   }
 
-  /** Resolves when more is welcome. Throws OutputClosed, ERR_DISK, ERR_DISK_FULL. */
-  readonly write = async (bytes: Uint8Array | string): Promise<void> => {
+  /**
+   * Data: the bytes as they are, or, on a terminal, with their control characters escaped. Resolves when more is
+   * welcome. Throws OutputClosed, ERR_DISK, ERR_DISK_FULL.
+   */
+  readonly write = (bytes: Uint8Array | string): Promise<void> => {
+    if (!this.isTerminal) return this.#write(bytes)
+    const text = typeof bytes === 'string' ? bytes : this.#decoder.decode(bytes, { stream: true })
+    return this.#write(harmlessText(text))
+  }
+
+  /** Text for people, or JSON; control characters are escaped as JSON does it, but for line ends and tabs. */
+  async line(text: string): Promise<void> {
+    await this.#write(harmlessText(`${text}\n`))
+  }
+
+  /** Clears a terminal's screen. */
+  async clear(): Promise<void> {
+    await this.#write('\u001b[H\u001b[2J')
+  }
+
+  async #write(bytes: Uint8Array | string): Promise<void> {
     this.#check()
     if (bytes.length === 0 || this.#stream.write(bytes)) return
     await new Promise<void>(resolve => {
       this.#room = resolve
     })
     this.#check()
-  }
-
-  async line(text: string): Promise<void> {
-    await this.write(`${text}\n`)
   }
 
   /** One JSON document. */
@@ -83,7 +101,7 @@ export function table(rows: readonly (readonly (string | number)[])[]): string[]
 }
 
 function cellText(cell: string | number): string {
-  return typeof cell === 'number' ? count(cell) : cell
+  return typeof cell === 'number' ? count(cell) : harmlessLine(cell)
 }
 
 /** A number for people: 1,234,567. */

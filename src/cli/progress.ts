@@ -1,5 +1,6 @@
 // Progress on standard error, on a terminal, for what takes longer than two seconds: one line that is written over.
 import type { Clock } from '../platform/clock.ts'
+import { harmlessLine } from '../server/harmless-text.ts'
 
 const silentMs = 2000
 const intervalMs = 250
@@ -30,7 +31,7 @@ export class Progress {
     if (now < this.#next) return
     this.#next = now + intervalMs
     this.#shown = true
-    this.#stream.write(`\r${text((now - this.#start) / 1000)}\u001b[K`)
+    this.#stream.write(`\r${harmlessLine(text((now - this.#start) / 1000))}\u001b[K`)
   }
 
   /** Takes the line away. */

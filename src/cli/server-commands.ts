@@ -156,8 +156,8 @@ hb status -d /srv/north --json | jq .slaves`,
       for (;;) {
         const status = await collectStatus(platform, dir)
         // A new screen for each look; a file or pipe gets one after the other.
-        if (watch && out.isTerminal && !json) await out.write('\u001b[H\u001b[2J')
-        if (json) await out.write(`${JSON.stringify(status, null, watch ? 0 : 2)}\n`)
+        if (watch && out.isTerminal && !json) await out.clear()
+        if (json) await out.line(JSON.stringify(status, null, watch ? 0 : 2))
         else await out.line(statusLines(status, platform.clock.now()).join('\n'))
         if (!watch) return
         await context.untilSignal(sleep(platform.clock, watchMs))

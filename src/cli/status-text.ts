@@ -1,6 +1,7 @@
 // The status of a server for people.
 import type { HelperStatus } from '../helpers/helpers.ts'
 import { durationText, sizeText } from '../server/config/sizes-and-times.ts'
+import { harmlessLine } from '../server/harmless-text.ts'
 import type { QueueStatus } from '../server/queue/queue-limit.ts'
 import type { CommitStatus } from '../server/updates/commits.ts'
 import type { Backlog } from '../server/views/backlog.ts'
@@ -44,7 +45,8 @@ export function statusLines(status: ServerStatus, now: number): string[] {
   if (status.messages.length > 0) lines.push('', 'Latest messages, newest first:')
   for (const message of status.messages) lines.push(`  ${message}`)
   lines.push('', new Date(now).toISOString())
-  return lines
+  // What a peer says, or a message quotes, begins no line of its own.
+  return lines.map(harmlessLine)
 }
 
 /** Null on a server that nobody verifies. */

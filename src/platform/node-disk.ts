@@ -2,7 +2,7 @@
 // per call. A file that is closed has no descriptor left, so that a late call can never hit another file's.
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
-import { HotBackupError } from '../errors.ts'
+import { diskError } from './disk-error.ts'
 import {
   systemErrorOf,
   type DirectoryEntry,
@@ -287,13 +287,4 @@ function isMissing(error: NodeJS.ErrnoException): boolean {
 
 function isForbidden(error: unknown): boolean {
   return systemErrorOf(error)?.code === 'EACCES'
-}
-
-/** Programmer's mistakes (a TypeError of ours or Node's, without a system call) pass as they are. */
-function diskError(error: unknown, operation: string, path: string): unknown {
-  if (!(error instanceof Error) || !('syscall' in error)) return error
-  const { code, message } = error as NodeJS.ErrnoException
-  const full = (code === 'ENOSPC' || code === 'EDQUOT') && operation !== 'sync'
-  const text = `cannot ${operation} ${path}: ${message}`
-  return new HotBackupError(full ? 'ERR_DISK_FULL' : 'ERR_DISK', text, { path }, error)
 }

@@ -3,6 +3,7 @@
 // that a flood of messages is few mails and never holds the server up.
 import type { Clock } from '../platform/clock.ts'
 import type { Processes } from '../platform/processes.ts'
+import { harmlessLine } from './harmless-text.ts'
 import type { Layout } from './layout.ts'
 import type { Log, MessageFields, MessageLevel } from './messages-log.ts'
 
@@ -66,7 +67,7 @@ export class Alarm {
   #line(level: MessageLevel, message: string, fields: MessageFields = {}): string {
     const time = new Date(this.#platform.clock.now()).toISOString()
     const details = Object.entries(fields).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`)
-    return `${time} ${level} ${this.#server.name}: ${message}${details.join('')}\n`
+    return `${harmlessLine(`${time} ${level} ${this.#server.name}: ${message}${details.join('')}`)}\n`
   }
 
   #run(command: string): void {

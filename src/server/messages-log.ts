@@ -2,7 +2,8 @@
 // standard error for one in the foreground. Nothing secret ever gets here.
 import { pino, type Logger as Pino } from 'pino'
 import { MiB } from '../limits.ts'
-import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
+import type { LineFile, OpenLineFile } from '../platform/line-file.ts'
+import { harmlessText } from './harmless-text.ts'
 import { messageText } from './message-text.ts'
 
 export type MessageLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -13,8 +14,6 @@ export type Log = (level: MessageLevel, message: string, fields?: MessageFields)
 
 /** The file is renamed to messages.log.1 when it has grown to this, over the last one of that name. */
 const fileBytesMax = 4 * MiB
-/** Lines that wait for the file; on a disk that stays full further ones are lost. */
-const waitingMax = 1000
 
 export class MessagesLog {
   readonly #pino: Pino
@@ -38,98 +37,80 @@ export class MessagesLog {
   }
 
   /** For a server in the background. */
-  static toFile(disk: Disk, path: string): MessagesLog {
-    return new MessagesLog(new RotatedFile(disk, path))
+  static toFile(openFile: OpenLineFile, path: string): MessagesLog {
+    const file = new RotatedFile(openFile, path)
+    // A reader of the file itself is not to be harmed either; to a program the escaped line means the same.
+    return new MessagesLog({
+      write: line => file.write(harmlessText(line)),
+      release: () => file.release(),
+    })
   }
 
   /** For a server in the foreground: `write` gets lines for people. */
   static toPeople(write: (line: string) => void): MessagesLog {
     return new MessagesLog({
       write: line => write(`${messageText(line)}\n`),
-      close: () => Promise.resolve(),
+      release: () => {},
     })
   }
 
-  close(): Promise<void> {
-    return this.#output.close()
+  /** Closes the file; the next message opens it anew, by its name. */
+  release(): void {
+    this.#output.release()
   }
 }
 
 interface Output {
   write(line: string): void
-  close(): Promise<void>
+  release(): void
 }
 
-/** Appends lines; what cannot be written is lost, since a full disk must not stop the server by its messages. */
+/**
+ * Appends lines. Others may move, remove or empty the file at any time, as logrotate(8) does: lines go where the path
+ * leads. What cannot be written is lost, since a full disk must not stop the server by its messages.
+ */
 class RotatedFile implements Output {
-  readonly #disk: Disk
+  readonly #openFile: OpenLineFile
   readonly #path: string
-  #file: DiskFile | null
-  #end: number
-  /** Lines that wait while the file is exchanged. */
-  readonly #waiting: string[] = []
-  #exchange: Promise<void> = Promise.resolve()
-  #exchanging = false
+  #file: LineFile | null
+  /** The last line lacks its end: a write failed half-way, or the process before this one died in it. */
+  #torn = false
 
-  constructor(disk: Disk, path: string) {
-    this.#disk = disk
+  constructor(openFile: OpenLineFile, path: string) {
+    this.#openFile = openFile
     this.#path = path
-    this.#file = openOrCreate(disk, path)
-    this.#end = this.#file.size()
+    this.#file = this.#open()
   }
 
   write(line: string): void {
-    const file = this.#exchanging ? null : (this.#file ?? this.#openAgain())
-    if (file === null) {
-      if (this.#waiting.length < waitingMax) this.#waiting.push(line)
-      return
-    }
-    const bytes = Buffer.from(line)
     try {
-      file.writeSync(bytes, 0, bytes.length, this.#end)
-      this.#end += bytes.length
+      const file = this.#current()
+      const whole = this.#torn ? `\n${line}` : line
+      this.#torn = true
+      file.append(whole)
+      this.#torn = false
+      // The next line finds it out of its place. If it cannot be moved it goes on growing: better than no messages.
+      if (file.size() >= fileBytesMax) file.moveTo(`${this.#path}.1`)
     } catch {
       return
     }
-    if (this.#end >= fileBytesMax) this.#exchange = this.#rotate(file)
   }
 
-  async #rotate(file: DiskFile): Promise<void> {
-    this.#exchanging = true
+  release(): void {
+    const before = this.#file
     this.#file = null
-    try {
-      await file.close()
-      await this.#disk.rename(this.#path, `${this.#path}.1`)
-    } catch {
-      // The old file goes on growing; better than no messages.
-    }
-    this.#exchanging = false
-    this.#openAgain()
+    before?.close()
   }
 
-  /** Writes what waits, too. Null when there is no room for the file. */
-  #openAgain(): DiskFile | null {
-    try {
-      this.#file = openOrCreate(this.#disk, this.#path)
-      this.#end = this.#file.size()
-    } catch {
-      return null
-    }
-    for (const line of this.#waiting.splice(0)) this.write(line)
+  #current(): LineFile {
+    if (this.#file?.isInPlace() === false) this.release()
+    this.#file ??= this.#open()
     return this.#file
   }
 
-  async close(): Promise<void> {
-    await this.#exchange
-    await this.#file?.close()
-  }
-}
-
-function openOrCreate(disk: Disk, path: string): DiskFile {
-  try {
-    return disk.openSync(path, 'write')
-  } catch (error) {
-    if (!isNotFound(error)) throw error
-    return disk.openSync(path, 'create')
+  #open(): LineFile {
+    const file = this.#openFile(this.#path)
+    this.#torn = !file.isWhole()
+    return file
   }
 }

@@ -1,4 +1,4 @@
-// hb.toml: what is read from it, and how what is wrong is refused; the files that "hb setup" makes; messages.
+// hb.toml: what is read from it, and how what is wrong is refused; the files that "hb setup" makes.
 import {
   chmodSync,
   mkdirSync,
@@ -29,8 +29,6 @@ import {
   sizeText,
 } from '../../src/server/config/sizes-and-times.ts'
 import { layoutOf } from '../../src/server/layout.ts'
-import { messageText } from '../../src/server/message-text.ts'
-import { MessagesLog } from '../../src/server/messages-log.ts'
 
 const layout = layoutOf('/srv/north')
 const master = 'name = "north"\ntype = "master"\n'
@@ -352,30 +350,4 @@ t.test('the text that setup writes names every key that there is', async t => {
   )) {
     t.ok(keys.includes(key), `${key} is in hb.toml`)
   }
-})
-
-t.test('messages go to a file of bounded size, and none is lost on the way', async t => {
-  const path = join(temporary(t), 'messages.log')
-  const messages = MessagesLog.toFile(nodeDisk, path)
-  const text = 'x'.repeat(20_000)
-  for (let number = 0; number < 250; number++) messages.log('info', text, { number })
-  messages.log('debug', 'a detail')
-  await messages.close()
-  const again = MessagesLog.toFile(nodeDisk, path)
-  again.log('warn', 'later', { code: null, slave: 'south' })
-  await again.close()
-
-  const lines = [`${path}.1`, path].flatMap(file =>
-    readFileSync(file, 'utf8').trimEnd().split('\n'),
-  )
-  t.equal(lines.length, 251)
-  const numbers = lines.slice(0, 250).map(line => (JSON.parse(line) as { number: number }).number)
-  t.strictSame(numbers, [...numbers.keys()])
-  t.ok(statSync(`${path}.1`).size < 4.1 * 2 ** 20)
-  t.match(messageText(lines.at(-1) ?? ''), /^\d{4}-\d\d-\d\dT\S+Z warn {2}later slave=south$/)
-  t.match(messageText(lines.at(-1) ?? '', false), /Z warn {2}later$/)
-  t.equal(messageText('no JSON\n'), 'no JSON')
-  let told = ''
-  MessagesLog.toPeople(line => (told += line)).log('error', 'broken', { code: 'ERR_DISK' })
-  t.match(told, /Z error broken code=ERR_DISK\n$/)
 })

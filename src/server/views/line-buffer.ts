@@ -2,6 +2,7 @@
 // the rest becomes text on the way.
 import { isUtf8 } from 'node:buffer'
 import { MiB } from '../../limits.ts'
+import { harmlessLine } from '../harmless-text.ts'
 
 const targetBytes = 1 * MiB
 
@@ -112,9 +113,5 @@ export function quotedText(bytes: Buffer): string {
       )
     return `"${escaped}"`
   }
-  // JSON leaves DEL and the C1 controls alone, which some terminals obey.
-  return JSON.stringify(bytes.toString()).replaceAll(
-    /[\x7f-\x9f\u2028\u2029]/g,
-    unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
+  return harmlessLine(JSON.stringify(bytes.toString()))
 }

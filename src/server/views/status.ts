@@ -25,7 +25,6 @@ import type { DamagedGroup } from '../damage/damaged-groups.ts'
 import { fencedError, readFenced } from '../failover/fence.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import type { MasterStatus } from '../master.ts'
-import { messageText } from '../message-text.ts'
 import type { QueueStatus } from '../queue/queue-limit.ts'
 import { readApplyUpdates } from '../replay/apply-updates.ts'
 import type { ShipperStatus } from '../shipper-server.ts'
@@ -33,6 +32,7 @@ import type { SlaveStatus } from '../slave-status.ts'
 import type { CommitStatus } from '../updates/commits.ts'
 import type { VerificationStatus } from '../verification/continuous-verification.ts'
 import { measureBacklog, type Backlog } from './backlog.ts'
+import { latestMessages } from './latest-messages.ts'
 
 export interface ServerStatus {
   readonly name: string
@@ -120,8 +120,6 @@ type StatusPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'locks'
 
 /** A process that does not answer within this is shown as one that does not. */
 const answerMs = 2000
-const messagesShown = 5
-const messagesTailBytes = 8192
 
 /** Damage is told as a failure, with whatever else can be read. Throws ERR_NOT_A_SERVER, ERR_CONFIG, ERR_DISK. */
 export async function collectStatus(
@@ -167,7 +165,7 @@ export async function collectStatus(
     damaged: (found.master ?? found.slave)?.damaged ?? [],
     timeline: log.timeline,
     databaseId: log.databaseId,
-    messages: await latestMessages(platform, layout),
+    messages: await latestMessages(platform.disk, layout.messages),
   }
 }
 
@@ -416,23 +414,4 @@ function failureOf(config: Config, found: Found): string | null {
     return 'the server does not answer: it is starting, stopping, or hangs'
   }
   return found.slave?.failure ?? found.master?.failure ?? null
-}
-
-async function latestMessages({ disk }: StatusPlatform, layout: Layout): Promise<string[]> {
-  if (!(await disk.exists(layout.messages))) return []
-  const file = await disk.open(layout.messages, 'read')
-  try {
-    const size = file.size()
-    const bytes = Buffer.alloc(Math.min(size, messagesTailBytes))
-    const count = await file.read(bytes, 0, bytes.length, size - bytes.length)
-    const lines = bytes.toString('utf8', 0, count).split('\n')
-    // The first one is cut when the file is longer.
-    const whole = (size > bytes.length ? lines.slice(1) : lines).filter(line => line !== '')
-    return whole
-      .slice(-messagesShown)
-      .reverse()
-      .map(line => messageText(line, false))
-  } finally {
-    await file.close()
-  }
 }

@@ -1,0 +1,19 @@
+// Text for a terminal: what comes from a log, a peer or an item may hold escape sequences. They are shown, not obeyed.
+
+/** Control characters (C0, DEL, C1), and those that change the direction of text or break lines. */
+const control = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu
+const controlButLayout = /(?![\n\t])[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu
+
+/** One line: each control character as JSON writes it, \u001b, so that text that is JSON means the same. */
+export function harmlessLine(text: string): string {
+  return text.replaceAll(control, escaped)
+}
+
+/** The same for text of several lines: its line ends and tabs stay. */
+export function harmlessText(text: string): string {
+  return text.replaceAll(controlButLayout, escaped)
+}
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+}
