@@ -5,7 +5,8 @@ import { harmlessLine } from '../server/harmless-text.ts'
 import type { QueueStatus } from '../server/queue/queue-limit.ts'
 import type { CommitStatus } from '../server/updates/commits.ts'
 import type { Backlog } from '../server/views/backlog.ts'
-import type { ServerStatus, SlaveRow } from '../server/views/status.ts'
+import type { SlaveRow } from '../server/views/slave-rows.ts'
+import type { ServerStatus } from '../server/views/status.ts'
 import type { SeedStatus } from '../ship/status.ts'
 import { count, counted, table } from './output.ts'
 
@@ -153,13 +154,16 @@ function slaveLines({ slaves }: ServerStatus, durableTxn: number): string[] {
     slave.name,
     slave.address,
     slave.state,
-    slave.receivedTxn,
-    slave.durableTxn,
-    slave.appliedTxn,
-    slave.lagTxns === 0 ? (durableTxn === 0 ? '-' : 'nothing') : behindText(slave),
+    slave.receivedTxn ?? '-',
+    slave.durableTxn ?? '-',
+    slave.appliedTxn ?? '-',
+    behindText(slave, durableTxn),
   ])
   const lines = table([head, ...rows])
-  for (const { name, lastError, dropped, seed } of slaves) {
+  for (const slave of slaves) {
+    const { name, lastError, dropped, seed } = slave
+    const known = lastKnownText(slave)
+    if (known !== null) lines.push(`${name}: ${known}`)
     if (dropped) lines.push(`${name}: dropped from the queue; it needs a new copy of the database`)
     if (seed) lines.push(`${name}: ${seedText(seed)}`)
     if (lastError !== null) lines.push(`${name}: ${lastError.code}: ${lastError.message}`)
@@ -167,9 +171,20 @@ function slaveLines({ slaves }: ServerStatus, durableTxn: number): string[] {
   return lines
 }
 
-function behindText({ lagTxns, lagSeconds }: SlaveRow): string {
+function behindText({ lagTxns, lagSeconds, appliedTxn }: SlaveRow, durableTxn: number): string {
+  if (durableTxn === 0) return '-'
+  if (lagTxns === 0) return appliedTxn === null ? 'not known' : 'nothing'
   const transactions = counted(lagTxns, 'transaction')
-  return lagSeconds === 0 ? transactions : `${transactions}, ${durationText(lagSeconds * 1000)}`
+  if (lagSeconds === null || lagSeconds === 0) return transactions
+  return `${transactions}, ${durationText(lagSeconds * 1000)}`
+}
+
+/** Of a slave that confirms nothing at this moment. */
+function lastKnownText({ durableTxn, lastKnown }: SlaveRow): string | null {
+  if (durableTxn !== null || lastKnown === null) return null
+  const { durableTxn: stored, appliedTxn, time } = lastKnown
+  const when = new Date(time).toISOString()
+  return `last known to have stored transaction ${count(stored)} and applied ${count(appliedTxn)}, ${when}`
 }
 
 /** How far the copy is that a slave is given. */

@@ -57,17 +57,27 @@ function queryCommand(context: Context): Command {
         ['Status', state],
         [type === 'slave' ? 'Total received' : 'Total logged', counted(log.lastTxn, 'transaction')],
         ['Current transaction', count(type === 'slave' ? apply.appliedTxn : sentTxn(status))],
-        ['Last acknowledged', count(lastAcknowledgedTxn)],
+        ['Last acknowledged', countOrNone(lastAcknowledgedTxn)],
       ]
       if (type === 'slave') rows.push(['Apply updates', apply.on ? 'on' : 'off'])
       for (const line of table(rows)) await context.out.line(line)
     })
 }
 
-/** A master's: what every slave has stored. A slave's: what it has stored itself, and told. */
-function acknowledged({ type, slaves, log }: ServerStatus): number {
+/** A master's: what all slaves confirm to have stored; null when one confirms nothing. A slave's: what it has. */
+function acknowledged({ type, slaves, log }: ServerStatus): number | null {
   if (type === 'slave') return log.durableTxn
-  return slaves.length === 0 ? 0 : Math.min(...slaves.map(({ durableTxn }) => durableTxn))
+  if (slaves.length === 0) return 0
+  let least = Infinity
+  for (const { durableTxn } of slaves) {
+    if (durableTxn === null) return null
+    least = Math.min(least, durableTxn)
+  }
+  return least
+}
+
+function countOrNone(txn: number | null): string {
+  return txn === null ? '-' : count(txn)
 }
 
 /** The furthest of what a slave was sent, or is being sent. */
@@ -145,9 +155,11 @@ hb queue -d /srv/north --json | jq .bytes`,
     .option('--json', 'as JSON')
     .action(async ({ dir, json = false }: ViewArguments) => {
       const { queue, log, slaves } = await collectStatus(context.platform, dir)
-      const backlogs = slaves.map(({ name, state, sentTxn, receivedTxn, durableTxn, dropped }) => {
-        const backlogTxns = dropped ? 0 : Math.max(0, log.durableTxn - durableTxn)
-        const lastAcknowledgedTxn = durableTxn
+      const backlogs = slaves.map(slave => {
+        const { name, state, sentTxn, receivedTxn, dropped, lastKnown } = slave
+        const stored = lastKnown?.durableTxn ?? 0
+        const backlogTxns = dropped ? 0 : Math.max(0, log.durableTxn - stored)
+        const lastAcknowledgedTxn = slave.durableTxn
         return { name, state, backlogTxns, sentTxn, receivedTxn, lastAcknowledgedTxn, dropped }
       })
       if (json) return context.out.json({ ...queue, lastTxn: log.lastTxn, slaves: backlogs })
@@ -158,8 +170,8 @@ hb queue -d /srv/north --json | jq .bytes`,
         slave.state,
         slave.dropped ? 'dropped' : counted(slave.backlogTxns, 'transaction'),
         count(slave.sentTxn),
-        count(slave.receivedTxn),
-        count(slave.lastAcknowledgedTxn),
+        countOrNone(slave.receivedTxn),
+        countOrNone(slave.lastAcknowledgedTxn),
       ])
       const head = ['Slave', 'State', 'Backlog', 'Sent', 'Received', 'Last acknowledged']
       if (rows.length > 0) {

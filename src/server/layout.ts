@@ -23,6 +23,7 @@
 //   run/shipper        lock of the process that sends the log to the slaves
 //   run/stand-in/      an empty database in the place of a damaged one, while a slave waits for a copy
 import path from 'node:path'
+import type { AckSource } from '../ship/confirmed.ts'
 
 export interface Layout {
   readonly directory: string
@@ -87,4 +88,10 @@ export function layoutOf(directory: string): Layout {
     shipperOutput: at('run', 'shipper.out'),
     standIn: at('run', 'stand-in'),
   }
+}
+
+/** A slave that ships to further slaves does so in the process that owns it. */
+export function ackSourceOf(layout: Layout, type: 'master' | 'slave'): AckSource {
+  const lock = type === 'master' ? layout.shipperLock : layout.ownerLock
+  return { directory: layout.slaves, lock }
 }

@@ -14,7 +14,7 @@ import { GroupMends } from './damage/group-mends.ts'
 import { GroupRescue, type GroupEvent } from './damage/group-rescue.ts'
 import { databaseOptions } from './database-options.ts'
 import { checkNotRejoining } from './failover/fence.ts'
-import type { Layout } from './layout.ts'
+import { ackSourceOf, type Layout } from './layout.ts'
 import { openMasterLog, recoveryPurpose } from './master-log.ts'
 import { QueueLimit, type QueueEvent } from './queue/queue-limit.ts'
 import { Commits, type CommitEvent } from './updates/commits.ts'
@@ -120,14 +120,18 @@ export async function openParts(
     const slaves = config.slaves.map(slave => slave.name)
     const checkpointer = new Checkpointer(
       database,
-      checkpointLog(log, database, new ReachedSlaves(platform, layout.slaves, slaves)),
+      checkpointLog(
+        log,
+        database,
+        new ReachedSlaves(platform, ackSourceOf(layout, 'master'), slaves),
+      ),
       platform.clock,
       events.checkpointed,
       events.failed,
     )
     const commits = new Commits(
       platform,
-      layout.slaves,
+      ackSourceOf(layout, 'master'),
       slaves,
       config.commit,
       log,

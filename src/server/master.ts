@@ -24,7 +24,7 @@ import type { GroupRescue } from './damage/group-rescue.ts'
 import { mendRunning, ownDatabaseId, slavePeers, withSoundLog } from './damage/mend.ts'
 import { missingRequest, replayMissing } from './failover/missing-replay.ts'
 import { neededForReturn } from './failover/old-master.ts'
-import { layoutOf, type Layout } from './layout.ts'
+import { ackSourceOf, layoutOf, type Layout } from './layout.ts'
 import {
   openParts,
   takeOwnership,
@@ -136,7 +136,7 @@ export class Master {
       config.log,
       logBytes => neededForReturn(platform, layout, logBytes),
     )
-    this.#reached = new ReachedSlaves(platform, layout.slaves, slaves)
+    this.#reached = new ReachedSlaves(platform, ackSourceOf(layout, 'master'), slaves)
     this.#drainer = new Drainer(parts.database, parts.checkpointer, platform.clock, error =>
       this.#log.fail(asHotBackupError(error)),
     )

@@ -1,12 +1,13 @@
 // Waits until a transaction has got somewhere: to the slaves (received, durable or applied there), or, on a
-// slave, into its own log or database. Looks at the acks and asks the slave's server; takes no lock.
+// slave, into its own log or database. Looks at the confirmed positions and asks the slave's server; takes no lock.
 import { HotBackupError } from '../errors.ts'
 import { readDurableMark } from '../log/durable.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import { ackReach, readAck, type AckLevel } from '../ship/ack-file.ts'
+import { confirmedAck } from '../ship/confirmed.ts'
 import { loadConfig, type Config } from './config/config.ts'
-import { layoutOf, type Layout } from './layout.ts'
+import { ackSourceOf, layoutOf, type Layout } from './layout.ts'
 import { logEnd } from './log-end.ts'
 import type { MasterStatus } from './master.ts'
 import type { SlaveStatus } from './slave-status.ts'
@@ -22,7 +23,7 @@ export interface WaitOptions {
   readonly timeoutMs: number | null
 }
 
-type WaitPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets'>
+type WaitPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'locks'>
 
 const pollMs = 20
 
@@ -41,7 +42,7 @@ export async function waitForTxn(
     const behind = await whoIsBehind(platform, layout, config, options, txn)
     if (behind === null) return txn
     if (options.timeoutMs !== null && clock.monotonic() - start >= options.timeoutMs) {
-      const message = `${behind}, not ${txn}, after ${options.timeoutMs / 1000} s`
+      const message = `${behind} after ${options.timeoutMs / 1000} s`
       throw new HotBackupError('ERR_TIMEOUT', message, { txn })
     }
     await sleep(clock, pollMs)
@@ -67,14 +68,26 @@ async function whoIsBehind(
   const { level } = options
   if (options.slave === null && config.type === 'slave') {
     const reached = await reachedHere(platform, layout, level)
-    return reached >= txn ? null : `${config.name} has ${level} transaction ${reached}`
+    return reached >= txn ? null : `${config.name} has ${level} transaction ${reached}, not ${txn},`
   }
   for (const name of slavesToWaitFor(config, options.slave)) {
-    const ack = await readAck(platform.disk, layout.slaves, name)
+    const ack = await confirmedAck(platform, ackSourceOf(layout, config.type), name)
     const reached = ack === null ? 0 : ackReach(ack, level)
-    if (reached < txn) return `slave ${name} has ${level} transaction ${reached}`
+    if (ack === null) {
+      const last = await readAck(platform.disk, layout.slaves, name)
+      if (last !== null) return unconfirmed(name, level, txn, ackReach(last, level))
+    }
+    if (ack === null || reached < txn) {
+      return `slave ${name} has ${level} transaction ${reached}, not ${txn},`
+    }
   }
   return null
+}
+
+/** It had got to `last` when it was connected. */
+function unconfirmed(name: string, level: AckLevel, txn: number, last: number): string {
+  const known = `its last known position is transaction ${last}`
+  return `slave ${name} is not connected and does not confirm to have ${level} transaction ${txn} (${known})`
 }
 
 function slavesToWaitFor(config: Config, slave: string | null): string[] {

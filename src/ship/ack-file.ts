@@ -1,12 +1,12 @@
-// slaves/NAME.ack: what a slave has acknowledged last. The shipper writes it; the master's retention, the opening
-// of its log and "hb status" read it.
+// slaves/NAME.ack: what a slave has acknowledged last. The shipper is its only writer. What a reader may conclude
+// from it is decided in confirmed.ts.
 //
-// ACK FILE, 72 bytes, little-endian
+// ACK FILE, 112 bytes, little-endian
 //
 //    0  magic           u32       "HBAK" = 0x4b414248
-//    4  CRC-32          u32       of bytes 8 to 71
+//    4  CRC-32          u32       of bytes 8 to 111
 //    8  format version  u16       1
-//   10  length          u16       72
+//   10  length          u16       112
 //   12  durable chain   u32       CRC-32 of the block that ends with the durable transaction
 //   16  received txn    u64
 //   24  durable txn     u64
@@ -14,13 +14,22 @@
 //   40  applied time    u64       the master's wall clock in the block of that transaction, ms since 1970
 //   48  time            u64       when the ack came, ms since 1970
 //   56  slave id        16 bytes  the slave's server id
+//   72  database id     16 bytes  of the master's log
+//   88  shipper id      16 bytes  the process that wrote the file (shipperIdOf)
+//  104  flags           u32       bit 0: confirmed, see below
+//  108  reserved        u32       0
 //
-// The file is written in place and not synced: an older ack after a power failure only keeps a segment for longer.
-// One that cannot be read counts as none. It never goes back, except when the slave itself says at the start of a
-// stream that it holds less: it was given a new copy of the database. Only a slave whose position was found in
-// this log with the same chain value gets that far.
+// "Confirmed" means: the connection over which the slave acknowledged these positions is open, and at its start the
+// slave's log was found to continue this log. The shipper clears the flag when that connection ends, and before it
+// calls for the first time; the positions stay, as a retention floor. They go back only when the slave itself reports
+// that it holds less: it was restored from an older save, or set up anew.
+//
+// The file is written in place. Positions that go on are not synced: an older ack after a power failure only keeps a
+// segment for longer. Positions that go back are synced, so that no segment is removed that the slave needs again.
+// A file that cannot be read as an ack counts as none.
 import { join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
+import { historyStart, sameIdentity, type LogPosition } from '../log/chain.ts'
 import { crc32 } from '../log/crc.ts'
 import { identityBytes } from '../log/segment.ts'
 import { readFile } from '../platform/atomic-file.ts'
@@ -42,18 +51,40 @@ export interface SlaveAck {
   /** When the ack came; wall-clock milliseconds. */
   readonly time: number
   readonly serverId: Uint8Array
+  readonly databaseId: Uint8Array
+  readonly shipperId: Uint8Array
+  /** The connection over which the slave acknowledged this was open when the shipper wrote it. */
+  readonly confirmed: boolean
 }
 
-/** What a slave says of itself, as it is kept. `time`: when it came; wall-clock milliseconds. */
-export function ackOf(serverId: Uint8Array, progress: Progress, time: number): SlaveAck {
+/** The ids that belong to the positions of an ack. */
+export type AckIds = Pick<SlaveAck, 'serverId' | 'databaseId' | 'shipperId'>
+
+/** What a slave reports of itself over an open connection. `time`: when it came; wall-clock milliseconds. */
+export function confirmedBy(ids: AckIds, progress: Progress, time: number): SlaveAck {
   const { receivedTxn, durable, appliedTxn, appliedTime } = progress
   const { txn: durableTxn, chain: durableChain } = durable
-  return { receivedTxn, durableTxn, durableChain, appliedTxn, appliedTime, time, serverId }
+  const positions = { receivedTxn, durableTxn, durableChain, appliedTxn, appliedTime }
+  return { ...positions, time, ...ids, confirmed: true }
+}
+
+/** The slave holds no more than `position`. */
+function loweredTo(ack: SlaveAck, { txn, chain }: LogPosition): SlaveAck {
+  if (ack.receivedTxn <= txn) return ack
+  const lowered = ack.durableTxn > txn
+  return {
+    ...ack,
+    receivedTxn: txn,
+    durableTxn: Math.min(ack.durableTxn, txn),
+    durableChain: lowered ? chain : ack.durableChain,
+    appliedTxn: Math.min(ack.appliedTxn, txn),
+  }
 }
 
 const ackMagic = 0x4b414248
 const ackVersion = 1
-export const ackBytes = 72
+const confirmedFlag = 1
+export const ackBytes = 112
 const ackSuffix = '.ack'
 /** A reader that meets the writer in the middle of a write looks again; twice in a row is not chance. */
 const readAttempts = 3
@@ -98,11 +129,22 @@ export async function listAcks(
   return acks
 }
 
+/** Durably: this server's log is to become another one, and what slaves have of the old one says nothing of it. */
+export async function removeAcks(disk: Disk, directory: string): Promise<void> {
+  if (!(await disk.exists(directory))) return
+  for (const { name } of await disk.list(directory)) {
+    if (name.endsWith(ackSuffix)) await disk.remove(join(directory, name))
+  }
+  await disk.syncDirectory(directory)
+}
+
 /** The one writer of a slave's file. Acks that come while one is being written are replaced by the newest. */
 export class AckFile {
   readonly #file: DiskFile
   readonly #failed: (error: HotBackupError) => void
   #last: SlaveAck | null
+  /** Positions have gone back since the file was synced. */
+  #wentBack = false
   #waiting: SlaveAck | null = null
   #writing: Promise<void> | null = null
 
@@ -117,8 +159,9 @@ export class AckFile {
   }
 
   /**
-   * Opens or makes the file; the directory must exist. `failed` hears of writes that did not work; the next ack
-   * tries again. Throws ERR_DISK or ERR_DISK_FULL.
+   * Opens or makes the file; the directory must exist. What an earlier process left there is confirmed no more when
+   * this resolves. `failed` hears of later writes that did not work; the next ack tries again. Throws ERR_DISK or
+   * ERR_DISK_FULL.
    */
   static async open(
     disk: Disk,
@@ -129,7 +172,10 @@ export class AckFile {
     const last = await readAck(disk, directory, slave)
     const path = ackPath(directory, slave)
     const file = await disk.open(path, (await disk.exists(path)) ? 'write' : 'create')
-    return new AckFile(file, last, failed)
+    if (last?.confirmed !== true) return new AckFile(file, last, failed)
+    const left = { ...last, confirmed: false }
+    await file.write(encodeAck(left), 0, ackBytes, 0)
+    return new AckFile(file, left, failed)
   }
 
   /** The newest ack, written or not; null when there was none yet. */
@@ -137,7 +183,26 @@ export class AckFile {
     return this.#last
   }
 
+  /** The connection has ended. */
+  unconfirm(): void {
+    if (this.#last?.confirmed === true) this.write({ ...this.#last, confirmed: false })
+  }
+
+  /** The slave reports the end of its log over a connection that comes to nothing: it holds no more than that. */
+  lower(position: LogPosition): void {
+    if (this.#last !== null) this.write({ ...loweredTo(this.#last, position), confirmed: false })
+  }
+
+  /** The log belongs to another database than the acks so far: they say nothing of it. */
+  forget(databaseId: Uint8Array): void {
+    const last = this.#last
+    if (last === null || sameIdentity(last.databaseId, databaseId)) return
+    this.lower(historyStart)
+  }
+
   write(ack: SlaveAck): void {
+    const last = this.#last
+    if (last !== null && ack.durableTxn < last.durableTxn) this.#wentBack = true
     this.#last = ack
     this.#waiting = ack
     this.#writing ??= this.#writeWaiting()
@@ -155,6 +220,10 @@ export class AckFile {
       this.#waiting = null
       try {
         await this.#file.write(bytes, 0, bytes.length, 0)
+        if (this.#wentBack) {
+          this.#wentBack = false
+          await this.#file.sync()
+        }
       } catch (error) {
         if (!(error instanceof HotBackupError)) throw error
         this.#failed(error)
@@ -176,7 +245,9 @@ export function encodeAck(ack: SlaveAck): Buffer {
   fields.u64(ack.appliedTxn)
   fields.u64(ack.appliedTime)
   fields.u64(ack.time)
-  fields.identity(ack.serverId)
+  for (const id of [ack.serverId, ack.databaseId, ack.shipperId]) fields.identity(id)
+  fields.u32(ack.confirmed ? confirmedFlag : 0)
+  fields.u32(0)
   fields.bytes.writeUInt32LE(crc32(fields.bytes, 8, ackBytes), 4)
   return fields.bytes
 }
@@ -196,5 +267,8 @@ export function decodeAck(bytes: Buffer): SlaveAck | null {
     appliedTime: fields.u64(),
     time: fields.u64(),
     serverId: fields.raw(identityBytes),
+    databaseId: fields.raw(identityBytes),
+    shipperId: fields.raw(identityBytes),
+    confirmed: (fields.u32() & confirmedFlag) !== 0,
   }
 }

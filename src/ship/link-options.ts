@@ -8,7 +8,7 @@ import type { Fence } from '../wire/messages/fence.ts'
 import type { GroupRange } from '../wire/messages/mend.ts'
 import type { OwnLog } from './own-log.ts'
 
-export type LinkPlatform = Pick<Platform, 'disk' | 'network' | 'clock' | 'random'>
+export type LinkPlatform = Pick<Platform, 'disk' | 'network' | 'clock' | 'random' | 'processes'>
 
 export interface LinkOptions {
   readonly slave: { readonly name: string; readonly address: Address }

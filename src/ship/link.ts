@@ -15,10 +15,10 @@ import { refusalOf } from '../wire/messages/refuse.ts'
 import type { Welcome } from '../wire/messages/welcome.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
 import { groupsVersion } from '../wire/protocol.ts'
-import { AckFile, ackOf } from './ack-file.ts'
 import { answerMend } from './answer-mend.ts'
 import { backoffMs } from './backoff.ts'
 import { countAgain } from './dropped.ts'
+import { LinkAck } from './link-ack.ts'
 import type { LinkOptions, LinkPlatform, LinkSource } from './link-options.ts'
 import { checkNotSelf } from './not-self.ts'
 import { notConnected, SlaveQuestions } from './questions.ts'
@@ -46,7 +46,7 @@ export class Link {
   readonly #platform: LinkPlatform
   readonly #options: LinkOptions
   readonly #source: LinkSource
-  readonly #acks: AckFile
+  readonly #kept: LinkAck
   readonly #acksDirectory: string
   #state: SessionState = { name: 'unready' }
   #call: Call | null = null
@@ -63,13 +63,13 @@ export class Link {
     platform: LinkPlatform,
     options: LinkOptions,
     source: LinkSource,
-    acks: AckFile,
+    ack: LinkAck,
     acksDirectory: string,
   ) {
     this.#platform = platform
     this.#options = options
     this.#source = source
-    this.#acks = acks
+    this.#kept = ack
     this.#acksDirectory = acksDirectory
   }
 
@@ -80,12 +80,8 @@ export class Link {
     source: LinkSource,
     acksDirectory: string,
   ): Promise<Link> {
-    const { slave, log } = options
-    const acks = await AckFile.open(platform.disk, acksDirectory, slave.name, error => {
-      const fields = { slave: slave.name, code: error.code }
-      log('error', `the ack of "${slave.name}" cannot be kept: ${error.message}`, fields)
-    })
-    return new Link(platform, options, source, acks, acksDirectory)
+    const ack = await LinkAck.open(platform, options, acksDirectory)
+    return new Link(platform, options, source, ack, acksDirectory)
   }
 
   /** The log is durable further than before, or for the first time. */
@@ -110,7 +106,7 @@ export class Link {
     return shipStatus({
       slave: this.#options.slave,
       state: this.#state,
-      ack: this.#acks.last,
+      ack: this.#kept.last,
       mark: this.#source.mark,
       stream: this.#call?.stream ?? null,
       pendingBytes: channel?.pendingBytes ?? 0,
@@ -137,7 +133,7 @@ export class Link {
   async stop(): Promise<void> {
     this.#handle('stop')
     for (const channel of this.#leaving) channel.destroy(null)
-    await this.#acks.close()
+    await this.#kept.close()
   }
 
   // ---- the session ----
@@ -208,6 +204,7 @@ export class Link {
   /** This side says no: the slave is told why before the connection ends. */
   #refuse(call: Call, error: HotBackupError): void {
     const position = call.welcome?.position ?? null
+    if (position !== null) this.#kept.refused(error, position)
     this.#leaving.add(call.channel)
     call.channel.refuse(refusalOf(error, this.#source.mark ?? historyStart, position), error)
     this.#refused(error)
@@ -286,6 +283,7 @@ export class Link {
     try {
       const description = await this.#source.log.describe(mark)
       if (call !== this.#call) return
+      this.#kept.called(description)
       const path = upstream()
       call.hello = { name: 'hello', serverName, serverId, path, ...description }
       call.channel.send(call.hello)
@@ -315,8 +313,9 @@ export class Link {
   }
 
   #stream(call: Call): void {
-    const { channel, welcome, reader } = call
-    if (welcome === null || reader === null) throw new TypeError('nothing to stream')
+    const { channel, hello, welcome, reader } = call
+    if (hello === null || welcome === null || reader === null)
+      throw new TypeError('nothing to stream')
     call.reader = null
     const mark = () => this.#source.mark
     const failed = (error: unknown) => this.#troubled(call, error)
@@ -329,7 +328,7 @@ export class Link {
     channel.established('ack', 'rewind', 'refuse', 'ask-log', ...answers, ...mends)
     channel.send({ name: 'start', position: welcome.position })
     // Its word counts only now that its history is known to be this one.
-    this.#keep(welcome)
+    this.#kept.found(hello, welcome)
     this.#countAgain()
     call.stream.wake()
   }
@@ -361,6 +360,7 @@ export class Link {
     const call = this.#call
     if (call === null) return
     this.#call = null
+    this.#kept.hungUp()
     this.#bytesSentBefore += call.channel.bytesSent
     if (!this.#leaving.has(call.channel)) call.channel.destroy(null)
     call.stream?.close()
@@ -381,8 +381,11 @@ export class Link {
         return
       case 'refuse': {
         const { name: slave } = this.#options.slave
-        const text = `"${slave}" refuses: ${message.text}`
-        this.#refused(new HotBackupError(message.code, text, { slave }))
+        const error = new HotBackupError(message.code, `"${slave}" refuses: ${message.text}`, {
+          slave,
+        })
+        this.#kept.refused(error, message.sender)
+        this.#refused(error)
         return
       }
       case 'fence':
@@ -412,8 +415,8 @@ export class Link {
   }
 
   #ack(call: Call, progress: Progress): void {
-    const { welcome, stream } = call
-    if (welcome === null || stream === null) return
+    const { hello, welcome, stream } = call
+    if (hello === null || welcome === null || stream === null) return
     if (progress.receivedTxn > stream.sentTxn && this.#state.name === 'streaming') {
       const text = `transaction ${progress.receivedTxn} was acknowledged, ${stream.sentTxn} was sent last`
       throw new HotBackupError('ERR_WIRE', text)
@@ -423,7 +426,7 @@ export class Link {
       throw new HotBackupError('ERR_WIRE', 'an ack was taken back within a connection')
     }
     call.welcome = { ...welcome, progress }
-    this.#keep(call.welcome)
+    this.#kept.confirmed(hello, call.welcome)
     const caughtUp = progress.receivedTxn === this.#source.mark?.txn
     if (caughtUp || progress.receivedTxn > welcome.position.txn) this.#handle('proven')
     stream.acknowledged(progress.receivedTxn, progress.appliedTxn)
@@ -441,9 +444,5 @@ export class Link {
     this.#options.log('warn', text, { slave, sentTxn: stream.sentTxn })
     call.welcome = { ...welcome, position }
     this.#handle('rewind')
-  }
-
-  #keep({ serverId, progress }: Welcome): void {
-    this.#acks.write(ackOf(serverId, progress, this.#platform.clock.now()))
   }
 }

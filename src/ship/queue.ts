@@ -13,23 +13,36 @@ export interface Queue {
   readonly durableTxn: number
 }
 
-/** Slaves that were dropped from the queue do not count. Throws ERR_DISK. */
-export async function measureQueue(
+/** What a slave has stored by its last word, confirmed at this moment or not: what follows is kept for it. */
+export interface Stored {
+  readonly slave: string
+  readonly durableTxn: number
+}
+
+/** Slaves that were dropped from the queue are left out. Throws ERR_DISK. */
+export async function readStored(
   disk: Disk,
   acksDirectory: string,
   slaves: readonly string[],
+): Promise<Stored[]> {
+  const found: Stored[] = []
+  for (const slave of slaves) {
+    if ((await readDropped(disk, acksDirectory, slave)) !== null) continue
+    const ack = await readAck(disk, acksDirectory, slave)
+    found.push({ slave, durableTxn: ack?.durableTxn ?? 0 })
+  }
+  return found
+}
+
+/** `lastTxn`: where the log ends. */
+export function queueFor(
+  stored: readonly Stored[],
   segments: readonly SegmentInfo[],
   lastTxn: number,
-): Promise<Queue> {
+): Queue {
   let slave: string | null = null
   let durableTxn = lastTxn
-  for (const name of slaves) {
-    if ((await readDropped(disk, acksDirectory, name)) !== null) continue
-    const stored = (await readAck(disk, acksDirectory, name))?.durableTxn ?? 0
-    if (stored >= durableTxn) continue
-    durableTxn = stored
-    slave = name
-  }
+  for (const one of stored) if (one.durableTxn < durableTxn) ({ slave, durableTxn } = one)
   return { bytes: bytesAfter(segments, durableTxn, lastTxn), slave, durableTxn }
 }
 

@@ -14,6 +14,15 @@ export interface SeedStatus {
   readonly totalBytes: number
 }
 
+/** What a slave acknowledged last. A slave that reports that it holds less lowers it. */
+export interface LastKnown {
+  readonly receivedTxn: number
+  readonly durableTxn: number
+  readonly appliedTxn: number
+  /** When it was acknowledged, wall-clock milliseconds. */
+  readonly time: number
+}
+
 export interface ShipStatus {
   readonly name: string
   /** HOST:PORT */
@@ -21,13 +30,16 @@ export interface ShipStatus {
   readonly state: ShipStatusWord
   /** The last transaction that was sent, or is being sent. */
   readonly sentTxn: number
-  readonly receivedTxn: number
-  readonly durableTxn: number
-  readonly appliedTxn: number
-  /** Transactions that are durable here and not applied there. */
+  /** The slave confirms them over the connection that is open; null when it does not. */
+  readonly receivedTxn: number | null
+  readonly durableTxn: number | null
+  readonly appliedTxn: number | null
+  /** The slave's last word, confirmed or not; null when it was never heard. */
+  readonly lastKnown: LastKnown | null
+  /** Transactions that are durable here and, by the slave's last word, not applied there. */
   readonly lagTxns: number
-  /** Age of the oldest update that the slave has not applied. */
-  readonly lagSeconds: number
+  /** Age of the oldest update that the slave has not applied; null when that cannot be known. */
+  readonly lagSeconds: number | null
   /** Why the link does not work; null once the slave takes updates again. */
   readonly lastError: {
     readonly code: string
@@ -61,27 +73,47 @@ export interface StatusSources {
   readonly now: number
 }
 
+export type SlavePositions = Pick<
+  ShipStatus,
+  'receivedTxn' | 'durableTxn' | 'appliedTxn' | 'lastKnown' | 'lagTxns'
+>
+
+/** `confirmed`: see confirmed.ts. `durableHere`: the last durable transaction of this log. */
+export function positionsOf(
+  ack: SlaveAck | null,
+  confirmed: boolean,
+  durableHere: number,
+): SlavePositions {
+  if (ack === null) {
+    const nothing = { receivedTxn: null, durableTxn: null, appliedTxn: null, lastKnown: null }
+    return { ...nothing, lagTxns: durableHere }
+  }
+  const { receivedTxn, durableTxn, appliedTxn, time } = ack
+  return {
+    receivedTxn: confirmed ? receivedTxn : null,
+    durableTxn: confirmed ? durableTxn : null,
+    appliedTxn: confirmed ? appliedTxn : null,
+    lastKnown: { receivedTxn, durableTxn, appliedTxn, time },
+    lagTxns: Math.max(0, durableHere - appliedTxn),
+  }
+}
+
 export function shipStatus(from: StatusSources): ShipStatus {
   const { slave, ack, mark, stream, lastError } = from
   const durableHere = mark?.txn ?? 0
   const sentTxn = stream?.sentTxn ?? 0
-  const durableTxn = ack?.durableTxn ?? 0
-  const appliedTxn = ack?.appliedTxn ?? 0
-  const lagTxns = Math.max(0, durableHere - appliedTxn)
+  const positions = positionsOf(ack, ack?.confirmed ?? false, durableHere)
   return {
     name: slave.name,
     address: `${slave.address.host}:${slave.address.port}`,
     state: statusWord(from.state, {
       writing: from.pendingBytes > 0,
-      unacknowledged: durableTxn < sentTxn,
+      unacknowledged: (positions.durableTxn ?? 0) < sentTxn,
       unsent: sentTxn < durableHere,
     }),
     sentTxn: stream?.sentTxn ?? ack?.receivedTxn ?? 0,
-    receivedTxn: ack?.receivedTxn ?? 0,
-    durableTxn,
-    appliedTxn,
-    lagTxns,
-    lagSeconds: lagTxns === 0 ? 0 : secondsSince(oldestTime(from), from.now),
+    ...positions,
+    lagSeconds: positions.lagTxns === 0 ? 0 : secondsSinceOldest(from),
     lastError:
       lastError === null
         ? null
@@ -94,9 +126,7 @@ export function shipStatus(from: StatusSources): ShipStatus {
 }
 
 /** Of updates that were not sent yet only this is known: they are not older than the one applied last. */
-function oldestTime({ stream, ack, mark, now }: StatusSources): number {
-  const sent = stream?.oldestTime ?? null
-  if (sent !== null) return sent
-  const applied = ack?.appliedTime ?? 0
-  return applied > 0 ? applied : (mark?.time ?? now)
+function secondsSinceOldest({ stream, ack, now }: StatusSources): number | null {
+  const oldest = stream?.oldestTime ?? ack?.appliedTime ?? 0
+  return oldest > 0 ? secondsSince(oldest, now) : null
 }

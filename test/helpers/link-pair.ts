@@ -9,6 +9,7 @@ import { LogWriter } from '../../src/log/writer.ts'
 import type { Clock } from '../../src/platform/clock.ts'
 import type { Disk } from '../../src/platform/disk.ts'
 import type { Address, Network, SharedKey } from '../../src/platform/network.ts'
+import { nodeProcesses } from '../../src/platform/node-processes.ts'
 import type { Watcher } from '../../src/platform/watch.ts'
 import type { StatisticsAnswer } from '../../src/ship/questions.ts'
 import { Shipper, type ShipperOptions, type ShipStatus } from '../../src/ship/shipper.ts'
@@ -102,7 +103,7 @@ export class Master extends Server {
     let seed = 0
     const random = { bytes: (length: number) => new Uint8Array(length).fill(seed++) }
     this.#shipper = await Shipper.start(
-      { ...this.world, random },
+      { ...this.world, random, processes: nodeProcesses },
       {
         directory: this.directory,
         name: 'alpha',

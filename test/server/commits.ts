@@ -3,11 +3,13 @@ import t, { type Test } from 'tap'
 import { HotBackupError } from '../../src/errors.ts'
 import { Commits, type CommitEvent, type CommitPolicy } from '../../src/server/updates/commits.ts'
 import { AckFile, type SlaveAck } from '../../src/ship/ack-file.ts'
+import { ackWith, HeldLocks } from '../helpers/acks.ts'
 import { noWatcher } from '../helpers/link-pair.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 import { TestClock } from '../helpers/test-clock.ts'
 
 const directory = '/slaves'
+const source = { directory, lock: '/run/shipper' }
 const patient: CommitPolicy = { level: 'durable', slaves: 1, timeoutMs: 5000, onTimeout: 'wait' }
 
 /** A log in which everything is durable as soon as the test says so. */
@@ -35,15 +37,16 @@ class FakeLog {
 class World {
   readonly clock = new TestClock()
   readonly disk = new MemoryDisk()
+  readonly locks = new HeldLocks()
   readonly log = new FakeLog()
   readonly events: CommitEvent[] = []
   readonly commits: Commits
   readonly #files = new Map<string, AckFile>()
 
   private constructor(slaves: readonly string[], policy: CommitPolicy) {
-    const platform = { clock: this.clock, disk: this.disk, watcher: noWatcher }
+    const platform = { clock: this.clock, disk: this.disk, watcher: noWatcher, locks: this.locks }
     const happened = (event: CommitEvent) => this.events.push(event)
-    this.commits = new Commits(platform, directory, slaves, policy, this.log, happened)
+    this.commits = new Commits(platform, source, slaves, policy, this.log, happened)
   }
 
   static async make(t: Test, slaves: readonly string[], policy: CommitPolicy): Promise<World> {
@@ -62,17 +65,15 @@ class World {
   }
 
   /** The slave has got so far; and the master looks. */
-  async ack(slave: string, receivedTxn: number, durableTxn: number, appliedTxn: number) {
-    const ack: SlaveAck = {
-      receivedTxn,
-      durableTxn,
-      appliedTxn,
-      durableChain: 1,
-      appliedTime: 0,
-      time: this.clock.now(),
-      serverId: new Uint8Array(16),
-    }
-    this.#files.get(slave)!.write(ack)
+  async ack(
+    slave: string,
+    receivedTxn: number,
+    durableTxn: number,
+    appliedTxn: number,
+    more: Partial<SlaveAck> = {},
+  ) {
+    const time = this.clock.now()
+    this.#files.get(slave)!.write(ackWith({ receivedTxn, durableTxn, appliedTxn, time, ...more }))
     await this.clock.advance(500)
   }
 }
@@ -128,6 +129,33 @@ t.test('each level waits for its own ack', async t => {
   await world.ack('south', 7, 7, 7)
   t.strictSame(states(), Array(4).fill('done'))
   t.equal(commits.done(), commits.done(), 'updates of one block share the promise')
+})
+
+t.test('an ack counts as long as the shipper that wrote it has the link open', async t => {
+  const world = await World.make(t, ['south'], patient)
+  const { commits, log } = world
+  log.lastTxn = 3
+  log.sync()
+  await world.ack('south', 9, 9, 9)
+  await commits.reached(3, 'applied', 1000)
+
+  const refused = async (what: string) => {
+    const waiting = outcomeOf(commits.reached(3, 'durable', 500))
+    await world.clock.advance(2000)
+    t.equal(waiting.state, 'ERR_TIMEOUT', what)
+  }
+  world.locks.alive = false
+  await world.clock.advance(500)
+  await refused('the shipper was killed, and its file still says 9')
+  world.locks.alive = true
+  await world.ack('south', 9, 9, 9)
+  await commits.reached(3, 'durable', 1000)
+  await world.ack('south', 9, 9, 9, { confirmed: false })
+  await refused('the connection has ended')
+  await world.ack('south', 9, 9, 9, { shipperId: new Uint8Array(16) })
+  await refused('left by a shipper before this one')
+  await world.ack('south', 2, 2, 2)
+  await refused('the slave was restored from an older save')
 })
 
 t.test('as many slaves as the policy says', async t => {

@@ -13,6 +13,11 @@ async function makeMaster(t: Test, ...options: string[]): Promise<string> {
   return directory
 }
 
+interface Seen {
+  readonly queue: { readonly bytes: number }
+  readonly slaves: readonly object[]
+}
+
 t.test('accounts, files and items', async t => {
   const directory = await makeMaster(t)
   const master = await Master.open(directory)
@@ -43,6 +48,19 @@ t.test('accounts, files and items', async t => {
   t.equal(await file.read('ada'), null, 'and serves a new one of that name')
   await master.deleteAccount('SALES')
   t.throws(() => sales.files(), { code: 'ERR_NO_ACCOUNT' })
+})
+
+t.test('the queue of an open master with default settings', async t => {
+  const directory = await makeMaster(t, '--slave', 'beta=127.0.0.1:2001')
+  const master = await Master.open(directory)
+  t.teardown(() => master.close())
+  const file = await (await master.createAccount('A')).createFile('F')
+  await file.write('id', Buffer.alloc(100_000))
+  const { bytes } = master.status().queue
+  t.ok(bytes > 100_000, `${bytes} bytes that no slave has`)
+  const status = JSON.parse(await ok('status', '-d', directory, '--json')) as Seen
+  t.equal(status.queue.bytes, bytes)
+  t.match(status.slaves[0], { receivedTxn: null, durableTxn: null, appliedTxn: null, lagTxns: 3 })
 })
 
 t.test('what is refused changes nothing', async t => {

@@ -9,7 +9,8 @@ import {
 } from '../../src/server/queue/queue-limit.ts'
 import { AckFile } from '../../src/ship/ack-file.ts'
 import { readDropped, countAgain, writeDropped } from '../../src/ship/dropped.ts'
-import { measureQueue } from '../../src/ship/queue.ts'
+import { queueFor, readStored } from '../../src/ship/queue.ts'
+import { ackWith } from '../helpers/acks.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 import { TestClock } from '../helpers/test-clock.ts'
 
@@ -74,23 +75,15 @@ class World {
   }
 
   async ack(slave: string, durableTxn: number): Promise<void> {
-    this.#files.get(slave)!.write({
-      receivedTxn: durableTxn,
-      durableTxn,
-      durableChain: 1,
-      appliedTxn: 0,
-      appliedTime: 0,
-      time: 0,
-      serverId: new Uint8Array(16),
-    })
+    this.#files.get(slave)!.write(ackWith({ receivedTxn: durableTxn, durableTxn }))
     await this.clock.advance(1000)
   }
 }
 
 t.test('the queue is what the slave furthest behind has not stored', async t => {
   const world = await World.make(t, { limitBytes: 0, onLimit: 'pace' }, 'south', 'west')
-  const measure = (...slaves: string[]) =>
-    measureQueue(world.disk, directory, slaves, segmentsUpTo(25), 25)
+  const measure = async (...slaves: string[]) =>
+    queueFor(await readStored(world.disk, directory, slaves), segmentsUpTo(25), 25)
   t.match(await measure(), { bytes: 0, slave: null })
   t.match(await measure('south'), { bytes: 2500, slave: 'south', durableTxn: 0 })
   await world.ack('south', 13)
@@ -125,6 +118,19 @@ t.test('alarms on the way, each once', async t => {
   t.same(world.types, ['queue-alarm', 'queue-alarm', 'queue-alarm'], 'and again after a rest')
   t.equal(passedAlarm(0.74, 0.75), 0.75, 'a little less is no rest')
   t.equal(passedAlarm(0.6, 0.75), 0.5)
+})
+
+t.test('without a limit the queue is measured all the same', async t => {
+  const world = await World.make(t, { limitBytes: 0, onLimit: 'pace' }, 'south')
+  world.lastTxn = 10
+  t.match(world.limit.status, { bytes: 1000, state: 'open', secondsToLimit: null }, 'at once')
+  await world.ack('south', 4)
+  t.match(world.limit.status, { bytes: 600 })
+  world.lastTxn = 25
+  t.match(world.limit.status, { bytes: 2100, state: 'open' }, 'what was written since counts')
+  await world.ack('south', 2)
+  t.match(world.limit.status, { bytes: 2300 }, 'the slave was restored from an older save')
+  t.same(world.types, [])
 })
 
 t.test('pace: updates wait until the slave has stored enough', async t => {

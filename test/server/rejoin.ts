@@ -11,10 +11,11 @@ import { saveMissing } from '../../src/server/failover/missing-updates.ts'
 import { neededForReturn } from '../../src/server/failover/old-master.ts'
 import { writePromotion } from '../../src/server/failover/promotion.ts'
 import { rejoin } from '../../src/server/failover/rejoin.ts'
-import { layoutOf } from '../../src/server/layout.ts'
+import { ackSourceOf, layoutOf } from '../../src/server/layout.ts'
 import { ReachedSlaves } from '../../src/server/updates/reached-slaves.ts'
 import { encodeAck } from '../../src/ship/ack-file.ts'
 import { commitEach, openHistory, openLog, readAll } from '../helpers/log-samples.ts'
+import { ackAt, HeldLocks } from '../helpers/acks.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
 import { TestClock } from '../helpers/test-clock.ts'
 
@@ -30,10 +31,10 @@ const text = initialConfigText({
   autoCreate: false,
 })
 
+const source = ackSourceOf(layout, 'master')
+
 function ack(durableTxn: number, time = 1): Buffer {
-  const serverId = new Uint8Array(16).fill(2)
-  const at = { receivedTxn: durableTxn, durableTxn, appliedTxn: durableTxn }
-  return encodeAck({ ...at, durableChain: 0, appliedTime: 0, time, serverId })
+  return encodeAck(ackAt(durableTxn, { time }))
 }
 
 const promotion = {
@@ -125,10 +126,11 @@ t.test('database files wait for slaves that are there, and for no others', async
   const disk = new MemoryDisk()
   await makeMaster(disk)
   const clock = new TestClock()
-  const reached = new ReachedSlaves({ disk, clock }, layout.slaves, ['beta'])
+  const locks = new HeldLocks()
+  const reached = new ReachedSlaves({ disk, clock, locks }, source, ['beta'])
   t.equal(await reached.wait(20, 0), true)
   t.equal(await reached.wait(21, 0), false)
-  t.equal(await new ReachedSlaves({ disk, clock }, layout.slaves, []).wait(21, 0), true, 'no slave')
+  t.equal(await new ReachedSlaves({ disk, clock, locks }, source, []).wait(21, 0), true, 'no slave')
   const waiting = reached.wait(21, 1000)
   await writeFileAtomic(disk, `${layout.slaves}/beta.ack`, ack(21))
   clock.advance(500)

@@ -19,6 +19,7 @@ import { Master } from '../../src/server/master.ts'
 import { ShipperServer } from '../../src/server/shipper-server.ts'
 import { SlaveServer } from '../../src/server/slave-server.ts'
 import { encodeAck } from '../../src/ship/ack-file.ts'
+import { ackAt } from '../helpers/acks.ts'
 import { freePort } from '../helpers/servers.ts'
 
 const { disk } = nodePlatform
@@ -49,12 +50,12 @@ t.test('a slave that may have agreed before, and cannot be asked now', async t =
   // The shipper has heard from it a moment ago; nobody listens there any more.
   const mark = await readDurableMark(disk, layout.log)
   const { txn = 0, chain = 0 } = mark ?? {}
-  const at = { receivedTxn: txn, durableTxn: txn, appliedTxn: txn, durableChain: chain }
-  const ack = encodeAck({ ...at, appliedTime: 0, time: 1, serverId: new Uint8Array(16) })
+  const ack = encodeAck(ackAt(txn, { durableChain: chain }))
   const file = await disk.open(`${layout.slaves}/beta.ack`, 'create')
   await file.write(ack, 0, ack.length, 0)
   await file.close()
   const rows = ['beta', 'gamma'].map(name => ({ name, heardMs: 1, lastError: null }))
+  const shipping = await nodePlatform.locks.acquire(layout.shipperLock, 'shipper', () => {})
   const shipper = await ControlServer.start(nodePlatform, layout.shipperSocket, {
     status: () => Promise.resolve({ slaves: rows }),
   })
@@ -76,6 +77,7 @@ t.test('a slave that may have agreed before, and cannot be asked now', async t =
   await t.rejects(to('gamma'), { code: 'ERR_FENCED', message: /is handing over to "beta"/ })
   t.match(await readFenced(disk, layout), { asked: true, by: 'beta' })
   await shipper.close()
+  await shipping.release()
 })
 
 t.test('a slave that agrees, and cannot become the master', async t => {

@@ -21,6 +21,7 @@ import {
 } from '../../src/ship/session.ts'
 import { shipStatus } from '../../src/ship/status.ts'
 import { SendWindow } from '../../src/ship/window.ts'
+import { ackWith } from '../helpers/acks.ts'
 
 const allEvents = [
   'start',
@@ -200,7 +201,7 @@ t.test('the lag is the age of the oldest update that is not applied', async t =>
   t.equal(secondsSince(5000, 4000), 0, 'clocks jump')
 })
 
-const ack: SlaveAck = {
+const ack: SlaveAck = ackWith({
   receivedTxn: 2 ** 40,
   durableTxn: 120,
   durableChain: 0xfedcba98,
@@ -208,7 +209,7 @@ const ack: SlaveAck = {
   appliedTime: 1_700_000_000_000,
   time: 1_700_000_001_000,
   serverId: new Uint8Array(16).fill(7),
-}
+})
 
 t.test('what status shows of a slave', async t => {
   const idle = { writing: false, unacknowledged: false, unsent: false }
@@ -253,6 +254,7 @@ t.test('what status shows of a slave', async t => {
     receivedTxn: 2 ** 40,
     durableTxn: 120,
     appliedTxn: 100,
+    lastKnown: { receivedTxn: 2 ** 40, durableTxn: 120, appliedTxn: 100, time: ack.time },
     lagTxns: 50,
     lagSeconds: 6,
     lastError: {
@@ -267,7 +269,14 @@ t.test('what status shows of a slave', async t => {
   })
   const away = { ...sources, stream: null, state: states.waiting, lastError: null }
   t.match(shipStatus({ ...away, now: ack.appliedTime + 2500 }), { lagSeconds: 2.5 })
-  t.match(shipStatus({ ...away, ack: null }), { lagTxns: 150, lagSeconds: 1 })
+  t.match(shipStatus({ ...away, ack: { ...ack, confirmed: false } }), {
+    receivedTxn: null,
+    durableTxn: null,
+    appliedTxn: null,
+    lastKnown: { durableTxn: 120 },
+    lagTxns: 50,
+  })
+  t.match(shipStatus({ ...away, ack: null }), { lastKnown: null, lagTxns: 150, lagSeconds: null })
   t.match(shipStatus({ ...away, ack: null, mark: null }), { lagTxns: 0, lagSeconds: 0 })
 })
 
@@ -287,7 +296,8 @@ t.test('the ack file keeps the newest ack', async t => {
   t.strictSame(await readAck(nodeDisk, directory, 'beta'), ack)
 
   const again = await AckFile.open(nodeDisk, directory, 'beta', fail)
-  t.strictSame(again.last, ack)
+  t.strictSame(again.last, { ...ack, confirmed: false }, 'another process must confirm it again')
+  t.strictSame(await readAck(nodeDisk, directory, 'beta'), again.last)
   again.write({ ...ack, durableTxn: 119 })
   await again.close()
   t.match(await readAck(nodeDisk, directory, 'beta'), { durableTxn: 119 }, 'back, when told so')
@@ -314,7 +324,7 @@ t.test('the ack file keeps the newest ack', async t => {
     const found = await readAck(nodeDisk, directory, 'alpha')
     if (found !== null) t.fail(`bit ${bit} turned, and believed`)
   }
-  await truncate(path, 71)
+  await truncate(path, 111)
   t.equal(await readAck(nodeDisk, directory, 'alpha'), null, 'cut short')
 })
 
@@ -361,5 +371,5 @@ t.test('acks that meet a slow or full disk', async t => {
   release()
   await file.close()
   t.strictSame(written, [1, 9, 11], 'the next one is tried')
-  t.equal(encodeAck(ack).length, 72)
+  t.equal(encodeAck(ack).length, 112)
 })

@@ -183,7 +183,7 @@ export class Checker {
       const path = `${other.layout.slaves}/${node.name}.ack`
       const file = other === node ? null : other.machine.disk.file(path)
       const bytes = file?.bytes.subarray(0, file.size)
-      if (bytes === undefined || bytes.length !== 72) return []
+      if (bytes === undefined || bytes.length !== 112) return []
       if (bytes.readUInt32LE(4) !== crc32(bytes.subarray(8))) return []
       // A server that was set up anew is another one.
       if (bytes.toString('hex', 56, 72) !== node.serverId) return []

@@ -518,17 +518,23 @@ t.test('the ack file is as the page says', async t => {
     appliedTime: 1_700_000_000_123,
     time: 1_700_000_000_456,
     serverId: identity(6),
+    databaseId: identity(7),
+    shipperId: identity(8),
+    confirmed: true,
   })
   t.strictSame(decode('Ack file', bytes), {
     magic: 0x4b414248,
-    crc: crc32(bytes, 8, 72),
+    crc: crc32(bytes, 8, 112),
     version: 1,
-    length: 72,
+    length: 112,
     ...acknowledged,
     time: 1_700_000_000_456,
     'server id': '06'.repeat(16),
+    'database id': '07'.repeat(16),
+    'shipper id': '08'.repeat(16),
+    flags: 1,
   })
   t.equal(bytes.toString('latin1', 0, 4), 'HBAK')
-  t.equal(bytes.length, 72)
-  t.ok(gapless('Ack file', 72))
+  t.equal(bytes.length, 112)
+  t.ok(gapless('Ack file', 112))
 })

@@ -5,7 +5,8 @@
 //   2. when the slave's own log passes the end of the copy's, and is sound, KEEP-LOG says that it stays: what has been
 //      acknowledged is never given up for a copy that was made before. What it has removed already, and the copy's
 //      database needs, is then moved into it from the copy's log, the newest segment first
-//   3. database, then log: the old one is emptied, the new one renamed
+//   3. database, then log: the old one is emptied, the new one renamed. What slaves of this server have acknowledged
+//      was of the old log, and goes before it
 //   4. what lies in lost+found is put away: the copy holds it, or the log brings it again
 //   5. the rest of seed/ is removed, COMPLETE last
 import path from 'node:path'
@@ -19,6 +20,7 @@ import { readSegmentHeader, segmentFiles } from '../../log/segments.ts'
 import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
 import { isNotFound, isUnreadable, type Disk } from '../../platform/disk.ts'
 import { filesBelow } from '../../platform/file-copy.ts'
+import { removeAcks } from '../../ship/ack-file.ts'
 import { putAwayLost } from '../../slave/lost-found.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { logEnd } from '../log-end.ts'
@@ -54,7 +56,10 @@ export async function installSeed(disk: Disk, layout: Layout): Promise<boolean> 
   }
   // The copy's log goes, durably, before KEEP-LOG does: what is left of it must never be taken for the whole.
   if (await disk.exists(keepLog)) await removeBelow(disk, seed.log)
-  else if ((await disk.list(seed.log)).length > 0) await replace(disk, layout, seed.log, layout.log)
+  else if ((await disk.list(seed.log)).length > 0) {
+    await removeAcks(disk, layout.slaves)
+    await replace(disk, layout, seed.log, layout.log)
+  }
   await putAwayLost(disk, layout.lostAndFound)
   for (const name of await filesBelow(disk, seed.directory)) {
     if (name !== completeName) await disk.remove(path.join(seed.directory, name))

@@ -28,6 +28,7 @@ import { filesBelow } from '../../platform/file-copy.ts'
 import type { Address } from '../../platform/network.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { askHistory, type Peer } from '../../ship/ask.ts'
+import { removeAcks } from '../../ship/ack-file.ts'
 import { OwnLog } from '../../ship/own-log.ts'
 import type { HistoryMessage } from '../../wire/messages/history.ts'
 import { positionText } from '../../wire/position-text.ts'
@@ -267,10 +268,7 @@ async function carryOut(
   const { disk } = platform
   if (place === null) await empty(disk, layout)
   else await cutBack(disk, layout.log, place)
-  for (const { name } of await disk.list(layout.slaves)) {
-    if (name.endsWith('.ack')) await disk.remove(path.join(layout.slaves, name))
-  }
-  await disk.syncDirectory(layout.slaves)
+  await removeAcks(disk, layout.slaves)
   // Before the type: a slave with it would be taken for one whose promotion was interrupted.
   await disk.remove(layout.promotion)
   await disk.syncDirectory(layout.directory)

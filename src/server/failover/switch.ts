@@ -15,14 +15,14 @@ import { readDurableMark } from '../../log/durable.ts'
 import { sleep } from '../../platform/clock.ts'
 import type { Address } from '../../platform/network.ts'
 import type { Platform } from '../../platform/platform.ts'
-import { readAck } from '../../ship/ack-file.ts'
 import { askHistory, askToPromote, Refused } from '../../ship/ask.ts'
+import { confirmedAck } from '../../ship/confirmed.ts'
 import { OwnLog } from '../../ship/own-log.ts'
 import { addressText } from '../config/address.ts'
 import { loadConfig, type Config, type SlaveAddress } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
 import { ControlClient } from '../control/control-client.ts'
-import { layoutOf, type Layout } from '../layout.ts'
+import { ackSourceOf, layoutOf, type Layout } from '../layout.ts'
 import { logEnd } from '../log-end.ts'
 import type { MasterStatus } from '../master.ts'
 import type { ShipperStatus } from '../shipper-server.ts'
@@ -180,14 +180,17 @@ async function untilInStep(
   for (;;) {
     const last = await lastTxnOf(platform, layout)
     const mark = await readDurableMark(disk, layout.log)
-    const ack = await readAck(disk, layout.slaves, name)
+    const ack = await confirmedAck(platform, ackSourceOf(layout, 'master'), name)
     const { durableTxn = 0, appliedTxn = 0 } = ack ?? {}
     // An owner that died may have left more than log/durable says; the shipper brings that in order.
     const reached = last !== null && mark?.txn === last && durableTxn >= last && appliedTxn >= last
     if (reached) return
     if (clock.monotonic() - start >= timeoutMs) {
       if (last === null) throw unsafe(`an application keeps the master open and does not answer`)
-      const far = `${name} has stored transaction ${durableTxn} and applied ${appliedTxn} of ${last}`
+      const far =
+        ack === null
+          ? `${name} is not connected`
+          : `${name} has stored transaction ${durableTxn} and applied ${appliedTxn} of ${last}`
       throw unsafe(`${far}, after ${timeoutMs / 1000} s`)
     }
     await sleep(clock, pollMs)

@@ -1,11 +1,12 @@
-// Keeps the transaction log queue within its limit: alarms on the way there, then what the operator has chosen. It
-// looks now and then, so the queue may pass the limit by what is written in a quarter of a second.
+// Measures the transaction log queue, and keeps it within its limit if it has one: alarms on the way there, then what
+// the operator has chosen. It looks now and then, so the queue may pass the limit by what is written in a quarter of a
+// second.
 import { HotBackupError } from '../../errors.ts'
 import type { SegmentInfo } from '../../log/segments.ts'
 import type { Clock, Timer } from '../../platform/clock.ts'
 import type { Disk } from '../../platform/disk.ts'
 import { writeDropped } from '../../ship/dropped.ts'
-import { measureQueue, type Queue } from '../../ship/queue.ts'
+import { queueFor, readStored, type Queue, type Stored } from '../../ship/queue.ts'
 import { Growth, passedAlarm, queueText } from './queue-alarms.ts'
 
 export interface QueuePolicy {
@@ -46,6 +47,8 @@ export interface QueueLimitOptions {
 }
 
 const lookMs = 250
+/** Without a limit nothing but the status depends on it. */
+const lookUnlimitedMs = 1000
 
 export class QueueLimit {
   readonly #platform: { readonly disk: Disk; readonly clock: Clock }
@@ -55,7 +58,8 @@ export class QueueLimit {
   readonly #log: QueueLog
   readonly #happened: (event: QueueEvent) => void
   readonly #growth = new Growth()
-  #bytes = 0
+  /** At the last look. */
+  #stored: readonly Stored[] = []
   #alarm = 0
   #full = false
   #open: { readonly promise: Promise<void>; readonly resolve: () => void } | null = null
@@ -75,18 +79,24 @@ export class QueueLimit {
   /** Has looked once when it resolves. Throws ERR_DISK. */
   static async start(options: QueueLimitOptions): Promise<QueueLimit> {
     const limit = new QueueLimit(options)
-    if (limit.#policy.limitBytes > 0 && limit.#slaves.length > 0) {
+    if (limit.#slaves.length > 0) {
       await limit.#look()
       limit.#arm()
     }
     return limit
   }
 
+  /** Of this moment: what was written since the last look counts. */
   get status(): QueueStatus {
     const { limitBytes, onLimit } = this.#policy
+    const { bytes } = this.#queue
     const state = !this.#full ? 'open' : onLimit === 'refuse' ? 'refusing' : 'pacing'
-    const secondsToLimit = this.#growth.secondsTo(this.#bytes, limitBytes)
-    return { bytes: this.#bytes, limitBytes, state, secondsToLimit }
+    const secondsToLimit = this.#growth.secondsTo(bytes, limitBytes)
+    return { bytes, limitBytes, state, secondsToLimit }
+  }
+
+  get #queue(): Queue {
+    return queueFor(this.#stored, this.#log.segments(), this.#log.lastTxn)
   }
 
   /** Updates must wait for `room`. */
@@ -98,7 +108,10 @@ export class QueueLimit {
   check(): void {
     if (!this.#full || this.#policy.onLimit !== 'refuse') return
     const { limitBytes } = this.#policy
-    throw new HotBackupError('ERR_QUEUE_FULL', `${queueText(this.#bytes, limitBytes)}: no updates`)
+    throw new HotBackupError(
+      'ERR_QUEUE_FULL',
+      `${queueText(this.#queue.bytes, limitBytes)}: no updates`,
+    )
   }
 
   /** Resolves when updates need not wait. */
@@ -132,7 +145,7 @@ export class QueueLimit {
     // Nobody but this wakes those who wait for room.
     const background = this.#open === null
     this.#timer = this.#platform.clock.after(
-      lookMs,
+      this.#policy.limitBytes > 0 ? lookMs : lookUnlimitedMs,
       () => {
         this.#looking = this.#look()
           // A disk that cannot be read is told by whoever must read it. Until then nothing is decided anew.
@@ -146,6 +159,7 @@ export class QueueLimit {
   async #look(): Promise<void> {
     const { limitBytes, onLimit } = this.#policy
     let queue = await this.#measure()
+    if (limitBytes === 0) return
     if (onLimit === 'drop') {
       while (queue.bytes >= limitBytes && queue.slave !== null) {
         await this.#drop(queue)
@@ -153,7 +167,6 @@ export class QueueLimit {
       }
     }
     const { bytes, slave } = queue
-    this.#bytes = bytes
     this.#growth.note(bytes, this.#platform.clock.monotonic())
     const alarm = passedAlarm(bytes / limitBytes, this.#alarm)
     const text = queueText(bytes, limitBytes)
@@ -174,10 +187,9 @@ export class QueueLimit {
     this.#happened({ type: 'queue-open', slave, message: `${text}: updates go on` })
   }
 
-  #measure(): Promise<Queue> {
-    const { disk } = this.#platform
-    const segments = this.#log.segments()
-    return measureQueue(disk, this.#acksDirectory, this.#slaves, segments, this.#log.lastTxn)
+  async #measure(): Promise<Queue> {
+    this.#stored = await readStored(this.#platform.disk, this.#acksDirectory, this.#slaves)
+    return this.#queue
   }
 
   async #drop({ slave, bytes, durableTxn }: Queue): Promise<void> {

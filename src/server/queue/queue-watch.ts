@@ -5,7 +5,7 @@ import { readDurableMark } from '../../log/durable.ts'
 import { listSegments } from '../../log/segments.ts'
 import type { Clock, Timer } from '../../platform/clock.ts'
 import type { Disk } from '../../platform/disk.ts'
-import { measureQueue } from '../../ship/queue.ts'
+import { queueFor, readStored } from '../../ship/queue.ts'
 import type { Config } from '../config/config.ts'
 import type { Layout } from '../layout.ts'
 import type { Log } from '../messages-log.ts'
@@ -60,7 +60,8 @@ export class QueueWatch {
     const lastTxn = (await readDurableMark(disk, this.#layout.log))?.txn ?? 0
     const segments = await listSegments(disk, this.#layout.log)
     const names = slaves.map(({ name }) => name)
-    const found = await measureQueue(disk, this.#layout.slaves, names, segments, lastTxn)
+    const stored = await readStored(disk, this.#layout.slaves, names)
+    const found = queueFor(stored, segments, lastTxn)
     const alarm = passedAlarm(found.bytes / queue.limitBytes, this.#alarm)
     if (alarm > this.#alarm) {
       const text = `${queueText(found.bytes, queue.limitBytes)}, waiting for ${found.slave}`

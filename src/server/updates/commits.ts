@@ -5,11 +5,11 @@
 // as without slaves. It is never silent: an event, the status, and a mark in the log say so, and when it ends. It ends
 // when enough slaves are less than a moment behind again.
 import { HotBackupError } from '../../errors.ts'
-import { sleep, type Clock, type Timer } from '../../platform/clock.ts'
-import type { Disk } from '../../platform/disk.ts'
-import type { Watcher } from '../../platform/watch.ts'
+import { sleep, type Timer } from '../../platform/clock.ts'
+import type { Platform } from '../../platform/platform.ts'
 import { ackReach, type AckLevel } from '../../ship/ack-file.ts'
 import { AckWatch } from '../../ship/ack-watch.ts'
+import type { AckSource } from '../../ship/confirmed.ts'
 
 /** "local": durable in the log of this master. The others: on slaves, too. */
 export type CommitLevel = 'local' | AckLevel
@@ -62,11 +62,11 @@ interface Waiter {
 /** How far behind a slave in step may be, and how often time-outs are looked at. */
 const momentMs = 100
 
-type CommitPlatform = { readonly disk: Disk; readonly watcher: Watcher; readonly clock: Clock }
+type CommitPlatform = Pick<Platform, 'disk' | 'watcher' | 'clock' | 'locks'>
 
 export class Commits {
   readonly #platform: CommitPlatform
-  readonly #acksDirectory: string
+  readonly #source: AckSource
   readonly #slaves: readonly string[]
   readonly #policy: CommitPolicy
   readonly #log: CommitLog
@@ -94,14 +94,14 @@ export class Commits {
 
   constructor(
     platform: CommitPlatform,
-    acksDirectory: string,
+    source: AckSource,
     slaves: readonly string[],
     policy: CommitPolicy,
     log: CommitLog,
     happened: (event: CommitEvent) => void,
   ) {
     this.#platform = platform
-    this.#acksDirectory = acksDirectory
+    this.#source = source
     this.#slaves = slaves
     this.#policy = policy
     this.#log = log
@@ -190,9 +190,7 @@ export class Commits {
   #answered(txn: number, level: AckLevel, deadline: number | null): Promise<void> {
     if (deadline === null && this.#state === 'alone') return answeredAlready
     if (this.#ended !== null) return Promise.reject(unconfirmed(txn, this.#ended))
-    this.#acks ??= new AckWatch(this.#platform, this.#acksDirectory, this.#slaves, () =>
-      this.#settle(),
-    )
+    this.#acks ??= new AckWatch(this.#platform, this.#source, this.#slaves, () => this.#settle())
     if (this.#reach(level) >= txn) return answeredAlready
     const promise = new Promise<void>((resolve, reject) => {
       const since = this.#platform.clock.monotonic()

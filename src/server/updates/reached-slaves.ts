@@ -4,24 +4,24 @@
 import { isHotBackupError } from '../../errors.ts'
 import { sleep } from '../../platform/clock.ts'
 import type { Platform } from '../../platform/platform.ts'
-import { listAcks } from '../../ship/ack-file.ts'
+import { confirmedAck, type AckSource } from '../../ship/confirmed.ts'
 
 /** A slave that has said something in this time is not away. */
 const freshMs = 3000
 const pollMs = 10
 
 export class ReachedSlaves {
-  readonly #platform: Pick<Platform, 'disk' | 'clock'>
-  readonly #acksDirectory: string
+  readonly #platform: Pick<Platform, 'disk' | 'clock' | 'locks'>
+  readonly #source: AckSource
   readonly #slaves: ReadonlySet<string>
 
   constructor(
-    platform: Pick<Platform, 'disk' | 'clock'>,
-    acksDirectory: string,
+    platform: Pick<Platform, 'disk' | 'clock' | 'locks'>,
+    source: AckSource,
     slaves: readonly string[],
   ) {
     this.#platform = platform
-    this.#acksDirectory = acksDirectory
+    this.#source = source
     this.#slaves = new Set(slaves)
   }
 
@@ -49,17 +49,12 @@ export class ReachedSlaves {
     }
   }
 
-  /** When the slaves that lack the transaction were heard last, wall-clock milliseconds; 0 for never. */
+  /** When the slaves that lack the transaction were heard last, wall-clock milliseconds; 0 for those that are away. */
   async #behind(txn: number): Promise<number[]> {
-    if (this.#slaves.size === 0) return []
-    const acks = new Map<string, { durableTxn: number; time: number }>()
-    for (const ack of await listAcks(this.#platform.disk, this.#acksDirectory)) {
-      acks.set(ack.slave, ack)
-    }
     const times: number[] = []
     for (const name of this.#slaves) {
-      const ack = acks.get(name)
-      if (ack === undefined || ack.durableTxn < txn) times.push(ack?.time ?? 0)
+      const ack = await confirmedAck(this.#platform, this.#source, name)
+      if (ack === null || ack.durableTxn < txn) times.push(ack?.time ?? 0)
     }
     return times
   }

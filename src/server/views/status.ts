@@ -11,15 +11,11 @@ import { listSegments, readSegmentHeader, type SegmentInfo } from '../../log/seg
 import { readFile } from '../../platform/atomic-file.ts'
 import type { LockHolder } from '../../platform/locks.ts'
 import type { Platform } from '../../platform/platform.ts'
-import { readAck } from '../../ship/ack-file.ts'
-import { readDropped } from '../../ship/dropped.ts'
-import { measureQueue } from '../../ship/queue.ts'
-import type { ShipStatus } from '../../ship/status.ts'
+import { queueFor, readStored } from '../../ship/queue.ts'
 import { Differences } from '../../slave/differences.ts'
 import { countLost } from '../../slave/lost-found.ts'
 import type { DifferencesStatus } from '../../wire/messages/differences.ts'
-import { addressText } from '../config/address.ts'
-import { loadConfig, type Config, type ServerType, type SlaveAddress } from '../config/config.ts'
+import { loadConfig, type Config, type ServerType } from '../config/config.ts'
 import { ControlClient } from '../control/control-client.ts'
 import type { DamagedGroup } from '../damage/damaged-groups.ts'
 import { fencedError, readFenced } from '../failover/fence.ts'
@@ -33,6 +29,7 @@ import type { CommitStatus } from '../updates/commits.ts'
 import type { VerificationStatus } from '../verification/continuous-verification.ts'
 import { measureBacklog, type Backlog } from './backlog.ts'
 import { latestMessages } from './latest-messages.ts'
+import { slaveRows, type SlaveRow } from './slave-rows.ts'
 
 export interface ServerStatus {
   readonly name: string
@@ -98,24 +95,6 @@ export interface LogStatus {
   readonly bytes: number
 }
 
-export type SlaveRow = Pick<
-  ShipStatus,
-  | 'name'
-  | 'address'
-  | 'sentTxn'
-  | 'receivedTxn'
-  | 'durableTxn'
-  | 'appliedTxn'
-  | 'lagTxns'
-  | 'lagSeconds'
-  | 'seed'
-  | 'lastError'
-> & {
-  readonly state: string
-  /** It was dropped from the queue and needs a new copy of the database. */
-  readonly dropped: boolean
-}
-
 type StatusPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'locks'>
 
 /** A process that does not answer within this is shown as one that does not. */
@@ -137,7 +116,8 @@ export async function collectStatus(
     return 0
   })
   const log = await readLog(platform, layout, found.master?.lastTxn ?? 0, damaged)
-  const slaves = await slaveRows(platform, layout, config, log.status.durableTxn, found)
+  const reported = (found.shipper ?? found.slave)?.slaves ?? null
+  const slaves = await slaveRows(platform, layout, config, log.status.durableTxn, reported)
   return {
     name: config.name,
     type: config.type,
@@ -266,7 +246,8 @@ async function queueStatus(
   { segments, status }: LogFound,
 ): Promise<QueueStatus> {
   const names = config.slaves.map(({ name }) => name)
-  const { bytes } = await measureQueue(disk, layout.slaves, names, segments, status.durableTxn)
+  const stored = await readStored(disk, layout.slaves, names)
+  const { bytes } = queueFor(stored, segments, status.durableTxn)
   return { bytes, limitBytes: config.queue.limitBytes, state: 'open', secondsToLimit: null }
 }
 
@@ -327,51 +308,6 @@ async function applyStatus(
   const gathers = !apply.on || apply.delaySeconds > 0
   const secondsToDiskFull = gathers ? backlog.secondsToDiskFull : null
   return { ...apply, backlog: { ...backlog, secondsToDiskFull } }
-}
-
-async function slaveRows(
-  platform: StatusPlatform,
-  layout: Layout,
-  config: Config,
-  durableTxn: number,
-  found: Found,
-): Promise<SlaveRow[]> {
-  // Entered for the time when it is a master again.
-  if (!config.ships) return []
-  const reported = new Map<string, ShipStatus>()
-  for (const row of (found.shipper ?? found.slave)?.slaves ?? []) reported.set(row.name, row)
-  return Promise.all(
-    config.slaves.map(async slave => {
-      const row =
-        reported.get(slave.name) ?? (await rowFromAck(platform, layout, slave, durableTxn))
-      const dropped = await readDropped(platform.disk, layout.slaves, slave.name)
-      return { ...row, dropped: dropped !== null }
-    }),
-  )
-}
-
-/** Without a shipper that could say more. */
-async function rowFromAck(
-  { disk, clock }: StatusPlatform,
-  layout: Layout,
-  { name, address }: SlaveAddress,
-  durableTxn: number,
-): Promise<Omit<SlaveRow, 'dropped'>> {
-  const ack = await readAck(disk, layout.slaves, name)
-  const lagTxns = Math.max(0, durableTxn - (ack?.appliedTxn ?? 0))
-  return {
-    name,
-    address: addressText(address),
-    state: 'Stopped',
-    sentTxn: ack?.receivedTxn ?? 0,
-    receivedTxn: ack?.receivedTxn ?? 0,
-    durableTxn: ack?.durableTxn ?? 0,
-    appliedTxn: ack?.appliedTxn ?? 0,
-    lagTxns,
-    // The slave held everything up to then at least.
-    lagSeconds: lagTxns === 0 || ack === null ? 0 : Math.max(0, clock.now() - ack.time) / 1000,
-    lastError: null,
-  }
 }
 
 /** The most telling of the links' states comes first here. */
