@@ -8,6 +8,7 @@ import { measureLag } from './lag.ts'
 import type { ReadTimes } from './long-work.ts'
 import { cpuSeconds, hb, Pair, peakMiB, pidOf } from './servers.ts'
 import { measureSlaveLongWork } from './slave-long-work.ts'
+import { floods, measureFlood } from './strangers.ts'
 import { measureVerification } from './verification.ts'
 import type { WorkerArguments, WorkerResult } from './worker.ts'
 import { updateBytes } from './workload.ts'
@@ -38,6 +39,7 @@ const benchmarks: Readonly<Record<string, () => Promise<Row[]>>> = {
   longwork: benchLongWork,
   slavelongwork: benchSlaveLongWork,
   memory: benchMemory,
+  strangers: benchStrangers,
 }
 
 const asked = process.argv.slice(2)
@@ -260,6 +262,27 @@ async function benchLag(): Promise<Row[]> {
       },
     ]
   })
+}
+
+async function benchStrangers(): Promise<Row[]> {
+  const rows: Row[] = []
+  for (const options of floods) {
+    const attempts = 50
+    const row = await withPair(async pair => {
+      await hb('start', '-d', pair.slave)
+      const pid = await pidOf(pair.slave)
+      const found = await measureFlood(pair, pair.port, pid, { ...options, attempts })
+      const { kind, addresses, known } = options
+      const where = addresses === 1 ? "the master's address" : `${addresses} addresses`
+      return {
+        what: `strangers: ${kind}, from ${where}${known ? '' : '; the master is new'}`,
+        perSecond: found.strangersPerSecond,
+        note: `the master got in ${found.connected} of ${attempts} times, in ${found.medianMs.toFixed(0)} ms (median); the slave has ${found.descriptorsMax} descriptors, ${found.residentMiB.toFixed(0)} MiB, ${percent(found.cpu)} of a processor`,
+      }
+    })
+    rows.push(row)
+  }
+  return rows
 }
 
 async function benchReads(): Promise<Row[]> {

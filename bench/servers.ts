@@ -20,10 +20,13 @@ export class Pair {
   )
   readonly master = path.join(this.root, 'master')
   readonly slave = path.join(this.root, 'slave')
+  /** Of the slave. */
+  port = 0
 
   static async make(): Promise<Pair> {
     const pair = new Pair()
     const port = await freePort()
+    pair.port = port
     await hb(
       'setup',
       '-d',

@@ -49,7 +49,10 @@ export interface Listener {
 export interface Network {
   /** Resolves when the connection is ready to use (with a key: when both sides are authenticated). */
   connect(address: Address, key: SharedKey | null, timeoutMs: number): Promise<Connection>
-  /** With a key, `accept` sees authenticated peers only; unauthenticated ones are dropped after `timeoutMs`. */
+  /**
+   * With a key, `accept` sees authenticated peers only; without one, peers that have sent something. Others are dropped
+   * after `timeoutMs`, or earlier when too many wait.
+   */
   listen(
     address: Address,
     key: SharedKey | null,

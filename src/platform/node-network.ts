@@ -1,11 +1,13 @@
 // The network by node:net and node:tls. With a key it is TLS 1.3 with that pre-shared key and an ephemeral
 // X25519 exchange: both sides prove the key, no certificate is involved, and a key that is stolen later opens
 // nothing that was recorded before. AES-128-GCM is what OpenSSL allows for a bare key (it implies SHA-256),
-// and the fastest on processors with AES instructions.
+// and the fastest on processors with AES instructions. Strangers can neither take the places of those who have the
+// key nor much memory: node-admission.ts.
 import * as net from 'node:net'
 import * as tls from 'node:tls'
 import { HotBackupError } from '../errors.ts'
 import { KiB } from '../limits.ts'
+import { Admission } from './node-admission.ts'
 import {
   type Address,
   type Connection,
@@ -57,7 +59,7 @@ class NodeConnection implements Connection {
     this.#events = events
     // Attached last: `data` makes the socket flow.
     if (this.#closed) process.nextTick(() => events.closed(this.#error))
-    else this.#socket.on('data', (bytes: Buffer) => events.data(bytes))
+    else this.#socket.on('data', (bytes: Buffer) => events.data(bytes)).resume()
   }
 
   write(bytes: Uint8Array): boolean {
@@ -148,22 +150,21 @@ function connectError(where: string, connected: boolean, error: Error): HotBacku
 }
 
 /**
- * At most `connectionsMax` connections that were handed over are open; a further one is dropped. With a key, as
- * many again may be in their handshake; the oldest of them makes room, so that idle strangers keep nobody out.
- * `close` stops listening; connections that were handed over belong to their owners and live on.
- * Throws ERR_LISTEN.
+ * At most `connectionsMax` connections that were handed over are open; a further one is dropped. See node-admission.ts
+ * for those that have not proved the key yet. `close` stops listening; connections that were handed over belong to
+ * their owners and live on. Throws ERR_LISTEN.
  */
 function listen(
   address: Address,
   key: SharedKey | null,
   accept: (connection: Connection) => void,
-  { timeoutMs, connectionsMax }: { readonly timeoutMs: number; readonly connectionsMax: number },
+  options: { readonly timeoutMs: number; readonly connectionsMax: number },
 ): Promise<Listener> {
+  const { connectionsMax } = options
   const open = new Set<net.Socket>()
-  /** Sockets in their handshake, oldest first, by the peer's address. */
-  const handshakes = new Map<string, net.Socket>()
   const handOver = (socket: net.Socket) => {
-    // The peer may be gone, or the place taken, before we hear of it.
+    // One that is destroyed no longer counts, though its close is reported later.
+    for (const other of open) if (other.destroyed) open.delete(other)
     if (socket.destroyed || open.size >= connectionsMax) {
       socket.on('error', () => {})
       socket.destroy()
@@ -173,38 +174,26 @@ function listen(
     socket.once('close', () => open.delete(socket))
     accept(new NodeConnection(socket))
   }
-  const peer = (socket: net.Socket) =>
-    addressText(socket.remoteAddress ?? '?', socket.remotePort ?? 0)
-  const beginHandshake = (socket: net.Socket) => {
-    const name = peer(socket)
-    handshakes.set(name, socket)
-    socket.once('close', () => {
-      if (handshakes.get(name) === socket) handshakes.delete(name)
-    })
-    if (handshakes.size > connectionsMax) {
-      const [oldest] = handshakes.values()
-      oldest?.destroy()
-    }
-  }
-
-  let server: net.Server
-  if (key === null) {
-    server = net.createServer(handOver)
-  } else {
-    server = tls.createServer({
+  const admission = key === null ? new Admission(options, null, handOver) : secured(key)
+  function secured({ bytes }: SharedKey): Admission {
+    // It listens nowhere: it is given the connections that have proved the key.
+    const server = tls.createServer({
       ...tlsOptions,
-      handshakeTimeout: timeoutMs,
-      pskCallback: (_socket, identity) =>
-        identity === keyIdentity ? Buffer.from(key.bytes) : null,
+      handshakeTimeout: options.timeoutMs,
+      pskCallback: (_socket, identity) => (identity === keyIdentity ? Buffer.from(bytes) : null),
     })
-    server.on('connection', beginHandshake)
+    const admission = new Admission(options, { bytes, identity: keyIdentity }, socket => {
+      server.emit('connection', socket)
+    })
     server.on('secureConnection', (socket: tls.TLSSocket) => {
-      handshakes.delete(peer(socket))
+      admission.proved(socket)
       handOver(socket)
     })
     // Node leaves the socket open after the handshake's time-out.
     server.on('tlsClientError', (_error: Error, socket: tls.TLSSocket) => socket.destroy())
+    return admission
   }
+  const server = net.createServer(socket => admission.take(socket))
 
   return new Promise((resolve, reject) => {
     server.once('error', error => {
@@ -221,7 +210,7 @@ function listen(
         // The port is free at once; the callback of `close` would wait for the last connection.
         close: async () => {
           server.close()
-          for (const socket of handshakes.values()) socket.destroy()
+          admission.close()
         },
       })
     })

@@ -1,5 +1,5 @@
 // A proxy in front of a slave's port that does to a link what networks do: cuts it at any byte, stalls it so that
-// neither side hears of an end, slows it down.
+// neither side hears of an end, slows it down, or makes it a long one.
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { once } from 'node:events'
 import type { Test } from 'tap'
@@ -19,6 +19,7 @@ export class Proxy {
   #stalled = false
   #pieceBytes = Infinity
   #delayMs = 0
+  #latencyMs = 0
 
   private constructor(server: Server, port: number) {
     this.#server = server
@@ -27,7 +28,7 @@ export class Proxy {
   }
 
   /** In front of `port` of this machine. */
-  static async start(t: Test, port: number): Promise<Proxy> {
+  static async start(t: Pick<Test, 'teardown'>, port: number): Promise<Proxy> {
     const server = createServer()
     const proxy = new Proxy(server, port)
     server.listen(0, '127.0.0.1')
@@ -80,6 +81,11 @@ export class Proxy {
     this.#delayMs = delayMs
   }
 
+  /** Whatever is sent, either way, arrives so much later. */
+  late(latencyMs: number): void {
+    this.#latencyMs = latencyMs
+  }
+
   #accept(near: Socket): void {
     this.connections++
     const far = connect(this.#port, '127.0.0.1')
@@ -101,12 +107,20 @@ export class Proxy {
     near.on('data', (bytes: Buffer) => {
       const allowed = Math.max(0, this.#cutAfter - passed)
       passed += bytes.length
-      void this.#pass(near, far, bytes.subarray(0, allowed)).then(() => {
-        if (passed > this.#cutAfter) end()
+      this.#later(() => {
+        void this.#pass(near, far, bytes.subarray(0, allowed)).then(() => {
+          if (passed > this.#cutAfter) end()
+        })
       })
     })
-    far.on('data', (bytes: Buffer) => near.write(bytes))
+    far.on('data', (bytes: Buffer) => this.#later(() => near.write(bytes)))
     if (this.#stalled) for (const socket of [near, far]) socket.pause()
+  }
+
+  /** In the order in which it came: timers of one length keep it. */
+  #later(send: () => void): void {
+    if (this.#latencyMs === 0) send()
+    else setTimeout(send, this.#latencyMs)
   }
 
   async #pass(near: Socket, far: Socket, bytes: Buffer): Promise<void> {

@@ -3,7 +3,12 @@
 import { once } from 'node:events'
 import * as net from 'node:net'
 import t, { type Test } from 'tap'
-import { type Connection, type Listener, type SharedKey } from '../../src/platform/network.ts'
+import {
+  type Address,
+  type Connection,
+  type Listener,
+  type SharedKey,
+} from '../../src/platform/network.ts'
 import { nodeNetwork } from '../../src/platform/node-network.ts'
 import { nodeRandom } from '../../src/platform/node-random.ts'
 
@@ -54,6 +59,15 @@ class Ear {
   }
 }
 
+/** Without a key, a connection is handed over when its first byte has come. */
+const greeting = Buffer.from('hello')
+
+async function greeted(address: Address, sharedKey: SharedKey | null): Promise<Connection> {
+  const connection = await nodeNetwork.connect(address, sharedKey, longMs)
+  connection.write(greeting)
+  return connection
+}
+
 /** A listener whose accepted connections can be awaited. */
 async function server(
   t: Test,
@@ -84,7 +98,7 @@ for (const [name, sharedKey] of [
 ] as const) {
   t.test(`${name}: bytes both ways, with back-pressure`, async t => {
     const { address, next } = await server(t, sharedKey)
-    const near = await nodeNetwork.connect(address, sharedKey, longMs)
+    const near = await greeted(address, sharedKey)
     const far = await next()
     t.match(near.remoteAddress, `127.0.0.1:${address.port}`)
     t.match(far.remoteAddress, /^127\.0\.0\.1:\d+$/)
@@ -95,6 +109,7 @@ for (const [name, sharedKey] of [
     const piece = Buffer.from(nodeRandom.bytes(1024 * 1024))
     let sent = 0
     let sum = 0
+    for (const byte of greeting) sum = (sum * 31 + byte) | 0
     while (near.write(piece)) sent++
     sent++
     t.ok(near.pendingBytes > 0)
@@ -103,7 +118,7 @@ for (const [name, sharedKey] of [
     await nearEar.until(() => nearEar.drains > 0)
     t.equal(near.pendingBytes, 0)
     for (let i = 0; i < sent; i++) for (const byte of piece) sum = (sum * 31 + byte) | 0
-    await farEar.until(() => farEar.received === sent * piece.length)
+    await farEar.until(() => farEar.received === sent * piece.length + greeting.length)
     t.equal(farEar.sum, sum, 'the same bytes in the same order')
 
     far.write(Buffer.from('answer'))
@@ -117,7 +132,11 @@ for (const [name, sharedKey] of [
     near.end()
     t.equal(await nearEar.closed, null)
     t.equal(await farEar.closed, null)
-    t.equal(farEar.received, sent * piece.length + 10, 'what was queued is sent before the end')
+    t.equal(
+      farEar.received,
+      sent * piece.length + greeting.length + 10,
+      'what was queued is sent before the end',
+    )
     t.equal(near.write(piece), true, 'a write after the end is dropped')
     t.equal(near.pendingBytes, 0)
   })
@@ -127,12 +146,12 @@ for (const [name, sharedKey] of [
       timeoutMs: longMs,
       connectionsMax: 2,
     })
-    const first = await nodeNetwork.connect(address, sharedKey, longMs)
+    const first = await greeted(address, sharedKey)
     const firstFar = await next()
-    const second = await nodeNetwork.connect(address, sharedKey, longMs)
+    const second = await greeted(address, sharedKey)
     await next()
     // A third one is dropped, whether it notices while it connects or later.
-    await nodeNetwork.connect(address, sharedKey, longMs).then(
+    await greeted(address, sharedKey).then(
       third => new Ear(third).closed,
       () => {},
     )
@@ -141,7 +160,7 @@ for (const [name, sharedKey] of [
     first.destroy(reason)
     t.equal(await ear.closed, reason)
     await new Ear(firstFar).closed
-    const fourth = await nodeNetwork.connect(address, sharedKey, longMs)
+    const fourth = await greeted(address, sharedKey)
     const fourthFar = await next()
     t.ok(fourthFar, 'its place is free again')
 
@@ -152,7 +171,7 @@ for (const [name, sharedKey] of [
     })
     const fourthEar = new Ear(fourthFar)
     fourth.write(Buffer.from('still here'))
-    await fourthEar.until(() => fourthEar.received === 10)
+    await fourthEar.until(() => fourthEar.received === greeting.length + 10)
     for (const connection of [second, fourth]) connection.destroy()
     await fourthEar.closed
     t.equal(await new Ear(second).closed, null, 'who listens late hears of the end all the same')
@@ -209,30 +228,31 @@ t.test('wrong keys', async t => {
   }
 })
 
-t.test('strangers that say nothing', async t => {
-  const idle = async (port: number) => {
-    const socket = net.connect(port, '127.0.0.1')
+t.test('strangers that say nothing are dropped after the time-out', async t => {
+  for (const sharedKey of [null, key]) {
+    const { address, accepted } = await server(t, sharedKey, { timeoutMs: 50, connectionsMax: 10 })
+    const socket = net.connect(address.port, '127.0.0.1')
     socket.on('error', () => {})
     socket.resume()
-    const closed = once(socket, 'close')
-    await once(socket, 'connect')
-    return { closed }
+    await once(socket, 'close')
+    t.equal(accepted.length, 0)
   }
-  const impatient = await server(t, key, { timeoutMs: 50, connectionsMax: 10 })
-  await (
-    await idle(impatient.address.port)
-  ).closed
-  t.pass('are dropped after the time-out')
+})
 
-  const patient = await server(t, key, { timeoutMs: longMs, connectionsMax: 3 })
-  const strangers = []
-  for (let i = 0; i < 3; i++) strangers.push(await idle(patient.address.port))
-  const friend = await nodeNetwork.connect(patient.address, key, longMs)
-  await patient.next()
-  await strangers[0]?.closed
-  t.pass('and make room, oldest first, for others')
-  friend.destroy()
-  await patient.listener.close()
-  await Promise.all(strangers.map(stranger => stranger.closed))
-  t.equal(patient.accepted.length, 0)
+t.test('what waits is dropped when the port is closed', async t => {
+  for (const sharedKey of [null, key]) {
+    const { address, listener, accepted } = await server(t, sharedKey)
+    const socket = net.connect(address.port, '127.0.0.1')
+    socket.on('error', () => {})
+    socket.resume()
+    await once(socket, 'connect')
+    const friend = await greeted(address, sharedKey)
+    await new Promise<void>(resolve => {
+      const look = () => (accepted.length > 0 ? resolve() : setImmediate(look))
+      look()
+    })
+    await listener.close()
+    await once(socket, 'close')
+    friend.destroy()
+  }
 })
