@@ -204,6 +204,10 @@ const catalogue = {
     hint: 'Give the slave a copy of the database: "hb seed" on the master, or auto_seed in its hb.toml.',
   },
   ERR_LINK_LOOP: { exit: exitCodes.failed, hint: 'Take the loop out of the cascade.' },
+  ERR_LINK_NAME: {
+    exit: exitCodes.failed,
+    hint: 'Give the slave the same name in the hb.toml of both servers, or correct its address.',
+  },
 
   ERR_DIFFERENT: {
     exit: exitCodes.corrupt,

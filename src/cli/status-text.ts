@@ -69,9 +69,10 @@ function verifiedText({ verify, differences }: ServerStatus): string | null {
   return `${where}; ${found} FROM THE MASTER: see "hb verify"`
 }
 
-function stateText({ state, running, pid, failure }: ServerStatus): string {
+function stateText({ state, nextStep, running, pid, failure }: ServerStatus): string {
   const text = running ? `${state}, process ${pid}` : state
-  return failure === null ? text : `${text}; ${failure}`
+  const next = nextStep === null ? text : `${text}: ${nextStep}`
+  return failure === null ? next : `${next}; ${failure}`
 }
 
 function logText({ log }: ServerStatus): string {
@@ -148,7 +149,7 @@ function helperText({ pid, failures, alarm }: HelperStatus): string {
   return `${doing} after ${counted(failures, 'failure')}${alarm ? ': ALARM' : ''}`
 }
 
-function slaveLines({ slaves }: ServerStatus, durableTxn: number): string[] {
+function slaveLines({ state, slaves }: ServerStatus, durableTxn: number): string[] {
   const head = ['Slave', 'Address', 'State', 'Received', 'Durable', 'Applied', 'Behind']
   const rows = slaves.map(slave => [
     slave.name,
@@ -161,7 +162,9 @@ function slaveLines({ slaves }: ServerStatus, durableTxn: number): string[] {
   ])
   const lines = table([head, ...rows])
   for (const slave of slaves) {
-    const { name, lastError, dropped, seed } = slave
+    const { name, nextStep, lastError, dropped, seed } = slave
+    // That of the server's own state is shown above.
+    if (nextStep !== null && slave.state !== state) lines.push(`${name}: ${nextStep}`)
     const known = lastKnownText(slave)
     if (known !== null) lines.push(`${name}: ${known}`)
     if (dropped) lines.push(`${name}: dropped from the queue; it needs a new copy of the database`)

@@ -34,7 +34,7 @@ function queryCommand(context: Context): Command {
       if (!status.running) {
         throw new HotBackupError('ERR_NOT_RUNNING', `${status.name} is not running`, { path: dir })
       }
-      const { name, type, pid, state, log, apply } = status
+      const { name, type, pid, state, nextStep, log, apply } = status
       const lastAcknowledgedTxn = acknowledged(status)
       if (json) {
         const received = log.lastTxn
@@ -44,6 +44,7 @@ function queryCommand(context: Context): Command {
           type,
           pid,
           state,
+          nextStep,
           receivedTxns: received,
           currentTxn: current,
           lastAcknowledgedTxn,
@@ -54,7 +55,7 @@ function queryCommand(context: Context): Command {
         ['Server name', name],
         ['Process id', String(pid)],
         ['Type', type],
-        ['Status', state],
+        ['Status', nextStep === null ? state : `${state}: ${nextStep}`],
         [type === 'slave' ? 'Total received' : 'Total logged', counted(log.lastTxn, 'transaction')],
         ['Current transaction', count(type === 'slave' ? apply.appliedTxn : sentTxn(status))],
         ['Last acknowledged', countOrNone(lastAcknowledgedTxn)],

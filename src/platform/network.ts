@@ -46,17 +46,24 @@ export interface Listener {
   close(): Promise<void>
 }
 
+export interface ListenOptions {
+  readonly timeoutMs: number
+  readonly connectionsMax: number
+  readonly wrongKey?: (remoteAddress: string) => void
+}
+
 export interface Network {
   /** Resolves when the connection is ready to use (with a key: when both sides are authenticated). */
   connect(address: Address, key: SharedKey | null, timeoutMs: number): Promise<Connection>
   /**
    * With a key, `accept` sees authenticated peers only; without one, peers that have sent something. Others are dropped
-   * after `timeoutMs`, or earlier when too many wait.
+   * after `timeoutMs`, or earlier when too many wait. `wrongKey` hears of a peer that speaks to a
+   * server like this one and has another key.
    */
   listen(
     address: Address,
     key: SharedKey | null,
     accept: (connection: Connection) => void,
-    options: { readonly timeoutMs: number; readonly connectionsMax: number },
+    options: ListenOptions,
   ): Promise<Listener>
 }

@@ -10,6 +10,7 @@
 import { type Socket } from 'node:net'
 import { HelloCheck, wrongKeyAlert } from './client-hello.ts'
 import { nodeClock } from './node-clock.ts'
+import { type ListenOptions } from './network.ts'
 import { nodeRandom } from './node-random.ts'
 import { WaitingRoom } from './waiting-room.ts'
 
@@ -17,13 +18,9 @@ import { WaitingRoom } from './waiting-room.ts'
 const waitingPlaces = 16
 const handshakePlaces = 2
 
-interface AdmissionOptions {
-  readonly timeoutMs: number
-  readonly connectionsMax: number
-}
-
 export class Admission {
   readonly #timeoutMs: number
+  readonly #wrongKey: (remoteAddress: string) => void
   readonly #check: HelloCheck | null
   readonly #pass: (socket: Socket) => void
   readonly #waiting: WaitingRoom<Socket>
@@ -33,11 +30,12 @@ export class Admission {
 
   /** `pass` gets each connection that has proved the key; what it has sent can be read from it again. */
   constructor(
-    { timeoutMs, connectionsMax }: AdmissionOptions,
+    { timeoutMs, connectionsMax, wrongKey }: ListenOptions,
     key: { readonly bytes: Uint8Array; readonly identity: string } | null,
     pass: (socket: Socket) => void,
   ) {
     this.#timeoutMs = timeoutMs
+    this.#wrongKey = wrongKey ?? (() => {})
     this.#check = key === null ? null : new HelloCheck(key.bytes, key.identity)
     this.#pass = pass
     const now = () => nodeClock.monotonic()
@@ -63,7 +61,10 @@ export class Admission {
       this.#waiting.leave(socket)
       if (verdict === 'stranger') socket.destroy()
       // An operator who has given the servers different keys must read so.
-      else if (verdict === 'unproven') socket.end(wrongKeyAlert, () => socket.destroy())
+      else if (verdict === 'unproven') {
+        this.#wrongKey(peerOf(socket))
+        socket.end(wrongKeyAlert, () => socket.destroy())
+      }
       if (verdict !== 'proven') return
       socket.pause()
       socket.unshift(bytes)

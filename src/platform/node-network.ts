@@ -13,6 +13,7 @@ import {
   type Connection,
   type ConnectionEvents,
   type Listener,
+  type ListenOptions,
   type Network,
   type SharedKey,
 } from './network.ts'
@@ -158,7 +159,7 @@ function listen(
   address: Address,
   key: SharedKey | null,
   accept: (connection: Connection) => void,
-  options: { readonly timeoutMs: number; readonly connectionsMax: number },
+  options: ListenOptions,
 ): Promise<Listener> {
   const { connectionsMax } = options
   const open = new Set<net.Socket>()

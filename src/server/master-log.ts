@@ -20,3 +20,22 @@ export async function openMasterLog(
   const knownDurableTxn = Math.max(stampTxn, ...acks.map(ack => ack.durableTxn))
   return LogWriter.open(platform, layout.log, { ...config.log, knownDurableTxn, ownPromises: true })
 }
+
+/** The same, for a master that works with it: a log that is new begins its history. */
+export async function openBegunLog(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  stampTxn: number,
+): Promise<LogWriter> {
+  const log = await openMasterLog(platform, layout, config, stampTxn)
+  if (log.identity !== null) return log
+  try {
+    const [databaseId, lineageId] = [platform.random.bytes(16), platform.random.bytes(16)]
+    await log.beginHistory({ databaseId, lineageId, timeline: 1 })
+    return log
+  } catch (error) {
+    await log.close()
+    throw error
+  }
+}

@@ -15,7 +15,7 @@ import { GroupRescue, type GroupEvent } from './damage/group-rescue.ts'
 import { databaseOptions } from './database-options.ts'
 import { checkNotRejoining } from './failover/fence.ts'
 import { ackSourceOf, type Layout } from './layout.ts'
-import { openMasterLog, recoveryPurpose } from './master-log.ts'
+import { openBegunLog, recoveryPurpose } from './master-log.ts'
 import { QueueLimit, type QueueEvent } from './queue/queue-limit.ts'
 import { Commits, type CommitEvent } from './updates/commits.ts'
 import { ReachedSlaves } from './updates/reached-slaves.ts'
@@ -110,8 +110,7 @@ export async function openParts(
   const database = await Database.open(platform, layout.directory, options)
   let log: LogWriter | null = null
   try {
-    log = await openMasterLog(platform, layout, config, database.stamp.txn)
-    if (log.identity === null) await beginHistory(platform, log)
+    log = await openBegunLog(platform, layout, config, database.stamp.txn)
     const mark = log.durableMark
     if (mark !== null) {
       const left = await leftOut(platform.disk, layout.lostAndFound)
@@ -174,11 +173,6 @@ function diskEvent(lack: HotBackupError | null): DiskEvent {
   return lack === null
     ? { type: 'disk-room', message: 'the disk has room again' }
     : { type: 'disk-full', message: `the disk is full: ${lack.message}` }
-}
-
-async function beginHistory({ random }: Platform, log: LogWriter): Promise<void> {
-  const [databaseId, lineageId] = [random.bytes(16), random.bytes(16)]
-  await log.beginHistory({ databaseId, lineageId, timeline: 1 })
 }
 
 function checkpointLog(log: LogWriter, database: Database, reached: ReachedSlaves): CheckpointLog {

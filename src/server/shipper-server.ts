@@ -30,7 +30,7 @@ import {
 import { answerJoin, ownMark } from './failover/joining.ts'
 import { readPromotion } from './failover/promotion.ts'
 import { layoutOf, type Layout } from './layout.ts'
-import { openMasterLog, recoveryPurpose } from './master-log.ts'
+import { openBegunLog, recoveryPurpose } from './master-log.ts'
 import type { Log } from './messages-log.ts'
 import { QueueWatch } from './queue/queue-watch.ts'
 import { withData } from './sessions.ts'
@@ -166,6 +166,7 @@ async function startGatekeeper(
   try {
     return await Gatekeeper.start(platform, {
       name,
+      serverId: await readServerId(disk, layout),
       key: link.keyPath === null ? null : await readKey(platform, link.keyPath),
       listen: link.listen,
       heartbeatMs: link.heartbeatMs,
@@ -343,7 +344,7 @@ async function recoverLog(
     const { txn } = database.stamp
     await database.close()
     const log = await withSoundLog(platform, layout, config, say, () =>
-      openMasterLog(platform, layout, config, txn),
+      openBegunLog(platform, layout, config, txn),
     )
     if (log.durableTxn > 0) say('info', 'the log is in order', { durableTxn: log.durableTxn })
     await log.close()

@@ -20,8 +20,8 @@ import { backoffMs } from './backoff.ts'
 import { countAgain } from './dropped.ts'
 import { LinkAck } from './link-ack.ts'
 import type { LinkOptions, LinkPlatform, LinkSource } from './link-options.ts'
-import { checkNotSelf } from './not-self.ts'
 import { notConnected, SlaveQuestions } from './questions.ts'
+import { checkRightServer } from './right-server.ts'
 import { RunStream } from './run-stream.ts'
 import { next, type SessionAction, type SessionEvent, type SessionState } from './session.ts'
 import { shipStatus, type ShipStatus } from './status.ts'
@@ -285,7 +285,8 @@ export class Link {
       if (call !== this.#call) return
       this.#kept.called(description)
       const path = upstream()
-      call.hello = { name: 'hello', serverName, serverId, path, ...description }
+      const slaveName = this.name
+      call.hello = { name: 'hello', serverName, serverId, slaveName, path, ...description }
       call.channel.send(call.hello)
     } catch (error) {
       if (call === this.#call) this.#troubled(call, error)
@@ -297,7 +298,7 @@ export class Link {
     const mark = this.#source.mark
     if (welcome === null || mark === null) throw new TypeError('nobody to look up')
     try {
-      checkNotSelf(this.#options, welcome)
+      checkRightServer(this.#options, welcome)
       // After a rewind the lineage in WELCOME no longer belongs to the position, which was found on this log before.
       const rewound = call.stream !== null
       const { log } = this.#source

@@ -3,11 +3,16 @@
 import { join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { hex, sameIdentity, type LogPosition } from '../log/chain.ts'
-import type { DurableMark } from '../log/durable.ts'
+import { readDurableState, type DurableMark } from '../log/durable.ts'
 import type { History, Timeline } from '../log/fork.ts'
 import { readPiece } from '../log/pieces.ts'
 import { LogReader } from '../log/reader.ts'
-import { identityBytes, segmentName, type SegmentHeader } from '../log/segment.ts'
+import {
+  identityBytes,
+  segmentHeaderBytes,
+  segmentName,
+  type SegmentHeader,
+} from '../log/segment.ts'
 import { readSegmentHeader, segmentFiles } from '../log/segments.ts'
 import type { Disk } from '../platform/disk.ts'
 import { answerLog } from '../wire/answer-log.ts'
@@ -35,6 +40,15 @@ export class OwnLog {
     const [firstTxn = mark.segmentFirstTxn] = await this.#firstTxns()
     const durable = { txn: mark.txn, chain: mark.chain }
     return { databaseId, lineageId, timeline, firstTxn, durable }
+  }
+
+  /** The mark of a log that has begun and holds no transaction yet; null when there is none, or it holds some. */
+  async begun(): Promise<DurableMark | null> {
+    const { mark, damaged } = await readDurableState(this.#disk, this.#directory)
+    const [first, ...more] = await this.#firstTxns()
+    if (mark !== null || damaged || first !== 1 || more.length > 0) return null
+    const { chain, created } = await this.#header(first)
+    return { txn: 0, chain, segmentFirstTxn: first, offset: segmentHeaderBytes, time: created }
   }
 
   /** Answers a slave whose own log is damaged. */

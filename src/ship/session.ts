@@ -9,6 +9,9 @@
 //
 // An event that has no edge in a state is late news of something that is over; it changes nothing.
 
+import type { HotBackupError } from '../errors.ts'
+import { wordFor, type StatusWord } from '../wire/status-words.ts'
+
 /** What went wrong with the last calls. A success that is proven by an ack forgets it. */
 export interface Trouble {
   /** `refused`: one side said no in words. `failed`: everything else. */
@@ -105,35 +108,50 @@ export interface StreamActivity {
   readonly unsent: boolean
 }
 
-export type ShipStatusWord =
-  | 'Stopped'
-  | 'Wait response to call'
-  | 'Connected'
-  | 'Reading queue'
-  | 'Writing to network'
-  | 'Waiting for ACK'
-  | 'Idle'
+/** What else is known of the slave. */
+export interface LinkHistory {
+  /** It has followed the log once. */
+  readonly reached: boolean
+  /** Why the last call came to nothing; null when it did not. */
+  readonly lastError: HotBackupError | null
+}
 
-/** The word for the state. A refused link counts as stopped: nothing will flow before somebody acts. */
-export function statusWord(state: SessionState, activity: StreamActivity): ShipStatusWord {
+/** The word for the state. What keeps a link from working is shown until it works, also while it is called again. */
+export function statusWord(
+  state: SessionState,
+  activity: StreamActivity,
+  history: LinkHistory,
+): StatusWord {
   switch (state.name) {
     case 'unready':
-      return 'Idle'
+      return notConnected(null, history)
     case 'calling':
-      return 'Wait response to call'
+    case 'waiting':
+      return notConnected(state.trouble, history)
     case 'greeting':
-      return 'Connected'
+      return state.trouble === null ? 'Connected' : troubleWord(state.trouble, history, 'Connected')
     case 'seeking':
-      return 'Reading queue'
+      return state.trouble === null
+        ? 'Reading queue'
+        : troubleWord(state.trouble, history, 'Reading queue')
     case 'streaming':
       if (activity.writing) return 'Writing to network'
       if (activity.unacknowledged) return 'Waiting for ACK'
       return activity.unsent ? 'Reading queue' : 'Idle'
-    case 'waiting':
-      return state.trouble.kind === 'refused' ? 'Stopped' : 'Wait response to call'
     case 'stopped':
       return 'Stopped'
     default:
       return unreachable(state)
   }
+}
+
+function notConnected(trouble: Trouble | null, history: LinkHistory): StatusWord {
+  const otherwise = history.reached ? 'Wait response to call' : 'Not reached yet'
+  return trouble === null ? otherwise : troubleWord(trouble, history, otherwise)
+}
+
+/** A failure without a word of its own passes by itself. */
+function troubleWord({ kind }: Trouble, { lastError }: LinkHistory, otherwise: StatusWord) {
+  const word = lastError === null ? null : wordFor(lastError.code, 'master')
+  return word ?? (kind === 'refused' ? 'Refused' : otherwise)
 }

@@ -3,7 +3,8 @@
 import { join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { heartbeatMsDefault, linkTimeoutMsDefault, windowBytesDefault } from '../limits.ts'
-import { DurableWatch } from '../log/durable.ts'
+import { DurableWatch, type DurableMark } from '../log/durable.ts'
+import type { Timer } from '../platform/clock.ts'
 import type { Address, SharedKey } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { LinkLog } from '../wire/link-log.ts'
@@ -44,18 +45,24 @@ export interface ShipperOptions {
   readonly mend?: LinkOptions['mend']
 }
 
+/** A log that has not begun is looked at this often. */
+const beginPollMs = 500
+
 export class Shipper {
   readonly #watch: DurableWatch
+  readonly #source: ShippedLog
   readonly #links: Link[]
   readonly #open: (slave: LinkOptions['slave']) => Promise<Link>
   #stopped = false
 
   private constructor(
     watch: DurableWatch,
+    source: ShippedLog,
     links: Link[],
     open: (slave: LinkOptions['slave']) => Promise<Link>,
   ) {
     this.#watch = watch
+    this.#source = source
     this.#links = links
     this.#open = open
   }
@@ -66,12 +73,7 @@ export class Shipper {
     const acksDirectory = join(options.directory, 'slaves')
     await platform.disk.makeDirectory(acksDirectory)
     const watch = await DurableWatch.open(platform, logDirectory)
-    const source: LinkSource = {
-      log: new OwnLog(platform.disk, logDirectory),
-      get mark() {
-        return watch.mark
-      },
-    }
+    const source = new ShippedLog(platform, watch, new OwnLog(platform.disk, logDirectory))
     const { upstream } = options
     const linkOptions = {
       name: options.name,
@@ -91,7 +93,7 @@ export class Shipper {
       Link.open(platform, { ...linkOptions, slave }, source, acksDirectory)
     const links = []
     for (const slave of options.slaves) links.push(await open(slave))
-    const shipper = new Shipper(watch, links, open)
+    const shipper = new Shipper(watch, source, links, open)
     void shipper.#follow()
     return shipper
   }
@@ -126,7 +128,7 @@ export class Shipper {
     }
     const link = await this.#open(slave)
     this.#links.push(link)
-    if (this.#watch.mark !== null) link.wake()
+    if (this.#source.mark !== null) link.wake()
   }
 
   /** Hangs up all links. What was sent and not acknowledged is sent again by the next shipper. */
@@ -138,16 +140,57 @@ export class Shipper {
 
   async #follow(): Promise<void> {
     for (;;) {
-      const { mark } = this.#watch
+      const { mark } = this.#source
       if (mark !== null) for (const link of this.#links) link.wake()
       try {
-        await this.#watch.changed(mark?.txn ?? 0)
+        if (mark === null) await this.#source.begins()
+        else await this.#watch.changed(mark.txn)
       } catch (error) {
         if (isHotBackupError(error, 'ERR_CLOSED')) return
         throw error
       }
     }
   }
+}
+
+/** The log as the links see it: also when it has begun, and holds nothing that could be sent. */
+class ShippedLog implements LinkSource {
+  readonly log: OwnLog
+  readonly #clock: ShipperPlatform['clock']
+  readonly #watch: DurableWatch
+  #begun: DurableMark | null = null
+
+  constructor({ clock }: ShipperPlatform, watch: DurableWatch, log: OwnLog) {
+    this.#clock = clock
+    this.#watch = watch
+    this.log = log
+  }
+
+  get mark(): DurableMark | null {
+    return this.#watch.mark ?? this.#begun
+  }
+
+  /** Resolves when there is a mark. Throws ERR_CLOSED when the watch is closed. */
+  async begins(): Promise<void> {
+    const changed = this.#watch.changed(0)
+    changed.catch(() => {})
+    let timer: Timer | null = null
+    while (this.mark === null) {
+      // An application may be making the log at this moment.
+      this.#begun = await this.log.begun().catch(ignoreDisk)
+      if (this.#begun !== null) break
+      const pause = new Promise<void>(resolve => {
+        timer = this.#clock.after(beginPollMs, resolve, true)
+      })
+      await Promise.race([changed, pause]).finally(() => timer?.cancel())
+    }
+  }
+}
+
+/** It is looked at again. */
+function ignoreDisk(error: unknown): null {
+  if (isHotBackupError(error)) return null
+  throw error
 }
 
 function noMend(): Promise<number> {

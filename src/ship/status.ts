@@ -2,10 +2,11 @@
 import type { HotBackupError } from '../errors.ts'
 import type { DurableMark } from '../log/durable.ts'
 import type { Address } from '../platform/network.ts'
+import type { StatusWord } from '../wire/status-words.ts'
 import type { SlaveAck } from './ack-file.ts'
 import { secondsSince } from './lag.ts'
 import type { RunStream } from './run-stream.ts'
-import { statusWord, type SessionState, type ShipStatusWord } from './session.ts'
+import { statusWord, type SessionState } from './session.ts'
 
 /** How far the copy of the database is that the slave is given. */
 export interface SeedStatus {
@@ -27,7 +28,7 @@ export interface ShipStatus {
   readonly name: string
   /** HOST:PORT */
   readonly address: string
-  readonly state: ShipStatusWord
+  readonly state: StatusWord
   /** The last transaction that was sent, or is being sent. */
   readonly sentTxn: number
   /** The slave confirms them over the connection that is open; null when it does not. */
@@ -103,14 +104,15 @@ export function shipStatus(from: StatusSources): ShipStatus {
   const durableHere = mark?.txn ?? 0
   const sentTxn = stream?.sentTxn ?? 0
   const positions = positionsOf(ack, ack?.confirmed ?? false, durableHere)
+  const activity = {
+    writing: from.pendingBytes > 0,
+    unacknowledged: (positions.durableTxn ?? 0) < sentTxn,
+    unsent: sentTxn < durableHere,
+  }
   return {
     name: slave.name,
     address: `${slave.address.host}:${slave.address.port}`,
-    state: statusWord(from.state, {
-      writing: from.pendingBytes > 0,
-      unacknowledged: (positions.durableTxn ?? 0) < sentTxn,
-      unsent: sentTxn < durableHere,
-    }),
+    state: statusWord(from.state, activity, { reached: ack !== null, lastError }),
     sentTxn: stream?.sentTxn ?? ack?.receivedTxn ?? 0,
     ...positions,
     lagSeconds: positions.lagTxns === 0 ? 0 : secondsSinceOldest(from),

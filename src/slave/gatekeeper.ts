@@ -23,6 +23,7 @@ export interface MasterSide extends LogIdentity {
 
 export interface GatekeeperOptions {
   readonly name: string
+  readonly serverId: Uint8Array
   readonly key: SharedKey | null
   readonly listen: Address
   readonly heartbeatMs: number
@@ -85,10 +86,10 @@ export class Gatekeeper {
   }
 
   async #answer(channel: Channel, hello: Hello): Promise<void> {
-    const { name, describe, logger } = this.#options
+    const { name, serverId, describe, logger } = this.#options
     try {
       const own = await describe()
-      const error = refusalText(name, own, hello)
+      const error = refusalText(name, serverId, own, hello)
       logger('warn', `link from "${hello.serverName}": ${error.message}`, { code: error.code })
       if (error.code === 'ERR_FENCED') {
         const { timeline, databaseId, lineageId } = own
@@ -120,7 +121,12 @@ function hostOf(remoteAddress: string): string {
   return remoteAddress.replace(/:\d+$/, '').replaceAll(/^\[|\]$/g, '')
 }
 
-function refusalText(name: string, own: MasterSide, hello: Hello): HotBackupError {
+function refusalText(
+  name: string,
+  serverId: Uint8Array,
+  own: MasterSide,
+  hello: Hello,
+): HotBackupError {
   const ours = `"${name}" is a master, on timeline ${own.timeline}, and holds ${positionText(own.durable)}`
   const theirs = `"${hello.serverName}" holds ${positionText(hello.durable)} on timeline ${hello.timeline}`
   if (!sameIdentity(own.databaseId, hello.databaseId)) {
@@ -129,6 +135,10 @@ function refusalText(name: string, own: MasterSide, hello: Hello): HotBackupErro
   }
   if (hello.timeline < own.timeline) {
     return new HotBackupError('ERR_FENCED', `${ours}; ${theirs}, and is no master any more`)
+  }
+  if (sameIdentity(hello.serverId, serverId)) {
+    const text = `"${name}" calls itself: the address of its slave "${hello.slaveName}" is its own`
+    return new HotBackupError('ERR_LINK_LOOP', text)
   }
   return new HotBackupError('ERR_WRONG_TYPE', `${ours}; ${theirs}`)
 }

@@ -5,9 +5,11 @@ import { sameIdentity, type LogPosition } from '../log/chain.ts'
 import type { LogIdentity } from '../log/options.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import { positionText } from '../wire/position-text.ts'
+import { wrongName } from '../wire/wrong-name.ts'
 
 /** What the slave is and holds. */
 export interface SlaveSide {
+  readonly name: string
   readonly serverId: Uint8Array
   /** Of its log's last segment; null when the log has none. */
   readonly identity: LogIdentity | null
@@ -25,18 +27,24 @@ export function checkHello(hello: Hello, slave: SlaveSide): HotBackupError | nul
     const text = `"${hello.serverName}" is fed by this very server (or has a copy of its directory)`
     return new HotBackupError('ERR_LINK_LOOP', `${text}; ${theirs}, ${ours}`)
   }
+  // An old master must hear that it is over, by whatever name it knows this server.
+  const sameDatabase = identity !== null && sameIdentity(hello.databaseId, identity.databaseId)
+  if (sameDatabase && hello.timeline < identity.timeline) {
+    const text = `${theirs} on timeline ${hello.timeline}, ${ours} on the later timeline ${identity.timeline}`
+    return new HotBackupError('ERR_FENCED', text)
+  }
+  const otherName = wrongName(hello.serverName, hello.slaveName, slave.name)
+  if (otherName !== null) {
+    return new HotBackupError('ERR_LINK_NAME', `${otherName}; ${theirs}, ${ours}`)
+  }
   if (identity === null) {
     if (hello.firstTxn === 1) return null
     const text = `${ours}, and the log of "${hello.serverName}" starts with transaction ${hello.firstTxn} only`
     return new HotBackupError('ERR_LINK_SEED', `${text}; ${theirs}`)
   }
-  if (!sameIdentity(hello.databaseId, identity.databaseId)) {
+  if (!sameDatabase) {
     const text = `${theirs} of database ${hexId(hello.databaseId)}, ${ours} of database ${hexId(identity.databaseId)}`
     return new HotBackupError('ERR_LINK_FOREIGN', text)
-  }
-  if (hello.timeline < identity.timeline) {
-    const text = `${theirs} on timeline ${hello.timeline}, ${ours} on the later timeline ${identity.timeline}`
-    return new HotBackupError('ERR_FENCED', text)
   }
   if (hello.timeline === identity.timeline && !sameIdentity(hello.lineageId, identity.lineageId)) {
     const text = `${theirs} and ${ours}, both on timeline ${identity.timeline}, of the lineages ${hexId(hello.lineageId)} and ${hexId(identity.lineageId)}`

@@ -16,6 +16,8 @@ import type { Promote } from '../wire/messages/promote.ts'
 import type { Seed } from '../wire/messages/seed.ts'
 import type { SlaveStatistics } from '../wire/messages/statistics.ts'
 import { positionText } from '../wire/position-text.ts'
+import { wordFor, type StatusWord } from '../wire/status-words.ts'
+import { wrongName } from '../wire/wrong-name.ts'
 import { checkHello } from './receiver-handshake.ts'
 import { ReceiverSession, type ReceiverSessionOptions } from './receiver-session.ts'
 import type { SeedTaker } from './seed-session.ts'
@@ -65,11 +67,8 @@ export interface ReceiverOptions {
   readonly seeds?: SeedTaker
 }
 
-export type ReceiveStatusWord =
-  'Stopped' | 'Wait incoming call' | 'Connected' | 'Reading network' | 'Idle'
-
 export interface ReceiverStatus {
-  readonly state: ReceiveStatusWord
+  readonly state: StatusWord
   /** HOST:PORT of the port. */
   readonly address: string
   readonly master: { readonly name: string; readonly address: string } | null
@@ -143,7 +142,8 @@ export class Receiver {
     const receiver = new Receiver(platform, options)
     const { timeoutMs } = receiver.#sessionOptions
     const accept = (connection: Connection) => receiver.#accept(connection)
-    const limits = { timeoutMs, connectionsMax }
+    const wrongKey = (remoteAddress: string) => receiver.#wrongKey(remoteAddress)
+    const limits = { timeoutMs, connectionsMax, wrongKey }
     const { listen, key } = options
     receiver.#listener = await platform.network.listen(listen, key, accept, limits)
     return receiver
@@ -220,14 +220,31 @@ export class Receiver {
     for (const session of this.#open) session.destroy(null)
   }
 
-  get #word(): ReceiveStatusWord {
+  get #word(): StatusWord {
     const session = this.#session
     if (this.#stopped) return 'Stopped'
-    if (session === null) return 'Wait incoming call'
+    if (session === null) return this.#wordWithoutMaster
     if (session.state === 'welcomed') return 'Connected'
     const { log } = this.#options
     const behind = log.lastTxn < session.masterDurableTxn || log.durableTxn < log.lastTxn
     return behind || session.midMessage ? 'Reading network' : 'Idle'
+  }
+
+  get #wordWithoutMaster(): StatusWord {
+    if (this.#seeding !== null) return 'Taking a copy'
+    const error = this.#lastError
+    const over = error?.code === 'ERR_DISK_FULL' && this.#options.log.diskRoom.lack === null
+    return (error === null || over ? null : wordFor(error.code, 'slave')) ?? 'Wait incoming call'
+  }
+
+  /** Told once: whoever calls with it calls again and again. A master that streams is let in by the right key. */
+  #wrongKey(remoteAddress: string): void {
+    if (this.#session !== null) return
+    const text = `the caller at ${remoteAddress} has another key than this slave`
+    if (this.#lastError?.code !== 'ERR_KEY') {
+      this.#options.logger('warn', text, { code: 'ERR_KEY', address: remoteAddress })
+    }
+    this.#lastError = new HotBackupError('ERR_KEY', text)
   }
 
   #accept(connection: Connection): void {
@@ -320,13 +337,15 @@ export class Receiver {
 
   #seed(session: ReceiverSession, seed: Seed): SeedTaker | HotBackupError {
     this.#strangers.delete(session)
-    const { seeds, serverId, refusal } = this.#options
+    const { name, seeds, serverId, refusal } = this.#options
     if (seeds === undefined) {
       return new HotBackupError('ERR_LINK_REFUSED', 'this slave takes no copies')
     }
     if (sameIdentity(seed.serverId, serverId)) {
       return new HotBackupError('ERR_LINK_LOOP', 'this is the server that gives the copy')
     }
+    const otherName = wrongName(seed.serverName, seed.slaveName, name)
+    if (otherName !== null) return new HotBackupError('ERR_LINK_NAME', otherName)
     // What it has sent over its link since it said how much it holds, it holds as well.
     const streams = sameIdentity(this.#session?.master?.serverId ?? noId, seed.serverId)
     const held = streams ? this.#options.log.lastTxn : 0
@@ -340,7 +359,7 @@ export class Receiver {
   }
 
   #refusal(hello: Hello): HotBackupError | null {
-    const { log, serverId, refusal, needsCopy } = this.#options
+    const { name, log, serverId, refusal, needsCopy } = this.#options
     if (log.failed !== null) {
       const text = `this slave cannot store updates: ${log.failed.message}`
       return new HotBackupError('ERR_STOPPED', text, {}, log.failed)
@@ -348,7 +367,10 @@ export class Receiver {
     if (log.diskRoom.lack !== null) return log.diskRoom.lack
     const { identity, position } = log
     const reason =
-      refusal?.() ?? checkHello(hello, { serverId, identity, position }) ?? needsCopy?.() ?? null
+      refusal?.() ??
+      checkHello(hello, { name, serverId, identity, position }) ??
+      needsCopy?.() ??
+      null
     if (reason !== null) return reason
     const current = this.#session?.master ?? null
     if (current === null || sameIdentity(current.serverId, hello.serverId)) return null

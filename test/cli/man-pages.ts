@@ -9,6 +9,7 @@ import { replayProgram } from '../../src/cli/replay-program.ts'
 import { exitCodes } from '../../src/errors.ts'
 import { initialConfigText } from '../../src/server/config/config-text.ts'
 import { layoutOf } from '../../src/server/layout.ts'
+import { statusWords } from '../../src/wire/status-words.ts'
 
 const page = (name: string) => readFileSync(`man/${name}`, 'utf8')
 
@@ -55,6 +56,22 @@ t.test(
     visit(program, [])
   },
 )
+
+t.test('hb(1) has every status word, with its meaning and what to do', async t => {
+  const section = /^\.Sh STATES$([^]*?)^\.Sh /m.exec(page('hb.1'))?.[1] ?? ''
+  const entries = section.split(/^\.It /m).slice(1)
+  const expected = statusWords.map(({ word, of, level, meaning, next }) => {
+    const todo = next === null ? '' : ` To do: ${next}.`
+    return `${word} (${of.join(' and ')}; ${level}) ${meaning}${todo}`
+  })
+  const found = entries.map(entry =>
+    entry
+      .replace(/^\.El$/m, '')
+      .trim()
+      .replaceAll('\n', ' '),
+  )
+  t.strictSame(found, expected)
+})
 
 t.test('hb-replay(1) has its options and examples', async t => {
   const replay = replayProgram(new Context(processStreams()))

@@ -60,7 +60,7 @@ t.test('a slave that is dropped needs a new copy, says so, and gets it', async t
   t.match(await ok('status', '-d', pair.master), /beta: dropped from the queue/)
   await pair.start()
   let status = await statusOf(pair.master)
-  while (status.slaves[0]?.state !== 'Stopped') status = await statusOf(pair.master)
+  while (status.slaves[0]?.state !== 'Needs a copy') status = await statusOf(pair.master)
   t.match(status.slaves, [{ name: 'beta', lastError: { code: 'ERR_LINK_SEED' } }])
   await ok('seed', '-d', pair.master, '--slave', 'beta')
   const { master: ours, slave: theirs } = await pair.digests()

@@ -83,7 +83,7 @@ t.test('a copy that is ordered goes on after cuts, and is throttled', async t =>
   edit(pair.master, /^# seed_rate = .*$/m, 'seed_rate = "6MiB"')
   const master = await grownMaster(pair)
   await pair.start()
-  const refused = async () => (await statusOf(pair.master)).slaves[0]?.state === 'Stopped'
+  const refused = async () => (await statusOf(pair.master)).slaves[0]?.state === 'Needs a copy'
   while (!(await refused()));
   t.match(await ok('status', '-d', pair.master), /ERR_LINK_SEED/, 'nothing happens by itself')
   const stop = writing(master)

@@ -192,6 +192,16 @@ t.test('what is wrong is refused by line and key', t => {
     ],
     [`${master}[[slaves]]\nname = "north"\naddress = "127.0.0.1"`, 4, 'slaves.name'],
     [`${master}[[slaves]]\nname = "s"`, 3, 'slaves.address'],
+    [
+      `${master}[[slaves]]\nname = "s"\naddress = "127.0.0.1"\n[[slaves]]\nname = "t"\naddress = "localhost:2000"`,
+      8,
+      'slaves.address',
+    ],
+    [
+      'name = "south"\ntype = "slave"\n[link]\nlisten = "0.0.0.0:2001"\n[[slaves]]\nname = "t"\naddress = "localhost:2001"',
+      7,
+      'slaves.address',
+    ],
     [`${master}slaves = 3`, 3, 'slaves'],
   ]
   for (const [text, line, key] of cases) {

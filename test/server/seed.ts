@@ -244,6 +244,7 @@ t.test('a slave takes no copy that would cost it something', t => {
     name: 'seed',
     ordered: false,
     serverName: 'alpha',
+    slaveName: 'beta',
     serverId: id(1),
     databaseId: id(2),
     lineageId: id(3),

@@ -2,6 +2,7 @@
 // damage on the way, slow and hanging slaves, and each refusal as both sides see it.
 import t, { type Test } from 'tap'
 import { Buffer } from 'node:buffer'
+import type { ErrorCode } from '../../src/errors.ts'
 import { verifyLog } from '../../src/log/verify.ts'
 import { readAck } from '../../src/ship/ack-file.ts'
 import { Channel } from '../../src/wire/channel.ts'
@@ -10,6 +11,7 @@ import { isLater } from '../../src/wire/messages/fence.ts'
 import type { Hello } from '../../src/wire/messages/hello.ts'
 import type { Welcome } from '../../src/wire/messages/welcome.ts'
 import { positionText } from '../../src/wire/position-text.ts'
+import { wordFor } from '../../src/wire/status-words.ts'
 import {
   Master,
   Slave,
@@ -133,8 +135,9 @@ t.test('a master without a transaction, and one that begins later', async t => {
   const slave = await Slave.open(world, '/s')
   const master = await Master.open(world, '/m')
   await master.ship([slave.target])
-  await new Promise(setImmediate)
-  t.equal(master.status().state, 'Idle')
+  await until('they agree that there is nothing', () => master.status().state === 'Idle')
+  t.match(master.status(), { receivedTxn: 0, durableTxn: 0, appliedTxn: 0, lagTxns: 0 })
+  await until('so does the slave', () => slave.receiver.status().state === 'Idle')
   await master.put(1)
   await caughtUp(master)
   t.equal(master.status().receivedTxn, 1)
@@ -334,14 +337,14 @@ async function refusal(
   t: Test,
   master: Master,
   slave: Slave,
-  code: string,
+  code: ErrorCode,
   text: RegExp,
 ): Promise<void> {
   const before = await segmentsOf(slave)
   const calls = slave.world.network as MemoryNetwork
   await until('it is refused', () => master.status().lastError?.code === code)
   await until('it was called again', () => calls.wires.length > 1)
-  await until('it stands still', () => master.status().state === 'Stopped')
+  await until('it says so', () => master.status().state === wordFor(code, 'master'))
   t.match(master.status(), { lastError: { code, message: text } })
   await until('the slave knows', () => slave.receiver.status().lastError?.code === code)
   t.match(slave.receiver.status().lastError?.message, text)
@@ -376,6 +379,35 @@ t.test('another database is refused', async t => {
   await master.ship([slave.target])
   const text = /transaction 5 \(chain .*of database dbdb.*transaction 3 \(chain .*of database 0909/
   await refusal(t, master, slave, 'ERR_LINK_FOREIGN', text)
+})
+
+t.test('a slave that goes by another name is refused', async t => {
+  const world = newWorld()
+  const slave = await Slave.open(world, '/s', { name: 'zz' })
+  const master = await Master.open(world, '/m')
+  await master.put(5)
+  await master.ship([slave.target])
+  const text = /"alpha" calls this server "beta", and its name is "zz"; "alpha" holds .*this slave/
+  await refusal(t, master, slave, 'ERR_LINK_NAME', text)
+})
+
+t.test('a slave that is entered twice, once by a wrong name, is fed by its own', async t => {
+  const world = newWorld()
+  const slave = await Slave.open(world, '/s')
+  const master = await Master.open(world, '/m')
+  await master.put(5)
+  await master.ship([slave.target, { ...slave.target, name: 'gamma' }])
+  await caughtUp(master)
+  await until('the other is refused', () => master.status(1).state === 'Wrong name')
+  await until('it was called again', () => world.network.wires.length > 3)
+  await master.put(5)
+  await caughtUp(master)
+  t.match(master.status(1), { durableTxn: null, lastKnown: null })
+  t.equal(await readAck(world.disk, '/m/slaves', 'gamma'), null, 'it counts once')
+  const streams = slave.said.filter(({ message }) => /streaming/.test(message))
+  t.equal(streams.length, 1, 'and its stream is not disturbed')
+  await master.close()
+  await slave.close()
 })
 
 t.test('a slave with another history is refused, by the chain value at its position', async t => {
@@ -619,7 +651,7 @@ t.test('a log that rots or goes away under its shipper', async t => {
   await master.ship([slave.target])
   await until('it is refused', () => master.status().lastError?.code === 'ERR_LOG_CORRUPT')
   t.match(master.status(), {
-    state: 'Stopped',
+    state: 'Damaged log',
     lastError: { message: /byte \d+, transaction \d+/ },
   })
   await until('the slave knows', () => slave.receiver.status().lastError !== null)
@@ -643,7 +675,11 @@ t.test('a slave that cannot store says so, and takes it up again when it can', a
   slave.log.fail(new Error('the disk has gone') as never)
   await master.put(2)
   await until('it is refused', () => master.status().lastError?.code === 'ERR_STOPPED')
-  t.match(master.status(), { state: 'Stopped', durableTxn: null, lastKnown: { durableTxn: 3 } })
+  t.match(master.status(), {
+    state: 'Cannot store',
+    durableTxn: null,
+    lastKnown: { durableTxn: 3 },
+  })
   await until('it is told why at once', () =>
     master.said.some(({ message }) => /slave cannot store updates.*disk has gone/.test(message)),
   )
@@ -710,7 +746,7 @@ t.test('a slave that does not keep to the protocol is dropped, and believed noth
   const welcome: Welcome = {
     name: 'welcome',
     version: 1,
-    serverName: 'puppet',
+    serverName: 'beta',
     serverId: identity(2),
     databaseId: nobody,
     lineageId: nobody,
@@ -727,6 +763,7 @@ t.test('a slave that does not keep to the protocol is dropped, and believed noth
     readonly onHello: readonly SmallMessage[]
     readonly onStart: readonly SmallMessage[]
     readonly text: RegExp
+    readonly code?: ErrorCode
   }[] = [
     {
       what: 'an ack of what was not sent',
@@ -747,6 +784,13 @@ t.test('a slave that does not keep to the protocol is dropped, and believed noth
       text: /transaction 9 .* is asked for again, \d was sent/,
     },
     {
+      what: 'another slave',
+      onHello: [{ ...welcome, serverName: 'gamma' }],
+      onStart: [],
+      text: /the server at p:1 is called "gamma", and hb.toml calls it "beta"/,
+      code: 'ERR_LINK_NAME',
+    },
+    {
       what: 'two welcomes',
       onHello: [welcome, welcome],
       onStart: [],
@@ -759,7 +803,7 @@ t.test('a slave that does not keep to the protocol is dropped, and believed noth
       text: /0x03 START may not come now/,
     },
   ]
-  for (const { what, onHello, onStart, text } of rows) {
+  for (const { what, onHello, onStart, text, code = 'ERR_WIRE' } of rows) {
     const world = newWorld()
     const master = await Master.open(world, '/m')
     await master.put(3)
@@ -782,7 +826,7 @@ t.test('a slave that does not keep to the protocol is dropped, and believed noth
     })
     await master.ship([{ name: 'beta', address: listener.address }])
     await until(what, () => text.test(master.status().lastError?.message ?? ''))
-    t.match(master.status(), { lastError: { code: 'ERR_WIRE' } }, what)
+    t.match(master.status(), { lastError: { code } }, what)
     const kept = await readAck(world.disk, '/m/slaves', 'beta')
     t.ok(kept === null || kept.receivedTxn <= 3)
     await listener.close()
@@ -829,7 +873,7 @@ t.test('older peers, and those that do not answer, are asked in vain and live on
     const welcome: Welcome = {
       name: 'welcome',
       version,
-      serverName: 'puppet',
+      serverName: 'beta',
       serverId: identity(2),
       databaseId: nobody,
       lineageId: nobody,

@@ -86,11 +86,11 @@ t.test('every state and every event', async t => {
   t.throws(() => next({ name: 'lost' } as unknown as SessionState, 'due'), TypeError)
   t.throws(
     () =>
-      statusWord({ name: 'lost' } as unknown as SessionState, {
-        writing: false,
-        unacknowledged: false,
-        unsent: false,
-      }),
+      statusWord(
+        { name: 'lost' } as unknown as SessionState,
+        { writing: false, unacknowledged: false, unsent: false },
+        { reached: true, lastError: null },
+      ),
     TypeError,
   )
 })
@@ -213,9 +213,10 @@ const ack: SlaveAck = ackWith({
 
 t.test('what status shows of a slave', async t => {
   const idle = { writing: false, unacknowledged: false, unsent: false }
-  const words = Object.values(states).map(state => statusWord(state, idle))
+  const known = { reached: true, lastError: null }
+  const words = Object.values(states).map(state => statusWord(state, idle, known))
   t.strictSame(words, [
-    'Idle',
+    'Wait response to call',
     'Wait response to call',
     'Connected',
     'Reading queue',
@@ -223,14 +224,38 @@ t.test('what status shows of a slave', async t => {
     'Wait response to call',
     'Stopped',
   ])
-  const { streaming } = states
-  t.equal(statusWord(refusedFirst, idle), 'Stopped', 'a refusal needs somebody to act')
-  t.equal(statusWord(streaming, { ...idle, unsent: true }), 'Reading queue')
-  t.equal(statusWord(streaming, { ...idle, unsent: true, unacknowledged: true }), 'Waiting for ACK')
-  t.equal(
-    statusWord(streaming, { writing: true, unsent: true, unacknowledged: true }),
-    'Writing to network',
-  )
+  const { streaming, waiting } = states
+  const never = { reached: false, lastError: null }
+  t.equal(statusWord(waiting, idle, never), 'Not reached yet')
+  t.equal(statusWord(states.unready, idle, never), 'Not reached yet')
+  t.equal(statusWord(refusedFirst, idle, known), 'Refused', 'a refusal needs somebody to act')
+  const refusals = [
+    ['ERR_KEY', 'Wrong key'],
+    ['ERR_LINK_SEED', 'Needs a copy'],
+    ['ERR_LINK_DIVERGED', 'Diverged'],
+    ['ERR_LINK_FOREIGN', 'Other database'],
+    ['ERR_LINK_NAME', 'Wrong name'],
+    ['ERR_LINK_LOOP', 'Loop'],
+    ['ERR_WRONG_TYPE', 'Not a slave'],
+    ['ERR_STOPPED', 'Cannot store'],
+    ['ERR_LOG_CORRUPT', 'Damaged log'],
+    ['ERR_LINK_REFUSED', 'Refused'],
+  ] as const
+  const { trouble } = refusedFirst
+  for (const [code, word] of refusals) {
+    const history = { reached: true, lastError: new HotBackupError(code, 'no') }
+    t.equal(statusWord(refusedFirst, idle, history), word)
+    for (const name of ['calling', 'greeting', 'seeking'] as const) {
+      t.equal(statusWord({ name, trouble }, idle, history), word, `called again, ${name}`)
+    }
+    t.equal(statusWord({ name: 'streaming', trouble }, idle, history), 'Idle', 'it works again')
+  }
+  const full = { reached: true, lastError: new HotBackupError('ERR_DISK_FULL', 'full') }
+  t.equal(statusWord(waiting, idle, full), 'Disk full', 'it may pass by itself')
+  t.equal(statusWord(streaming, { ...idle, unsent: true }, known), 'Reading queue')
+  const unacknowledged = { ...idle, unsent: true, unacknowledged: true }
+  t.equal(statusWord(streaming, unacknowledged, known), 'Waiting for ACK')
+  t.equal(statusWord(streaming, { ...unacknowledged, writing: true }, known), 'Writing to network')
 
   const mark = { txn: 150, chain: 1, segmentFirstTxn: 1, offset: 96, time: 9_000 }
   const sources = {

@@ -113,6 +113,7 @@ class Puppet {
     this.#channel.send({
       name: 'hello',
       serverName: 'puppet',
+      slaveName: 'beta',
       serverId: identity(1),
       ...historyOne,
       firstTxn: 1,
@@ -122,8 +123,9 @@ class Puppet {
     })
   }
 
-  seed(of: Pick<Seed, 'serverId' | 'durableTxn'>): void {
-    const seed = { name: 'seed', ordered: true, serverName: 'puppet', ...historyOne } as const
+  seed(of: Pick<Seed, 'serverId' | 'durableTxn'> & Partial<Seed>): void {
+    const names = { serverName: 'puppet', slaveName: 'beta' }
+    const seed = { name: 'seed', ordered: true, ...names, ...historyOne } as const
     this.#channel.send({ ...seed, firstTxn: 1, ...of })
   }
 
@@ -391,6 +393,7 @@ t.test('who is let in', async t => {
   const hello: Hello = {
     name: 'hello',
     serverName: 'alpha',
+    slaveName: 'beta',
     serverId: identity(1),
     ...historyOne,
     firstTxn: 1,
@@ -398,6 +401,7 @@ t.test('who is let in', async t => {
     path: [],
   }
   const full: SlaveSide = {
+    name: 'beta',
     serverId: identity(2),
     identity: historyOne,
     position: { txn: 10, chain: 1 },
@@ -414,6 +418,14 @@ t.test('who is let in', async t => {
     ['above itself', { path: [identity(3), identity(2)] }, empty, 'ERR_LINK_LOOP'],
     ['empty slave, log without start', { firstTxn: 2 }, empty, 'ERR_LINK_SEED'],
     ['another database', { databaseId: identity(9) }, full, 'ERR_LINK_FOREIGN'],
+    ['another name', { slaveName: 'gamma' }, full, 'ERR_LINK_NAME'],
+    ['another name, empty slave', { slaveName: 'gamma' }, empty, 'ERR_LINK_NAME'],
+    [
+      'an older timeline, and another name',
+      { slaveName: 'gamma' },
+      { ...full, identity: { ...historyOne, ...later } },
+      'ERR_FENCED',
+    ],
     ['an older timeline', {}, { ...full, identity: { ...historyOne, ...later } }, 'ERR_FENCED'],
     ['another lineage', { lineageId: identity(9) }, full, 'ERR_LINK_DIVERGED'],
     ['the slave is ahead', { durable: { txn: 9, chain: 1 } }, full, 'ERR_LINK_DIVERGED'],
@@ -444,6 +456,7 @@ t.test(
     const hello = encodeMessage({
       name: 'hello',
       serverName: 'puppet',
+      slaveName: 'beta',
       serverId: identity(1),
       ...historyOne,
       firstTxn: 1,
@@ -563,6 +576,7 @@ for (const key of [null, new Uint8Array(32).fill(9)]) {
     const hello = encodeMessage({
       name: 'hello',
       serverName: 'x',
+      slaveName: 'beta',
       serverId: identity(1),
       ...historyOne,
       firstTxn: 1,
@@ -600,13 +614,15 @@ for (const key of [null, new Uint8Array(32).fill(9)]) {
       await intruder.put(1)
       await intruder.ship([slave.target])
       await untilReal('it is refused', () => intruder.status().lastError?.code === 'ERR_KEY')
-      t.equal(intruder.status().state, 'Stopped', 'a key does not change by itself')
+      t.equal(intruder.status().state, 'Wrong key')
+      t.equal(slave.receiver.status().state, 'Wrong key')
       await intruder.close()
     }
     const master = await Master.open(world, join(world.path, 'm'))
     await master.put(3)
     await master.ship([slave.target])
     await untilReal('the master gets in', () => master.status().durableTxn === 3)
+    t.match(slave.receiver.status(), { state: 'Idle', lastError: null })
     await master.close()
     await slave.close()
   })
@@ -639,6 +655,11 @@ t.test(
       puppet.destroy()
     }
     t.strictSame(held, [3, 5, 2], 'another one holds no more than it says')
+    const mistaken = await Puppet.connect(world, slave)
+    mistaken.seed({ serverId: identity(1), durableTxn: 5, slaveName: 'gamma' })
+    await mistaken.hears('refuse')
+    t.match(mistaken.last('refuse'), { code: 'ERR_LINK_NAME' })
+    t.equal(held.length, 3, "the copy of another slave does not replace this one's data")
     await master.close()
     await slave.close()
   },

@@ -120,6 +120,7 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
     {
       name: 'hello',
       serverName: 'älpha',
+      slaveName: 'betä',
       serverId: identity(1),
       databaseId: identity(2),
       lineageId: identity(3),
@@ -140,7 +141,8 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
       'durable chain': 0x89abcdef,
       'path count': 2,
       'name length': 6,
-      path: '04'.repeat(16) + '05'.repeat(16) + hexOf('älpha'),
+      'slave name length': 5,
+      path: '04'.repeat(16) + '05'.repeat(16) + hexOf('älphabetä'),
     },
   ],
   [
@@ -283,6 +285,7 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
       name: 'seed',
       ordered: true,
       serverName: 'nord',
+      slaveName: 'süd',
       serverId: identity(1),
       databaseId: identity(2),
       lineageId: identity(3),
@@ -300,7 +303,8 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
       'lineage id': '03'.repeat(16),
       'first txn': 77,
       'durable txn': far,
-      name: hexOf('nord'),
+      'slave name length': 4,
+      name: hexOf('nordsüd'),
     },
   ],
   [
@@ -501,7 +505,7 @@ t.test('a run is as the page says', async t => {
 
 t.test('the numbers of the refusals', async t => {
   const listed = cells('Refusals').map(([number, code]) => [Number(number), code])
-  t.equal(listed.length, 12)
+  t.equal(listed.length, 13)
   for (const [number, code] of listed) {
     const error = new HotBackupError(code as ErrorCode, 'x')
     const bytes = encodeMessage(refusalOf(error, { txn: 0, chain: 0 }, null))

@@ -24,3 +24,16 @@ export function addressText({ host, port }: Address): string {
 export function isLoopback({ host }: Address): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }
+
+/** Equal for addresses that are known to be the same without asking anybody. */
+export function samePlace({ host, port }: Address): string {
+  const name = host.toLowerCase()
+  return addressText({ host: ['localhost', '::1'].includes(name) ? '127.0.0.1' : name, port })
+}
+
+/** True when a call to `target` is known to come to who listens at `listen`. */
+export function reaches(target: Address, listen: Address): boolean {
+  if (target.port !== listen.port) return false
+  const everywhere = ['0.0.0.0', '::'].includes(listen.host)
+  return everywhere ? isLoopback(target) : samePlace(target) === samePlace(listen)
+}

@@ -14,7 +14,7 @@ import type { AlarmPolicy } from '../alarm.ts'
 import type { Layout } from '../layout.ts'
 import type { QueuePolicy } from '../queue/queue-limit.ts'
 import { commitLevels, type CommitPolicy } from '../updates/commits.ts'
-import { addressText, isLoopback, portDefault } from './address.ts'
+import { addressText, isLoopback, portDefault, reaches, samePlace } from './address.ts'
 import { keyText, lineOf } from './config-lines.ts'
 import type { ReplicatePolicy } from './file-patterns.ts'
 import {
@@ -271,12 +271,24 @@ function issueText(issue: v.InferIssue<typeof schema>): string {
   return issue.message
 }
 
-function checkSlaves({ name: own, slaves }: Settings): Mistake | null {
-  const seen = new Set<string>([own])
+function checkSlaves({ name: own, type, link, slaves }: Settings): Mistake | null {
+  const names = new Set<string>([own])
+  const addresses = new Map<string, string>()
   for (const [index, slave] of slaves.entries()) {
-    const keys = ['slaves', String(index), 'name']
-    if (seen.has(slave.name)) return { keys, message: `the name ${slave.name} is taken already` }
-    seen.add(slave.name)
+    const mistake = (key: string, message: string) => ({
+      keys: ['slaves', String(index), key],
+      message,
+    })
+    if (names.has(slave.name)) return mistake('name', `the name ${slave.name} is taken already`)
+    names.add(slave.name)
+    const text = addressText(slave.address)
+    if (type === 'slave' && link.listen !== undefined && reaches(slave.address, link.listen)) {
+      return mistake('address', `${text} is where this server itself listens (link.listen)`)
+    }
+    const place = samePlace(slave.address)
+    const other = addresses.get(place)
+    if (other !== undefined) return mistake('address', `${text} is the address of ${other} already`)
+    addresses.set(place, slave.name)
   }
   return null
 }

@@ -181,7 +181,8 @@ export class Seeder {
       const serverId = await readServerId(disk, this.#layout)
       const { ordered } = job
       const position = { durableTxn: durable.txn, ...history }
-      call.send({ name: 'seed', ordered, serverName: name, serverId, ...position })
+      const names = { serverName: name, slaveName: job.slave.name }
+      call.send({ name: 'seed', ordered, ...names, serverId, ...position })
       const state = await call.state()
       const staged = (await this.#stagedBefore(job)) ?? (await this.#stage(job))
       const known = Buffer.from(state.imageId).equals(staged.id)
@@ -316,5 +317,10 @@ export class Seeder {
 
 /** The status of the links, with how far the copies are. */
 export function withSeeds(rows: readonly ShipStatus[], seeder: Seeder | null): ShipStatus[] {
-  return rows.map(row => ({ ...row, seed: seeder?.status(row.name) ?? null }))
+  return rows.map(row => {
+    const seed = seeder?.status(row.name) ?? null
+    // While it is only offered, the slave's own state says more.
+    const under = seed !== null && seed.step !== 'asking'
+    return { ...row, seed, state: under ? 'Sending a copy' : row.state }
+  })
 }

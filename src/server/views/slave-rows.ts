@@ -6,6 +6,7 @@ import { confirmedAck } from '../../ship/confirmed.ts'
 import { readDropped } from '../../ship/dropped.ts'
 import { secondsSince } from '../../ship/lag.ts'
 import { positionsOf, type ShipStatus } from '../../ship/status.ts'
+import { nextStep, type StatusWord } from '../../wire/status-words.ts'
 import { addressText } from '../config/address.ts'
 import type { Config, SlaveAddress } from '../config/config.ts'
 import { ackSourceOf, type Layout } from '../layout.ts'
@@ -24,30 +25,38 @@ export type SlaveRow = Pick<
   | 'seed'
   | 'lastError'
 > & {
-  readonly state: string
+  readonly state: StatusWord
+  /** What to do about it; null where the server goes on by itself. */
+  readonly nextStep: string | null
   /** It was dropped from the queue and needs a new copy of the database. */
   readonly dropped: boolean
 }
 
 type RowsPlatform = Pick<Platform, 'disk' | 'clock' | 'locks'>
 
-/** `reported`: by the process that has the links open; null when none answers. `durableTxn`: of this server's log. */
+/**
+ * `reported`: by the process that has the links open; null when none answers, which may be `alive` all the same.
+ * `durableTxn`: of this server's log.
+ */
 export async function slaveRows(
   platform: RowsPlatform,
   layout: Layout,
   config: Config,
   durableTxn: number,
   reported: readonly ShipStatus[] | null,
+  alive: boolean,
 ): Promise<SlaveRow[]> {
   // Entered for the time when it is a master again.
   if (!config.ships) return []
   const rows = new Map((reported ?? []).map(row => [row.name, row]))
+  const state = reported !== null || !alive ? 'Stopped' : 'Not answering'
   return Promise.all(
     config.slaves.map(async slave => {
       const row =
-        rows.get(slave.name) ?? (await rowFromAck(platform, layout, config, slave, durableTxn))
+        rows.get(slave.name) ??
+        (await rowFromAck(platform, layout, config, slave, durableTxn, state))
       const dropped = await readDropped(platform.disk, layout.slaves, slave.name)
-      return { ...row, dropped: dropped !== null }
+      return { ...row, nextStep: nextStep(row.state), dropped: dropped !== null }
     }),
   )
 }
@@ -58,14 +67,15 @@ async function rowFromAck(
   { type }: Config,
   { name, address }: SlaveAddress,
   durableTxn: number,
-): Promise<Omit<SlaveRow, 'dropped'>> {
+  state: StatusWord,
+): Promise<Omit<SlaveRow, 'dropped' | 'nextStep'>> {
   const ack = await readAck(platform.disk, layout.slaves, name)
   const confirmed = await confirmedAck(platform, ackSourceOf(layout, type), name)
   const positions = positionsOf(confirmed ?? ack, confirmed !== null, durableTxn)
   return {
     name,
     address: addressText(address),
-    state: 'Stopped',
+    state,
     sentTxn: ack?.receivedTxn ?? 0,
     ...positions,
     lagSeconds: positions.lagTxns === 0 ? 0 : secondsWithout(ack?.time, platform.clock.now()),

@@ -15,6 +15,7 @@ import { queueFor, readStored } from '../../ship/queue.ts'
 import { Differences } from '../../slave/differences.ts'
 import { countLost } from '../../slave/lost-found.ts'
 import type { DifferencesStatus } from '../../wire/messages/differences.ts'
+import { nextStep, worstOf, type StatusWord } from '../../wire/status-words.ts'
 import { loadConfig, type Config, type ServerType } from '../config/config.ts'
 import { ControlClient } from '../control/control-client.ts'
 import type { DamagedGroup } from '../damage/damaged-groups.ts'
@@ -38,8 +39,9 @@ export interface ServerStatus {
   /** The server in the background (or foreground) runs: a master's shipper, a slave's server. */
   readonly running: boolean
   readonly pid: number | null
-  /** One of D3's words. */
-  readonly state: string
+  readonly state: StatusWord
+  /** What to do about it; null where the server goes on by itself. */
+  readonly nextStep: string | null
   /** Why the server does not do its work though it runs, or will not start: what is damaged; null when it is well. */
   readonly failure: string | null
   /** Who has the log and the database open: on a master an application or a command, on a slave its server. */
@@ -117,19 +119,20 @@ export async function collectStatus(
   })
   const log = await readLog(platform, layout, found.master?.lastTxn ?? 0, damaged)
   const reported = (found.shipper ?? found.slave)?.slaves ?? null
-  const slaves = await slaveRows(platform, layout, config, log.status.durableTxn, reported)
+  const { durableTxn } = log.status
+  const alive = found.server !== null
+  const slaves = await slaveRows(platform, layout, config, durableTxn, reported, alive)
+  const fenced = await readFence(platform, layout, config)
+  const state = stateOf(config, found, slaves, fenced)
   return {
     name: config.name,
     type: config.type,
     directory: layout.directory,
     running: found.server !== null,
     pid: found.server?.identity.pid ?? null,
-    state: stateOf(config, found, slaves),
-    failure:
-      (await fencedText(platform, layout, config)) ??
-      failureOf(config, found) ??
-      damages[0] ??
-      null,
+    state,
+    nextStep: nextStep(state),
+    failure: fenced?.error.message ?? failureOf(config, found) ?? damages[0] ?? null,
     owner:
       found.owner === null ? null : { pid: found.owner.identity.pid, purpose: found.owner.purpose },
     log: log.status,
@@ -310,36 +313,39 @@ async function applyStatus(
   return { ...apply, backlog: { ...backlog, secondsToDiskFull } }
 }
 
-/** The most telling of the links' states comes first here. */
-const wordsByWeight = [
-  'Stopped',
-  'Wait response to call',
-  'Connected',
-  'Writing to network',
-  'Waiting for ACK',
-  'Reading queue',
-  'Idle',
-]
-
-function stateOf(config: Config, found: Found, slaves: readonly SlaveRow[]): string {
+function stateOf(
+  config: Config,
+  found: Found,
+  slaves: readonly SlaveRow[],
+  fenced: Fence | null,
+): StatusWord {
   if (found.server === null) return 'Stopped'
-  if (config.type === 'slave') return found.slave?.receiver.state ?? 'Stopped'
-  if (found.shipper === null) return 'Stopped'
-  return wordsByWeight.find(word => slaves.some(slave => slave.state === word)) ?? 'Idle'
+  const answer = config.type === 'slave' ? found.slave : found.shipper
+  if (answer === null) return 'Not answering'
+  if (found.slave !== null) return found.slave.receiver.state
+  if (fenced !== null) return fenced.switching ? 'Handing over' : 'Fenced'
+  return worstOf(slaves.map(slave => slave.state)) ?? 'No slaves'
 }
 
-/** Whoever runs, or nobody: a later timeline has been met. */
-async function fencedText(
+interface Fence {
+  readonly error: HotBackupError
+  /** The master is handing over, and not over yet. */
+  readonly switching: boolean
+}
+
+/** A later timeline has been met, by whichever process; null when none has. */
+async function readFence(
   { disk }: StatusPlatform,
   layout: Layout,
   { name, type }: Config,
-): Promise<string | null> {
+): Promise<Fence | null> {
   if (type !== 'master') return null
   try {
     const fenced = await readFenced(disk, layout)
-    return fenced === null ? null : fencedError(name, fenced).message
+    if (fenced === null) return null
+    return { error: fencedError(name, fenced), switching: fenced.switching === true }
   } catch (error) {
-    if (isHotBackupError(error, 'ERR_FENCED')) return error.message
+    if (isHotBackupError(error, 'ERR_FENCED')) return { error, switching: false }
     throw error
   }
 }

@@ -11,11 +11,13 @@
 //   72  durable chain   u32
 //   76  path count      u8        servers upstream of the master, at most 16
 //   77  name length     u8        1 to 64
-//   78  reserved        u16       0
+//   78  slave name len  u8        1 to 64
+//   79  reserved        u8        0
 //   80  path            16 bytes each, the nearest server last
 //    …  name            UTF-8
+//    …  slave name      UTF-8     as the master's hb.toml calls the slave
 //
-// What lies behind the name is of a newer version, and is not looked at.
+// What lies behind the names is of a newer version, and is not looked at.
 import { cascadeServersMax, nameBytesMax } from '../../limits.ts'
 import type { LogPosition } from '../../log/chain.ts'
 import { identityBytes } from '../../log/segment.ts'
@@ -28,6 +30,8 @@ export interface Hello {
   readonly version?: number
   readonly serverName: string
   readonly serverId: Uint8Array
+  /** As the master's hb.toml calls the slave. */
+  readonly slaveName: string
   readonly databaseId: Uint8Array
   readonly lineageId: Uint8Array
   readonly timeline: number
@@ -44,10 +48,11 @@ const spareBytes = 256
 export const helloCodec: Codec<Hello> = {
   name: 'hello',
   bytesMin: 4,
-  bytesMax: fixedBytes + cascadeServersMax * identityBytes + nameBytesMax + spareBytes,
+  bytesMax: fixedBytes + cascadeServersMax * identityBytes + 2 * nameBytesMax + spareBytes,
 
   write(fields, hello) {
     const name = Buffer.from(hello.serverName)
+    const slaveName = Buffer.from(hello.slaveName)
     fields.u16(protocolVersionMin)
     fields.u16(protocolVersionMax)
     fields.u32(hello.timeline)
@@ -59,9 +64,11 @@ export const helloCodec: Codec<Hello> = {
     fields.u32(hello.durable.chain)
     fields.u8(hello.path.length)
     fields.u8(name.length)
-    fields.u16(0)
+    fields.u8(slaveName.length)
+    fields.u8(0)
     for (const id of hello.path) fields.identity(id)
     fields.raw(name)
+    fields.raw(slaveName)
   },
 
   read(fields) {
@@ -75,18 +82,21 @@ export const helloCodec: Codec<Hello> = {
     const durable = fields.position()
     const pathCount = fields.u8()
     const nameLength = fields.u8()
-    fields.skip(2)
+    const slaveNameLength = fields.u8()
+    fields.skip(1)
     if (pathCount > cascadeServersMax) throw fields.fail(`a path of ${pathCount} servers`)
-    if (nameLength < 1 || nameLength > nameBytesMax) {
-      throw fields.fail(`a name of ${nameLength} bytes`)
+    for (const length of [nameLength, slaveNameLength]) {
+      if (length < 1 || length > nameBytesMax) throw fields.fail(`a name of ${length} bytes`)
     }
     const path = Array.from({ length: pathCount }, () => fields.identity())
     const serverName = fields.text(nameLength)
+    const slaveName = fields.text(slaveNameLength)
     return {
       name: 'hello',
       version,
       serverName,
       serverId,
+      slaveName,
       databaseId,
       lineageId,
       timeline,

@@ -36,6 +36,7 @@ const refusalCodes: readonly (readonly [number, ErrorCode])[] = [
   [10, 'ERR_DISK_FULL'],
   [11, 'ERR_LOG_VERSION'],
   [12, 'ERR_FENCED'],
+  [13, 'ERR_LINK_NAME'],
 ]
 const numberOf = new Map(refusalCodes.map(([number, code]) => [code, number]))
 const codeOf = new Map(refusalCodes)

@@ -11,7 +11,11 @@
 //   40  lineage id    16 bytes  of the timeline
 //   56  first txn     u64       first transaction that the log still holds
 //   64  durable txn   u64       last one that is durable
-//   72  name          UTF-8
+//   72  slave name    u8        length, 1 to 64
+//   73  reserved      u8        0
+//   74  reserved      u16       0
+//   76  name          UTF-8     of the master
+//    …  slave name    UTF-8     as the master's hb.toml calls the slave
 //
 // SEED-STATE, slave to master: the answer, and then how far the slave has made the copy durable. When all of it is, it
 // has been checked, and the slave begins anew with it.
@@ -39,7 +43,7 @@ import type { Codec } from '../codec.ts'
 
 export const seedVersion = 1
 export const seedDataBytesMax = 64 * KiB
-const seedFixedBytes = 72
+const seedFixedBytes = 76
 
 export interface Seed {
   readonly name: 'seed'
@@ -47,6 +51,8 @@ export interface Seed {
   readonly ordered: boolean
   readonly serverName: string
   readonly serverId: Uint8Array
+  /** As the master's hb.toml calls the slave. */
+  readonly slaveName: string
   readonly databaseId: Uint8Array
   readonly lineageId: Uint8Array
   readonly timeline: number
@@ -56,11 +62,12 @@ export interface Seed {
 
 export const seedCodec: Codec<Seed> = {
   name: 'seed',
-  bytesMin: seedFixedBytes + 1,
-  bytesMax: seedFixedBytes + nameBytesMax,
+  bytesMin: seedFixedBytes + 2,
+  bytesMax: seedFixedBytes + 2 * nameBytesMax,
 
   write(fields, seed) {
     const name = Buffer.from(seed.serverName)
+    const slaveName = Buffer.from(seed.slaveName)
     fields.u16(seedVersion)
     fields.u8(seed.ordered ? 1 : 0)
     fields.u8(name.length)
@@ -70,7 +77,11 @@ export const seedCodec: Codec<Seed> = {
     fields.identity(seed.lineageId)
     fields.u64(seed.firstTxn)
     fields.u64(seed.durableTxn)
+    fields.u8(slaveName.length)
+    fields.u8(0)
+    fields.u16(0)
     fields.raw(name)
+    fields.raw(slaveName)
   },
 
   read(fields) {
@@ -85,13 +96,20 @@ export const seedCodec: Codec<Seed> = {
     const lineageId = fields.identity()
     const firstTxn = fields.u64()
     const durableTxn = fields.u64()
+    const slaveNameLength = fields.u8()
+    fields.skip(3)
+    for (const length of [nameLength, slaveNameLength]) {
+      if (length < 1 || length > nameBytesMax) throw fields.fail(`a name of ${length} bytes`)
+    }
     const serverName = fields.text(nameLength)
+    const slaveName = fields.text(slaveNameLength)
     fields.finish()
     const ids = { serverId, databaseId, lineageId }
     return {
       name: 'seed',
       ordered: flags === 1,
       serverName,
+      slaveName,
       ...ids,
       timeline,
       firstTxn,
