@@ -93,6 +93,10 @@ const catalogue = {
     exit: exitCodes.wrongState,
     hint: 'Nothing has been changed: mend what the message says, then run the command again.',
   },
+  ERR_ROLE: {
+    exit: exitCodes.wrongState,
+    hint: 'Make it a slave of the master with "hb rejoin"; where there is no other master, make it the master with "hb promote".',
+  },
   ERR_PROMOTING: {
     exit: exitCodes.wrongState,
     hint: 'Complete it with "hb promote".',

@@ -1,8 +1,9 @@
-// hb promote, rejoin and switch.
-import type { Command } from 'commander'
+// hb promote, rejoin, switch and forget.
+import { Argument, type Command } from 'commander'
 import type { Address } from '../platform/network.ts'
 import { parseAddress } from '../server/config/address.ts'
 import { describePromotion, promoteServer, type PromoteReport } from '../server/failover/promote.ts'
+import { forgetSlave } from '../server/failover/forget.ts'
 import { rejoinServer, type RejoinOutcome } from '../server/failover/rejoin-command.ts'
 import { switchServers } from '../server/failover/switch.ts'
 import {
@@ -18,6 +19,7 @@ export function addFailoverCommands(program: Command, context: Context): void {
   program.addCommand(promoteCommand(context))
   program.addCommand(rejoinCommand(context))
   program.addCommand(switchCommand(context))
+  program.addCommand(forgetCommand(context))
 }
 
 interface PromoteArguments extends ServerOptions {
@@ -85,7 +87,7 @@ function promoteLines(report: PromoteReport, dryRun: boolean): string[] {
 }
 
 interface RejoinArguments extends ServerOptions {
-  readonly from: string
+  readonly from?: string
   readonly newCopy?: boolean
   readonly listen?: string
   readonly json?: boolean
@@ -96,15 +98,16 @@ function rejoinCommand(context: Context): Command {
     'rejoin',
     'Make an old master a slave of the server that was promoted in its place, without a full copy. What the new master never got is saved first.',
     `hb rejoin -d /srv/north --from 192.0.2.7:2000
-hb rejoin -d north --from 127.0.0.1:2001 --listen 127.0.0.1:2002`,
+hb rejoin -d north --from 127.0.0.1:2001 --listen 127.0.0.1:2002
+hb rejoin -d north    (it goes on with what has begun)`,
   )
-    .requiredOption('--from <host:port>', 'where the new master listens')
+    .option('--from <host:port>', 'where the new master listens; not needed to go on')
     .option('--listen <host:port>', 'where this server will listen (default: as hb.toml says)')
     .option('--new-copy', 'if there is no other way, give up log and database for a copy')
     .option('--json', 'as JSON')
     .action(async ({ dir, from, listen, newCopy = false, json = false }: RejoinArguments) => {
       const work = rejoinServer(context.platform, dir, {
-        from: addressOption('--from', from),
+        from: from === undefined ? null : addressOption('--from', from),
         listen: listen === undefined ? null : addressOption('--listen', listen),
         newCopy,
       })
@@ -152,6 +155,19 @@ function switchLines(outcome: RejoinOutcome): string[] {
     `${name} is its slave; it listens at ${listen}.`,
     pid === null ? 'Start it with "hb start".' : `Its server runs, process ${pid}.`,
   ]
+}
+
+function forgetCommand(context: Context): Command {
+  return serverCommand(
+    'forget',
+    'Forget a slave that has joined this server with "hb rejoin" and will not come back. A slave of hb.toml is removed there.',
+    'hb forget -d /srv/south north',
+  )
+    .addArgument(new Argument('<slave>', 'its name'))
+    .action(async (slave: string, { dir }: ServerOptions) => {
+      await context.untilSignal(forgetSlave(context.platform, dir, slave))
+      await context.out.line(`${slave} is a slave of this server no longer.`)
+    })
 }
 
 function addressOption(flag: string, text: string): Address {

@@ -41,7 +41,7 @@ const parts: readonly Part[] = [
   },
   {
     group: 'When the master dies:',
-    commands: ['promote', 'rejoin', 'switch'],
+    commands: ['promote', 'rejoin', 'switch', 'forget'],
     load: async () => (await import('./failover-commands.ts')).addFailoverCommands,
   },
   {

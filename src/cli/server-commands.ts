@@ -2,7 +2,7 @@
 import { Argument, Option, type Command } from 'commander'
 import { sleep } from '../platform/clock.ts'
 import { startServer, stopServer } from '../server/background.ts'
-import type { ServerType } from '../server/config/config.ts'
+import type { ServerType } from '../server/config/role.ts'
 import { setup } from '../server/config/setup.ts'
 import { switchApplyUpdates } from '../server/replay/apply-updates.ts'
 import { collectStatus } from '../server/views/status.ts'

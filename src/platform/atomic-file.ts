@@ -1,5 +1,5 @@
 // Small files that are read and replaced as a whole: after a crash there is the old one or the new one.
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import { isNotFound, type Disk } from './disk.ts'
 
@@ -26,6 +26,25 @@ export async function writeFileAtomic(disk: Disk, path: string, bytes: Uint8Arra
     throw error
   }
   await disk.syncDirectory(dirname(path))
+}
+
+/**
+ * Whether files can be made, stored, renamed and removed in a directory: tried with an empty file of a name that
+ * nothing else has. Throws ERR_DISK_FULL or ERR_DISK.
+ */
+export async function tryDirectory(disk: Disk, directory: string): Promise<void> {
+  const [made, renamed] = [join(directory, 'try.tmp'), join(directory, 'tried.tmp')]
+  await disk.remove(made)
+  const file = await disk.open(made, 'create')
+  try {
+    await file.write(Buffer.of(0), 0, 1, 0)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await disk.rename(made, renamed)
+  await disk.remove(renamed)
+  await disk.syncDirectory(directory)
 }
 
 /** The whole file; null when there is none. Throws ERR_DISK, also when it has more than `bytesMax` bytes. */

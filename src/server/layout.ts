@@ -2,6 +2,7 @@
 //
 //   hb.toml            the configuration, written by "hb setup", edited by hand
 //   hb.key             the key that the servers of one database share
+//   role               whether this server is the master or a slave, and what it has learned in failovers (role.ts)
 //   server.id          16 random bytes in hexadecimal: this server among all others
 //   upstream           the identities of the servers above a slave, as it has last heard of them
 //   log/               the transaction log: segments and log/durable
@@ -29,6 +30,7 @@ export interface Layout {
   readonly directory: string
   readonly config: string
   readonly key: string
+  readonly role: string
   readonly serverId: string
   readonly upstream: string
   readonly log: string
@@ -63,6 +65,7 @@ export function layoutOf(directory: string): Layout {
     directory: root,
     config: at('hb.toml'),
     key: at('hb.key'),
+    role: at('role'),
     serverId: at('server.id'),
     upstream: at('upstream'),
     log: at('log'),

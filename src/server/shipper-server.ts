@@ -27,6 +27,7 @@ import {
   writeFenced,
   type Fenced,
 } from './failover/fence.ts'
+import { removeSlave } from './failover/forget.ts'
 import { answerJoin, ownMark } from './failover/joining.ts'
 import { readPromotion } from './failover/promotion.ts'
 import { layoutOf, type Layout } from './layout.ts'
@@ -116,6 +117,11 @@ export class ShipperServer {
         seed: slave => seeder.order(slave),
         statistics: slave => answerStatistics(slave, null, shipper),
         differences: (slave, start) => shipper.differences(slave, start),
+        forget: async slave => {
+          await removeSlave(platform.disk, layout, slave)
+          await shipper.remove(slave)
+          say('info', `"${slave}" is a slave no longer`, { slave })
+        },
       })
       const watch = new OwnerWatch(platform, layout, config, say)
       const queueWatch = new QueueWatch(platform, layout, config, say)

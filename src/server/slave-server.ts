@@ -27,11 +27,11 @@ import { checkNotRejoining } from './failover/fence.ts'
 import {
   checkPromotable,
   promoteParts,
+  handOverTrouble,
   promotionError,
-  handOverRefusal,
   type PromoteReport,
 } from './failover/promote.ts'
-import { checkMasterConfig, unfinishedPromotion } from './failover/promotion.ts'
+import { tryPromotion, unfinishedPromotion } from './failover/promotion.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import type { Log } from './messages-log.ts'
 import { slavePurpose } from './owner.ts'
@@ -78,7 +78,7 @@ export class SlaveServer {
   /** Set when the slave is over: its replayer stands still for good. */
   #promoting: Promise<PromoteReport> | null = null
   #promoted: (error: HotBackupError | null) => void = () => {}
-  /** Resolves when the slave has been promoted, or could not be, with the reason; then it must be stopped. */
+  /** Resolves when the slave has been promoted, or half so, with the reason; then it must be stopped. */
   readonly promoted = new Promise<HotBackupError | null>(resolve => {
     this.#promoted = resolve
   })
@@ -259,7 +259,14 @@ export class SlaveServer {
       heartbeatMs: link.heartbeatMs,
       timeoutMs: link.timeoutMs,
       handOver: {
-        refusal: () => handOverRefusal(this.#config, this.#data, this.#replayer.failure),
+        refusal: () =>
+          handOverTrouble(
+            this.#platform,
+            this.#layout,
+            this.#config,
+            this.#data,
+            this.#replayer.failure,
+          ),
         begin: () => {
           this.#say('info', 'the master hands over', { lastTxn: this.#log.lastTxn })
           this.promote().catch((error: unknown) => {
@@ -300,7 +307,7 @@ export class SlaveServer {
       data: this.#source,
       applyUpdates: on => this.#applySwitch.turn(on),
       replay: request => this.#replays.answer(request),
-      promote: () => this.promote(),
+      promote: dryRun => (dryRun ? this.#tryPromotion() : this.promote()),
       statistics: slave => answerStatistics(slave, this.#receiver, this.#shipper),
       mend: () => this.#mending.mend(),
       ...(this.#seeder === null ? {} : { seed: name => this.#seeder!.order(name) }),
@@ -344,13 +351,19 @@ export class SlaveServer {
     })
   }
 
+  async #tryPromotion(): Promise<object> {
+    checkPromotable(this.#config, this.#log.identity !== null, this.#replayer.failure)
+    await tryPromotion(this.#platform, this.#layout)
+    return {}
+  }
+
   /**
    * Makes a master of this server; resolves when applications could open it but for this process, which must then
-   * be stopped (see `promoted`). Throws ERR_UNSAFE, and nothing has changed; any other error ends the slave, too.
+   * be stopped (see `promoted`). Throws ERR_UNSAFE, and nothing has changed; ERR_PROMOTING ends the slave; after any
+   * other error it is the slave that it was, and opens itself anew.
    */
   async promote(): Promise<PromoteReport> {
-    checkPromotable(this.#config, this.#log.identity !== null, this.#replayer.failure)
-    await checkMasterConfig(this.#platform, this.#layout)
+    if (this.#promoting === null) await this.#tryPromotion()
     this.#promoting ??= this.#promote().then(
       report => {
         this.#promoted(null)
@@ -358,7 +371,8 @@ export class SlaveServer {
       },
       (error: unknown) => {
         const known = promotionError(error)
-        this.#promoted(known)
+        if (known.code === 'ERR_PROMOTING') this.#promoted(known)
+        else this.#reopen()
         throw known
       },
     )

@@ -121,14 +121,16 @@ export class Shipper {
 
   /** One slave more, or one that listens elsewhere now. */
   async add(slave: LinkOptions['slave']): Promise<void> {
-    const known = this.#links.findIndex(link => link.name === slave.name)
-    if (known >= 0) {
-      const [link] = this.#links.splice(known, 1)
-      await link?.stop()
-    }
+    await this.remove(slave.name)
     const link = await this.#open(slave)
     this.#links.push(link)
     if (this.#source.mark !== null) link.wake()
+  }
+
+  /** Nothing more is sent to that slave, if anything was. */
+  async remove(slave: string): Promise<void> {
+    const known = this.#links.findIndex(link => link.name === slave)
+    if (known >= 0) await this.#links.splice(known, 1)[0]?.stop()
   }
 
   /** Hangs up all links. What was sent and not acknowledged is sent again by the next shipper. */

@@ -65,7 +65,7 @@ export interface ReceiverSessionEvents {
   /** Why the master is not let in; null makes this session the one that writes the log. */
   admit(hello: Hello): HotBackupError | null
   /** The master wants this slave to take over: why not, or null; then it does, after a word of this session. */
-  promote(request: Promote): HotBackupError | null
+  promote(request: Promote): Promise<HotBackupError | null>
   /** A master that would give a copy: who takes it, or why nobody does. */
   seed(seed: Seed): SeedTaker | HotBackupError
   /** A master whose log is damaged asks for bytes of this one: it is no stranger. */
@@ -242,7 +242,7 @@ export class ReceiverSession {
         this.#hello(message)
         return
       case 'promote':
-        this.#promote(message)
+        void this.#promote(message)
         return
       case 'join':
         throw new HotBackupError('ERR_WRONG_TYPE', `"${this.#options.name}" is a slave itself`)
@@ -336,8 +336,9 @@ export class ReceiverSession {
     this.#change('welcomed', `let in, this slave holds ${positionText(log.position)}`)
   }
 
-  #promote(request: Promote): void {
-    const refusal = this.#events.promote(request)
+  async #promote(request: Promote): Promise<void> {
+    const refusal = await this.#events.promote(request)
+    if (this.#state === 'ended') return
     if (refusal !== null) this.refuse(refusal)
     else this.#welcome(askVersion, 'refuse')
   }

@@ -59,7 +59,7 @@ export interface ReceiverOptions {
   /** How its master makes this slave take over; without it nobody may ask for that. */
   readonly handOver?: {
     /** Why the slave cannot take over now, or null. */
-    refusal(): HotBackupError | null
+    refusal(): Promise<HotBackupError | null>
     /** The master has heard that it can. */
     begin(): void
   }
@@ -261,13 +261,15 @@ export class Receiver {
     const { clock } = this.#platform
     const session = new ReceiverSession(connection, clock, this.#sessionOptions, {
       admit: hello => this.#admit(session, hello),
-      promote: request => {
+      promote: async request => {
         this.#strangers.delete(session)
+        // What is tried takes a moment, in which the link may break or updates come: it comes first.
+        const trouble = (await this.#options.handOver?.refusal()) ?? null
         const before = this.#handingOver
         const { serverId } = request
         // It may not have heard the answer, and would take a "no" for one that holds.
         const again = before?.begun === true && sameIdentity(before.serverId, serverId)
-        const refusal = again ? null : this.#promote(request)
+        const refusal = again ? null : this.#promote(request, trouble)
         if (refusal === null) this.#handingOver = { session, serverId, begun: again }
         else if (before?.begun !== true) this.#handingOver = null
         return refusal
@@ -316,7 +318,10 @@ export class Receiver {
   }
 
   /** Only the master that streams may ask for it, when this log ends where its own does. */
-  #promote({ serverName, serverId, end }: Promote): HotBackupError | null {
+  #promote(
+    { serverName, serverId, end }: Promote,
+    trouble: HotBackupError | null,
+  ): HotBackupError | null {
     const { log, handOver, appliedTxn } = this.#options
     const current = this.#session?.master ?? null
     if (current === null || !sameIdentity(current.serverId, serverId) || handOver === undefined) {
@@ -332,7 +337,7 @@ export class Receiver {
       const text = `this slave has applied transaction ${appliedTxn()} of ${end.txn}`
       return new HotBackupError('ERR_LINK_REFUSED', text)
     }
-    return handOver.refusal()
+    return trouble
   }
 
   #seed(session: ReceiverSession, seed: Seed): SeedTaker | HotBackupError {

@@ -184,7 +184,7 @@ t.test('a mistake is one line on standard error, and its exit code', async t => 
   await ok('create-file', '-d', dir, 'a', 'f')
   const broken = path.join(temporary(t), 'broken')
   await ok('setup', '-d', broken, '--type', 'master', '--name', 'x')
-  writeFileSync(path.join(broken, 'hb.toml'), 'name = "x"\ntype = "master"\n[log]\nfsync = "no"\n')
+  writeFileSync(path.join(broken, 'hb.toml'), 'name = "x"\n[log]\nfsync = "no"\n')
 
   const cases: [code: number, word: string, ...args: string[]][] = [
     [2, 'ERR_USAGE', 'nonsense'],
@@ -209,7 +209,7 @@ t.test('a mistake is one line on standard error, and its exit code', async t => 
     [2, 'ERR_USAGE', 'log', 'dump', '-d', dir, '--from', '3', '--to', '2'],
     [2, 'ERR_NAME', 'create-account', '-d', dir, '../a'],
     [2, 'ERR_ITEM_ID', 'write', '-d', dir, 'a', 'f', '', 'v'],
-    [2, 'ERR_CONFIG: hb.toml line 4: log.fsync: ', 'status', '-d', broken],
+    [2, 'ERR_CONFIG: hb.toml line 3: log.fsync: ', 'status', '-d', broken],
     [1, 'ERR_EXISTS', 'create-account', '-d', dir, 'a'],
     [1, 'ERR_DISK', 'import', '-d', dir, 'a', 'f', '/none', '--format', 'csv', '--id', 'x'],
     [3, 'ERR_NO_ACCOUNT', 'list', '-d', dir, 'b'],

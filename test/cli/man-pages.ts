@@ -113,7 +113,6 @@ t.test('exit codes, files and keys', async t => {
 
   const text = initialConfigText({
     name: 'n',
-    type: 'slave',
     listen: null,
     key: true,
     slaves: [],

@@ -10,6 +10,7 @@ import { Context, execute } from '../../src/cli/command-line.ts'
 import { hbProgram } from '../../src/cli/program.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { parseConfig } from '../../src/server/config/config.ts'
+import { decodeRole, encodeRole, newRole } from '../../src/server/config/role.ts'
 import { SetupDraft } from '../../src/server/config/setup-draft.ts'
 import { layoutOf } from '../../src/server/layout.ts'
 import { hb, ok, temporaryDirectory } from '../helpers/servers.ts'
@@ -77,7 +78,8 @@ async function setup(directory: string, script: (typist: Typist) => Promise<void
 
 function configOf(directory: string) {
   const layout = layoutOf(directory)
-  return parseConfig(readFileSync(layout.config, 'utf8'), layout)
+  const role = decodeRole(readFileSync(layout.role, 'utf8'))
+  return parseConfig(readFileSync(layout.config, 'utf8'), layout, role!)
 }
 
 t.test('a master and its slave, answer by answer', async t => {
@@ -89,14 +91,15 @@ t.test('a master and its slave, answer by answer', async t => {
     await type(keys.enter, 'Server name', 'north')
     await type(' x', 'expected 1 to 32 letters, digits, - and _, got "north x"')
     await type(`${clear}alpha${keys.enter}`, 'Key', 'make a new key')
+    await type(keys.enter, 'Listen address', '0.0.0.0:2000')
     await type(keys.enter, 'Slaves', 'NAME=HOST:PORT')
     await type('beta=192.0.2.7:99', 'expected HOST:PORT with a port from 1024 to 65535, got "192.0')
     await type(`${clear}alpha=192.0.2.7`, 'the name alpha is taken already')
     await type(`${clear}beta = 192.0.2.7, far=[::1]:3000${keys.enter}`, 'Make the server')
-    await type(keys.down.repeat(4), 'Notify')
+    await type(keys.down.repeat(5), 'Notify')
     await type(keys.enter, 'A command that gets errors')
     await type(`mail -s "it's hb" ops${keys.enter}`, 'Make the server', 'it\'s hb" ops')
-    await type(keys.up.repeat(4) + keys.enter, 'alpha is a master now', 'Next', 'Done.')
+    await type(keys.up.repeat(5) + keys.enter, 'alpha is a master now', 'Next', 'Done.')
   })
   t.strictSame(master, { code: 0, stderr: '' })
   t.match(configOf(north), {
@@ -109,7 +112,7 @@ t.test('a master and its slave, answer by answer', async t => {
       { name: 'far', address: { host: '::1', port: 3000 } },
     ],
   })
-  t.match(readdirSync(north).sort(), ['hb.key', 'hb.toml', 'run', 'server.id', 'slaves'])
+  t.match(readdirSync(north).sort(), ['hb.key', 'hb.toml', 'role', 'run', 'server.id', 'slaves'])
 
   const key = path.join(north, 'hb.key')
   const slave = await setup(south, async ({ screen, type }) => {
@@ -125,6 +128,7 @@ t.test('a master and its slave, answer by answer', async t => {
     await type(`${clear}0.0.0.0:2001${keys.enter}`, 'Apply updates')
     await type(keys.down + keys.enter, 'Auto-create')
     await type(keys.up + keys.enter, 'Log slave updates')
+    await type(keys.enter, 'NAME=HOST:PORT')
     await type(keys.enter, 'Make the server', 'Apply delay')
     await type(keys.enter, 'south is a slave now', 'enter south among its slaves', 'Done.')
   })
@@ -178,7 +182,7 @@ t.test('a server that is there is shown and changed, and its comments stay', asy
 
   const changed = await setup(directory, async ({ screen, type }) => {
     await screen.shows('a=10.0.0.1')
-    await type(keys.down.repeat(3), 'NAME=HOST:PORT')
+    await type(keys.down.repeat(4), 'NAME=HOST:PORT')
     await type(keys.enter, 'Slaves')
     await type(`, b=10.0.0.2:4000${keys.enter}`, 'Write hb.toml', 'b=10.0.0.2:4000')
     await type(keys.down.repeat(3), 'How often each side')
@@ -188,7 +192,7 @@ t.test('a server that is there is shown and changed, and its comments stay', asy
     await type(keys.enter, 'Silence allowed')
     await type(`${clear}30s`, 'expected at least twice link.heartbeat')
     await type(`${clear}1min${keys.enter}`, 'Write hb.toml', '1min')
-    await type(keys.up.repeat(7) + keys.enter, 'has been changed.', 'Done.')
+    await type(keys.up.repeat(8) + keys.enter, 'has been changed.', 'Done.')
   })
   t.strictSame(changed, { code: 0, stderr: '' })
   const after = readFileSync(file, 'utf8')
@@ -221,7 +225,6 @@ t.test('every setting: what is shown can be given; what cannot be kept is said',
   // Written by hand, in ways that "hb setup" would not.
   mkdirSync(path.join(root, 'odd'))
   const toml = `name = "n"
-type = "master"
 slaves = [{ name = "a", address = "127.0.0.1" }]
 link.heartbeat = "1s"
 [replicate]
@@ -229,6 +232,7 @@ include = [
 "A/*"]
 `
   writeFileSync(path.join(root, 'odd', 'hb.toml'), toml)
+  writeFileSync(path.join(root, 'odd', 'role'), encodeRole(newRole('master')))
   const odd = await SetupDraft.open(nodePlatform, path.join(root, 'odd'))
   t.notOk(odd.changed)
   const others: Readonly<Record<string, string>> = {
@@ -260,6 +264,7 @@ t.test(
     for (const next of [
       'Server name',
       'make a new key',
+      'Listen address',
       'NAME=HOST:PORT',
       'Make the server',
       'Done.',

@@ -130,7 +130,7 @@ t.test('mistakes in the configuration and on the command line', async t => {
     ['[[slaves]]\nname = "a b"\naddress = "h:2000"', /line \d+.*slaves\.name/],
     ['= =', /line \d+/],
   ] as const) {
-    writeFileSync(toml, `name = "alpha"\ntype = "master"\n${line}\n`)
+    writeFileSync(toml, `name = "alpha"\n${line}\n`)
     const { code, stderr } = await hb('list', '-d', directory)
     t.equal(code, 2)
     t.match(stderr, /^hb: ERR_CONFIG: [^\n]+\n$/)

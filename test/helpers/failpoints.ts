@@ -104,7 +104,8 @@ const seed = {
 const marks = {
   promotion: ['rename', '/promotion$', 'the mark of a promotion'],
   promotionGone: ['remove', '/promotion$', 'the mark of a promotion'],
-  toml: ['rename', '/hb\\.toml$', 'the changed hb.toml'],
+  // The first time it is only tried.
+  role: ['rename', '/role$', 'the new role'],
   fenced: ['rename', '/fenced$', 'the mark of a fence'],
   fencedGone: ['remove', '/fenced$', 'the mark of a fence'],
   rejoin: ['rename', '/rejoin$', 'the plan of a rejoin'],
@@ -242,7 +243,7 @@ export const failpoints: readonly Failpoint[] = [
   // When the master dies, and the way back.
   ...killed('promote', 'slave', marks.promotion, 'both'),
   ...killed('promote', 'slave', log.named, 'both'),
-  ...killed('promote', 'slave', marks.toml, 'both'),
+  ...killed('promote', 'slave', marks.role, 'both', { nth: 2 }),
   ...killed('rejoin', 'hb rejoin', marks.missingMade, 'after'),
   ...killed('rejoin', 'hb rejoin', marks.missing, 'after'),
   ...killed('rejoin', 'hb rejoin', marks.rejoin, 'both'),
@@ -250,15 +251,15 @@ export const failpoints: readonly Failpoint[] = [
   ...killed('rejoin', 'hb rejoin', log.cut, 'both'),
   ...killed('rejoin', 'hb rejoin', marks.ackGone, 'after'),
   ...killed('rejoin', 'hb rejoin', marks.promotionGone, 'after'),
-  ...killed('rejoin', 'hb rejoin', marks.toml, 'both'),
+  ...killed('rejoin', 'hb rejoin', marks.role, 'both', { nth: 2 }),
   ...killed('rejoin', 'hb rejoin', marks.fencedGone, 'after'),
   ...killed('rejoin', 'hb rejoin', marks.rejoinGone, 'both'),
   ...killed('switch', 'hb switch', marks.fenced, 'both'),
   ...killed('switch', 'hb switch', sends('promote'), 'after'),
   ...killed('switch', 'slave', takes('promote'), 'both'),
   ...killed('switch', 'slave', marks.promotion, 'after'),
-  ...killed('switch', 'slave', marks.toml, 'before'),
+  ...killed('switch', 'slave', marks.role, 'before', { nth: 3 }),
   ...killed('switch', 'hb switch', marks.rejoin, 'after'),
-  ...killed('switch', 'hb switch', marks.toml, 'both'),
+  ...killed('switch', 'hb switch', marks.role, 'both', { nth: 2 }),
   ...killed('switch', 'hb switch', marks.rejoinGone, 'after'),
 ]

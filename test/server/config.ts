@@ -21,6 +21,7 @@ import { initialConfigText } from '../../src/server/config/config-text.ts'
 import { loadConfig, parseConfig } from '../../src/server/config/config.ts'
 import { readServerId } from '../../src/server/config/identity.ts'
 import { makeKey, readKey } from '../../src/server/config/key.ts'
+import { newRole } from '../../src/server/config/role.ts'
 import { setup, type SetupOptions } from '../../src/server/config/setup.ts'
 import {
   parseShare,
@@ -31,7 +32,8 @@ import {
 import { layoutOf } from '../../src/server/layout.ts'
 
 const layout = layoutOf('/srv/north')
-const master = 'name = "north"\ntype = "master"\n'
+const master = 'name = "north"\n\n'
+const [asMaster, asSlave] = [newRole('master'), newRole('slave')]
 
 function temporary(test: Tap): string {
   const directory = mkdtempSync(join(tmpdir(), 'hb-config-'))
@@ -41,7 +43,7 @@ function temporary(test: Tap): string {
 type Tap = Pick<typeof t, 'teardown'>
 
 t.test('the defaults', t => {
-  const config = parseConfig(master, layout)
+  const config = parseConfig(master, layout, asMaster)
   t.match(config, {
     name: 'north',
     type: 'master',
@@ -52,14 +54,13 @@ t.test('the defaults', t => {
     ships: true,
   })
   t.ok(config.database.cacheBytes >= 4 * 2 ** 20)
-  t.equal(parseConfig(`${master}[link]\nkey = "k"`, layout).link.listen.host, '0.0.0.0')
+  t.equal(parseConfig(`${master}[link]\nkey = "k"`, layout, asMaster).link.listen.host, '0.0.0.0')
   t.end()
 })
 
 t.test('every key', t => {
   const config = parseConfig(
     `name = "south"
-type = "slave"
 [log]
 fsync = "interval"
 fsync_interval = "250ms"
@@ -111,6 +112,7 @@ name = "far_south-2"
 address = "192.0.2.7"
 `,
     layout,
+    asSlave,
   )
   t.strictSame(config, {
     name: 'south',
@@ -153,10 +155,10 @@ address = "192.0.2.7"
 
 t.test('what is wrong is refused by line and key', t => {
   const cases: [text: string, line: number | null, key: string][] = [
-    ['type = "master"', null, 'name'],
-    ['name = "n"\ntype = "mister"', 2, 'type'],
-    ['name = "a b"\ntype = "master"', 1, 'name'],
-    [`name = "${'n'.repeat(33)}"\ntype = "master"`, 1, 'name'],
+    ['', null, 'name'],
+    ['name = "n"\ntype = "master"', 2, 'type'],
+    ['name = "a b"', 1, 'name'],
+    [`name = "${'n'.repeat(33)}"`, 1, 'name'],
     [`${master}\nnmae = 1`, 4, 'nmae'],
     [`${master}[log]\nfsync = "sometimes"`, 4, 'log.fsync'],
     [`${master}[log]\nfsync_interval = "0ms"`, 4, 'log.fsync_interval'],
@@ -207,7 +209,7 @@ t.test('what is wrong is refused by line and key', t => {
   for (const [text, line, key] of cases) {
     const place = line === null ? 'hb.toml' : `hb.toml line ${line}`
     try {
-      parseConfig(text, layout)
+      parseConfig(text, layout, asMaster)
       t.fail(`taken: ${text}`)
     } catch (error) {
       if (!isHotBackupError(error, 'ERR_CONFIG')) throw error
@@ -218,11 +220,11 @@ t.test('what is wrong is refused by line and key', t => {
       )
     }
   }
-  t.throws(() => parseConfig(`${master}[log`, layout), {
+  t.throws(() => parseConfig(`${master}[log`, layout, asMaster), {
     code: 'ERR_CONFIG',
     message: /^hb\.toml line 3: /,
   })
-  t.throws(() => parseConfig('name = "a"\nname = "b"', layout), {
+  t.throws(() => parseConfig('name = "a"\nname = "b"', layout, asMaster), {
     code: 'ERR_CONFIG',
     message: /line 2/,
   })
@@ -319,7 +321,7 @@ t.test('setup refuses before it makes anything', async t => {
   await refused({ name: 'no rth' }, 'ERR_USAGE')
   await refused({ slaves: ['south'] }, 'ERR_USAGE')
   await refused({ slaves: ['south=:1'] }, 'ERR_USAGE')
-  await refused({ listen: '127.0.0.1:2000' }, 'ERR_USAGE')
+  await refused({ listen: 'x:1' }, 'ERR_USAGE')
   await refused({ keyFile: false }, 'ERR_USAGE')
   await refused({ keyFile: join(parent, 'none') }, 'ERR_KEY')
   await refused({ type: 'slave', listen: '10.0.0.1:2000', slaves: [] }, 'ERR_USAGE')
@@ -347,11 +349,11 @@ t.test('a key that is none, or that others can read, is refused', async t => {
 })
 
 t.test('the text that setup writes names every key that there is', async t => {
-  const text = initialConfigText({ ...settings, type: 'slave', key: true, slaves: [] })
+  const text = initialConfigText({ ...settings, key: true, slaves: [] })
   // With the comments taken off the defaults, it means the same.
   const all = text.replaceAll(/^# (?=\w+ = |\[\[)/gm, '')
-  const config = parseConfig(all, layout)
-  t.strictSame({ ...config, slaves: [] }, parseConfig(text, layout))
+  const config = parseConfig(all, layout, asMaster)
+  t.strictSame({ ...config, slaves: [] }, parseConfig(text, layout, asMaster))
   const keys = [...all.matchAll(/^(\w+) = /gm)].map(match => match[1])
   const source = readFileSync('src/server/config/config.ts', 'utf8')
   const schema = source.slice(source.indexOf('const schema ='), source.indexOf('type Settings'))

@@ -6,6 +6,7 @@ import { writeFileAtomic } from '../../src/platform/atomic-file.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { initialConfigText } from '../../src/server/config/config-text.ts'
 import { loadConfig } from '../../src/server/config/config.ts'
+import { newRole, writeRole } from '../../src/server/config/role.ts'
 import { writeFenced } from '../../src/server/failover/fence.ts'
 import { saveMissing } from '../../src/server/failover/missing-updates.ts'
 import { neededForReturn } from '../../src/server/failover/old-master.ts'
@@ -22,7 +23,6 @@ import { TestClock } from '../helpers/test-clock.ts'
 const layout = layoutOf('/server')
 const text = initialConfigText({
   name: 'alpha',
-  type: 'master',
   listen: null,
   key: false,
   slaves: [{ name: 'beta', address: '127.0.0.1:2001' }],
@@ -48,6 +48,7 @@ const promotion = {
 async function makeMaster(disk: MemoryDisk): Promise<void> {
   await disk.makeDirectory(layout.slaves)
   await writeFileAtomic(disk, layout.config, Buffer.from(text))
+  await writeRole(disk, layout, newRole('master'))
   await writeFileAtomic(disk, `${layout.slaves}/beta.ack`, ack(20))
   await disk.syncDirectory('/server')
 }
@@ -70,6 +71,7 @@ t.test('a crash anywhere behind the plan: the next call completes it', async t =
         master: 'beta',
         from: '127.0.0.1:2001',
         listen: '127.0.0.1:2002',
+        moved: true,
         forkTxn: 12,
         place: await placeOf(disk, layout.log, fork),
         missing: await saveMissing(disk, layout, fork),

@@ -6,6 +6,7 @@ import { parseOrder } from '../../src/helpers/messages.ts'
 import { doWork } from '../../src/helpers/work.ts'
 import type { Disk } from '../../src/platform/disk.ts'
 import type { Platform } from '../../src/platform/platform.ts'
+import { decodeRole } from '../../src/server/config/role.ts'
 import { setup } from '../../src/server/config/setup.ts'
 import { layoutOf, type Layout } from '../../src/server/layout.ts'
 import type { Log } from '../../src/server/messages-log.ts'
@@ -107,7 +108,7 @@ export class Node {
         type,
         name: this.name,
         keyFile: false,
-        listen: type === 'slave' ? this.address : null,
+        listen: this.address,
         slaves: slaves.map(name => `${name}=${addressOf(name)}`),
         applyUpdates: true,
         logSlaveUpdates: true,
@@ -115,11 +116,7 @@ export class Node {
       })
       const file = this.machine.disk.file(this.layout.config)
       if (file === null) throw new TypeError('setup has made no hb.toml')
-      const text = withTables(file.bytes.toString('utf8', 0, file.size), {
-        ...tables,
-        // A master listens nowhere, but it will when it has been a slave.
-        link: [`listen = "${this.address}"`, ...(tables['link'] ?? [])],
-      })
+      const text = withTables(file.bytes.toString('utf8', 0, file.size), tables)
       file.truncate(0)
       file.write(Buffer.from(text), 0)
     })
@@ -155,9 +152,9 @@ export class Node {
   }
 
   get type(): 'master' | 'slave' {
-    const file = this.machine.disk.file(this.layout.config)
+    const file = this.machine.disk.file(this.layout.role)
     const text = file?.bytes.toString('utf8', 0, file.size) ?? ''
-    return /^type = "master"/m.test(text) ? 'master' : 'slave'
+    return decodeRole(text)?.type ?? 'slave'
   }
 
   /** Keeps its server running until the world ends. */
@@ -321,6 +318,7 @@ export function checkExpected(node: Node, error: unknown): void {
     'ERR_GROUP_DAMAGED',
     'ERR_LOG_VERSION',
     'ERR_CONFIG',
+    'ERR_ROLE',
   ]
   if (!damage.includes(code)) return
   if (node.damaged) node.damageTold = error.message

@@ -20,6 +20,7 @@ import {
   removeLost,
   type LostHeader,
 } from '../../src/slave/lost-found.ts'
+import { newRole } from '../../src/server/config/role.ts'
 import { holds } from '../helpers/database-history.ts'
 import { failure } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
@@ -200,7 +201,7 @@ t.test('what is replayed by id is there once, whatever crashes come between', as
         const { disk, clock, database, log, replayer } = slave
         const platform = { ...nodePlatform, disk, clock }
         const layout = layoutOf('/server')
-        const config = parseConfig('name = "south"\ntype = "slave"', layout)
+        const config = parseConfig('name = "south"', layout, newRole('slave'))
         const keepMasterOut = () => () => {}
         const parts = { platform, layout, config, database, log, replayer, on: false }
         const never = new AbortController().signal

@@ -671,7 +671,7 @@ t.test('who may make a slave take over, and when', async t => {
   await master.put(3)
   let begun = 0
   let reason: HotBackupError | null = null
-  const handOver = { refusal: () => reason, begin: () => begun++ }
+  const handOver = { refusal: () => Promise.resolve(reason), begin: () => begun++ }
   const slave = await Slave.open(world, '/s', { handOver })
   const { address } = slave.receiver
   const peer = { address, key: null, timeoutMs: 30_000 }

@@ -20,6 +20,11 @@ export function addressText({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
+/** True when the host is a name, which may come to mean another machine. */
+export function isNamed({ host }: Address): boolean {
+  return !host.includes(':') && !/^\d+\.\d+\.\d+\.\d+$/.test(host)
+}
+
 /** True when nothing that goes there leaves the machine. */
 export function isLoopback({ host }: Address): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)

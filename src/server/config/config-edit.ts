@@ -1,50 +1,5 @@
-// Changes single values in the text of hb.toml, for the commands that change what a server is (setup, promote, rejoin,
-// switch). Comments and everything else stay as they are. Pure, but for `rewriteConfig`.
-import { HotBackupError } from '../../errors.ts'
-import { writeFileAtomic } from '../../platform/atomic-file.ts'
-import type { Platform } from '../../platform/platform.ts'
-import type { Layout } from '../layout.ts'
-import { parseConfig, readConfigText, type Config, type ServerType } from './config.ts'
-
-/**
- * Replaces hb.toml, durably and as a whole, when `edit` changes it. The new text must be read as `wanted` says, or
- * nothing is written: ERR_CONFIG. A file that was written in an unusual way is edited by hand.
- */
-export async function rewriteConfig(
-  { disk }: Pick<Platform, 'disk'>,
-  layout: Layout,
-  edit: (text: string) => string,
-  wanted: (config: Config) => boolean,
-): Promise<Config> {
-  const before = await readConfigText(disk, layout)
-  const { text, config } = changedConfig(before, layout, edit, wanted)
-  if (text !== before) await writeFileAtomic(disk, layout.config, Buffer.from(text))
-  return config
-}
-
-/** What `rewriteConfig` would write. Throws ERR_CONFIG. */
-export function changedConfig(
-  before: string,
-  layout: Layout,
-  edit: (text: string) => string,
-  wanted: (config: Config) => boolean,
-): { readonly text: string; readonly config: Config } {
-  const text = edit(before)
-  const config = parseConfig(text, layout)
-  if (wanted(config)) return { text, config }
-  const message = `${layout.config} is written in a way that this command cannot change`
-  throw new HotBackupError('ERR_CONFIG', message, { path: layout.config })
-}
-
-/** The text with another type of server. */
-export function withType(text: string, type: ServerType): string {
-  return withValue(text, null, 'type', `"${type}"`)
-}
-
-/** The text with `listen` in [link]. */
-export function withListen(text: string, address: string): string {
-  return withValue(text, 'link', 'listen', `"${address}"`)
-}
+// Changes single values in the text of hb.toml, for "hb setup". Comments, line ends and everything else stay as they
+// are. Pure.
 
 /** The text with the slave in it, at that address. */
 export function withSlave(text: string, name: string, address: string): string {
@@ -56,8 +11,9 @@ export function withSlave(text: string, name: string, address: string): string {
     if (at !== null) lines[at] = setValue(lines[at] ?? '', `"${address}"`)
     return lines.join('\n')
   }
-  const gap = text === '' || text.endsWith('\n') ? '' : '\n'
-  return `${text}${gap}\n[[slaves]]\nname = "${name}"\naddress = "${address}"\n`
+  const gap = text === '' || text.endsWith('\n') ? [] : ['']
+  const added = [...gap, '', '[[slaves]]', `name = "${name}"`, `address = "${address}"`, '']
+  return text + added.join(lineEnd(text))
 }
 
 /** The text without the slaves of that name, or at that address. What is written about them in comments stays. */
@@ -76,20 +32,22 @@ export function withoutSlave(text: string, name: string, address: string): strin
 export function withValue(text: string, table: string | null, key: string, value: string): string {
   const lines = text.split('\n')
   const range = table === null ? topLevel(lines) : tables(lines, `[${table}]`)[0]
-  if (range === undefined) return `${text}\n[${table}]\n${key} = ${value}\n`
-  const [start, end] = range
-  const at = keyLine(lines, start, end, key)
-  if (at !== null) {
-    lines[at] = setValue(lines[at] ?? '', value)
+  const end = lineEnd(text)
+  if (range === undefined) return text + ['', `[${table}]`, `${key} = ${value}`, ''].join(end)
+  const [first, behind] = range
+  const own = keyLine(lines, first, behind, key)
+  if (own !== null) {
+    lines[own] = setValue(lines[own] ?? '', value)
     return lines.join('\n')
   }
   // In the place of the line that shows the default, or first in its table.
   const shown = lines.findIndex(
     (line, index) =>
-      index >= start && index < end && new RegExp(`^\\s*#\\s*${key}\\s*=`).test(line),
+      index >= first && index < behind && new RegExp(`^\\s*#\\s*${key}\\s*=`).test(line),
   )
-  if (shown >= 0) lines.splice(shown, 1, `${key} = ${value}`)
-  else lines.splice(start, 0, `${key} = ${value}`)
+  const at = shown < 0 ? first : shown
+  const last = at >= lines.length - (shown < 0 ? 0 : 1)
+  lines.splice(at, shown < 0 ? 0 : 1, `${key} = ${value}${last ? '' : end.slice(0, -1)}`)
   return lines.join('\n')
 }
 
@@ -100,6 +58,11 @@ export function withoutKey(text: string, table: string, key: string): string {
   const at = range === undefined ? null : keyLine(lines, range[0], range[1], key)
   if (at !== null) lines[at] = `# ${lines[at] ?? ''}`
   return lines.join('\n')
+}
+
+/** Lines are split at the line feed, so those of Windows keep their carriage return. New lines end like the first. */
+function lineEnd(text: string): string {
+  return /^[^\n]*\r\n/.test(text) ? '\r\n' : '\n'
 }
 
 /** Line numbers: the first behind the head, and the one behind the last. */
@@ -126,7 +89,7 @@ function keyLine(lines: readonly string[], start: number, end: number, key: stri
   return null
 }
 
-const assignment = /^(\s*[^=]*=\s*)("(?:[^"\\]|\\.)*"|'[^']*'|\[[^\]]*\]|[^#\s]*)(.*)$/
+const assignment = /^(\s*[^=]*=\s*)("(?:[^"\\]|\\.)*"|'[^']*'|\[[^\]]*\]|[^#\s]*)(.*)$/s
 
 function valueOf(line = ''): string {
   return (assignment.exec(line)?.[2] ?? '').replaceAll(/^["']|["']$/g, '')
@@ -140,5 +103,5 @@ function setValue(line: string, value: string): string {
 }
 
 function withoutComment(line: string): string {
-  return line.replace(/#.*$/, '')
+  return line.replace(/#.*$/s, '')
 }

@@ -1,11 +1,10 @@
 // The text of hb.toml as "hb setup" writes it: every key with its default and what it is for, to be edited by
-// hand; config-edit.ts changes single values of it.
-import type { ServerType } from './config.ts'
+// hand; config-edit.ts changes single values of it. It holds what the server needs as a master and as a slave, since
+// failovers change its role and not this file.
 
 /** What "hb setup" decides; the rest of hb.toml are defaults. */
 export interface InitialSettings {
   readonly name: string
-  readonly type: ServerType
   /** HOST:PORT; null for the default. */
   readonly listen: string | null
   /** The server has hb.key. */
@@ -17,11 +16,12 @@ export interface InitialSettings {
 }
 
 export function initialConfigText(settings: InitialSettings): string {
-  const { name, type, slaves } = settings
-  const parts = [head(name, type), linkText(settings)]
-  if (type === 'slave') parts.push(slaveText(settings))
+  const { name, slaves } = settings
   const tables = slaves.map(slave => tableText(slave.name, slave.address)).join('\n')
-  parts.push(
+  return [
+    head(name),
+    linkText(settings),
+    slaveText(settings),
     commonText,
     commitText,
     queueText,
@@ -30,29 +30,28 @@ export function initialConfigText(settings: InitialSettings): string {
     failoverText,
     replicateText,
     alarmText,
-    slavesHead(type) + (slaves.length === 0 ? slavesExample : tables),
-  )
-  return parts.join('\n')
+    slavesHead + (slaves.length === 0 ? slavesExample : tables),
+  ].join('\n')
 }
 
-function head(name: string, type: ServerType): string {
+function head(name: string): string {
   return `# The configuration of a hotbackup server; hb.toml(5) describes every key.
 # It is read when the server starts. Lines that begin with # show the defaults.
+# Whether the server is the master or a slave is not written here: "hb status" shows it, and "hb promote", "hb switch"
+# and "hb rejoin" change it. This file holds the settings for both.
 
 name = "${name}"
-type = "${type}"
 `
 }
 
-function linkText({ type, listen, key }: InitialSettings): string {
-  const listenText = `# Where a slave listens for its master. Default: port 2000 on all addresses, without a key on 127.0.0.1 only.
-${listen === null ? '# listen = "0.0.0.0:2000"' : `listen = "${listen}"`}
-`
+function linkText({ listen, key }: InitialSettings): string {
   return `[link]
 # The key that the servers of one database share, in this directory or by its path. Without a key nothing is
 # encrypted, and only addresses of this machine (127.0.0.1, ::1) are allowed.
 ${key ? '' : '# '}key = "hb.key"
-${type === 'slave' ? listenText : ''}# What may be on its way to a slave before it acknowledges.
+# Where this server listens while it is a slave. Default: port 2000 on all addresses, without a key on 127.0.0.1 only.
+${listen === null ? '# listen = "0.0.0.0:2000"' : `listen = "${listen}"`}
+# What may be on its way to a slave before it acknowledges.
 # window_size = "8MiB"
 # So many bytes a second are read and sent for a copy of the database; "0" for as many as can be.
 # seed_rate = "0"
@@ -64,6 +63,7 @@ ${type === 'slave' ? listenText : ''}# What may be on its way to a slave before 
 
 function slaveText(settings: InitialSettings): string {
   return `[slave]
+# Used while this server is a slave.
 # Whether a new slave applies what the master sends, or only stores it. "hb apply on" and "hb apply off" switch it
 # later, and what they say goes before this.
 apply_updates = ${settings.applyUpdates}
@@ -153,11 +153,9 @@ const commonText = `[log]
 # cache_size = "25%"
 `
 
-function slavesHead(type: ServerType): string {
-  return type === 'master'
-    ? '# The slaves, one table each: everything is sent to all of them.\n'
-    : '# The slaves of this slave, one table each; see log_slave_updates.\n'
-}
+const slavesHead = `# The slaves, one table each. While this server is the master, or a slave that hands on updates (log_slave_updates),
+# everything is sent to all of them, except to its own master.
+`
 
 function tableText(name: string, address: string): string {
   return `[[slaves]]

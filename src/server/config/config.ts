@@ -1,9 +1,10 @@
 // The configuration of a server, hb.toml: read, checked, and resolved once, at the door. A wrong key or value is
-// refused by line and key. hb.toml(5) describes every key; config-text.ts writes the file.
+// refused by line and key. hb.toml(5) describes every key; config-text.ts writes the file. Whether the server is the
+// master or a slave is not in it: role.ts.
 import path from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import * as v from 'valibot'
-import { HotBackupError } from '../../errors.ts'
+import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { KiB, MiB, segmentBytesDefault, segmentBytesMax, segmentBytesMin } from '../../limits.ts'
 import type { FsyncPolicy } from '../../log/options.ts'
 import { readFile } from '../../platform/atomic-file.ts'
@@ -17,6 +18,7 @@ import { commitLevels, type CommitPolicy } from '../updates/commits.ts'
 import { addressText, isLoopback, portDefault, reaches, samePlace } from './address.ts'
 import { keyText, lineOf } from './config-lines.ts'
 import type { ReplicatePolicy } from './file-patterns.ts'
+import { newRole, readRole, withLearned, type Role, type ServerType } from './role.ts'
 import {
   address,
   boolean,
@@ -34,14 +36,12 @@ import {
   wholeNumber,
 } from './values.ts'
 
-export type ServerType = 'master' | 'slave'
-
 export interface SlaveAddress {
   readonly name: string
   readonly address: Address
 }
 
-/** hb.toml with everything filled in. Sizes are bytes, times milliseconds, paths absolute. */
+/** hb.toml and the role, with everything filled in. Sizes are bytes, times milliseconds, paths absolute. */
 export interface Config {
   readonly name: string
   readonly type: ServerType
@@ -106,7 +106,6 @@ const configBytesMax = 1 * MiB
 
 const schema = v.strictObject({
   name,
-  type: oneOf('master', 'slave'),
   log: v.optional(
     v.strictObject({
       fsync: v.optional(oneOf('commit', 'interval', 'os'), 'commit'),
@@ -195,24 +194,36 @@ const schema = v.strictObject({
 
 type Settings = v.InferOutput<typeof schema>
 
-/** Reads hb.toml. Throws ERR_NOT_A_SERVER when there is none, ERR_CONFIG when it is wrong. */
-export async function loadConfig(disk: Disk, layout: Layout): Promise<Config> {
-  return parseConfig(await readConfigText(disk, layout), layout)
+/**
+ * Reads hb.toml and the role. Throws ERR_NOT_A_SERVER when there is no hb.toml, ERR_CONFIG when it is wrong, and
+ * ERR_ROLE when the role is unknown, unless `unknown` stands in for it.
+ */
+export async function loadConfig(
+  disk: Disk,
+  layout: Layout,
+  unknown: Role | null = null,
+): Promise<Config> {
+  const text = await readConfigText(disk, layout)
+  const role = await readRole(disk, layout).catch((error: unknown) => {
+    if (unknown !== null && isHotBackupError(error, 'ERR_ROLE')) return unknown
+    throw error
+  })
+  return parseConfig(text, layout, role)
 }
 
-/** The text of hb.toml. Throws ERR_NOT_A_SERVER when there is none. */
+/** The text of hb.toml, without a byte order mark. Throws ERR_NOT_A_SERVER when there is none. */
 export async function readConfigText(disk: Disk, layout: Layout): Promise<string> {
   const bytes = await readFile(disk, layout.config, configBytesMax)
-  if (bytes !== null) return bytes.toString()
+  if (bytes !== null) return bytes.toString().replace(/^\uFEFF/, '')
   throw new HotBackupError('ERR_NOT_A_SERVER', `${layout.directory} has no hb.toml`, {
     path: layout.directory,
   })
 }
 
-/** Checks the text of an hb.toml. Throws ERR_CONFIG. */
-export function parseConfig(source: string, layout: Layout): Config {
-  const { settings, mistake } = check(source)
-  if (settings !== null) return resolve(settings, layout)
+/** Checks the text of an hb.toml for a server with that role. Throws ERR_CONFIG. */
+export function parseConfig(source: string, layout: Layout, role: Role): Config {
+  const { settings, mistake } = check(source, role)
+  if (settings !== null) return resolve(settings, layout, role)
   const { keys, message } = mistake
   const line = mistake.line ?? lineOf(source, keys)
   const place = line === null ? 'hb.toml' : `hb.toml line ${line}`
@@ -229,15 +240,29 @@ export interface Mistake {
 }
 
 /** The first mistake in the text of an hb.toml; null when there is none. */
-export function mistakeIn(source: string): Mistake | null {
-  return check(source).mistake
+export function mistakeIn(source: string, role: Role): Mistake | null {
+  return check(source, role).mistake
+}
+
+/** The addresses in the text of a valid hb.toml, as the operator has written them. */
+export function addressesIn(source: string): {
+  readonly listen: string | null
+  readonly slaves: ReadonlyMap<string, string>
+} {
+  const { settings } = check(source, newRole('slave'))
+  const listen = settings?.link.listen
+  const slaves = settings?.slaves.map(({ name, address }) => [name, addressText(address)] as const)
+  return {
+    listen: listen === undefined ? null : addressText(listen),
+    slaves: new Map(slaves),
+  }
 }
 
 type Checked =
   | { readonly settings: Settings; readonly mistake: null }
   | { readonly settings: null; readonly mistake: Mistake }
 
-function check(source: string): Checked {
+function check(source: string, role: Role): Checked {
   let document: unknown
   try {
     document = parse(source)
@@ -252,8 +277,14 @@ function check(source: string): Checked {
     const keys = (issue.path ?? []).map(item => String(item.key))
     return { settings: null, mistake: { keys, message: issueText(issue) } }
   }
-  const settings = result.output
-  const mistake = checkSlaves(settings) ?? checkLink(settings) ?? checkCommit(settings)
+  const { link, slaves } = result.output
+  const known = withLearned({ listen: link.listen, slaves }, role)
+  const settings: Settings = {
+    ...result.output,
+    link: { ...link, listen: known.listen },
+    slaves: [...known.slaves],
+  }
+  const mistake = checkSlaves(settings) ?? checkLink(settings) ?? checkCommit(settings, role)
   return mistake === null ? { settings, mistake } : { settings: null, mistake }
 }
 
@@ -312,15 +343,17 @@ function checkLink({ link, slaves, failover }: Settings): Mistake | null {
   return { keys, message: `${rule}, got "${addressText(outside.address)}"` }
 }
 
-function checkCommit({ type, commit, slaves }: Settings): Mistake | null {
+function checkCommit({ commit, slaves }: Settings, { type }: Role): Mistake | null {
   if (type !== 'master' || commit.level === 'local' || commit.slaves <= slaves.length) return null
   const [key, what] = slaves.length === 0 ? ['level', 'local'] : ['slaves', String(slaves.length)]
   const message = `expected "${what}": this master has ${slaves.length} slaves`
   return { keys: ['commit', key], message }
 }
 
-function resolve(settings: Settings, layout: Layout): Config {
-  const { log, link, slave, commit, queue, helpers, verify, failover, alarm, slaves } = settings
+function resolve(settings: Settings, layout: Layout, { type, master }: Role): Config {
+  const { log, link, slave, commit, queue, helpers, verify, failover, alarm } = settings
+  // A slave sends nothing to its own master, which is entered for the time when they have changed places.
+  const slaves = settings.slaves.filter(({ name }) => type === 'master' || name !== master)
   const { cache_size: cache } = settings.database
   const cacheBytes =
     'bytes' in cache
@@ -329,7 +362,7 @@ function resolve(settings: Settings, layout: Layout): Config {
   const keyPath = link.key === undefined ? null : path.resolve(layout.directory, link.key)
   return {
     name: settings.name,
-    type: settings.type,
+    type,
     log: {
       fsync:
         log.fsync === 'interval'
@@ -376,6 +409,6 @@ function resolve(settings: Settings, layout: Layout): Config {
     },
     slaves,
     replicate: settings.replicate,
-    ships: settings.type === 'master' || (slave.log_slave_updates && slaves.length > 0),
+    ships: type === 'master' || (slave.log_slave_updates && slaves.length > 0),
   }
 }

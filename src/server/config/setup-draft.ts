@@ -8,17 +8,12 @@ import { HotBackupError } from '../../errors.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { addressText } from './address.ts'
-import { rewriteConfig, withoutKey, withoutSlave, withSlave, withValue } from './config-edit.ts'
+import { writeFileAtomic } from '../../platform/atomic-file.ts'
+import { withoutKey, withoutSlave, withSlave, withValue } from './config-edit.ts'
 import { initialConfigText } from './config-text.ts'
-import {
-  mistakeIn,
-  parseConfig,
-  readConfigText,
-  type Config,
-  type Mistake,
-  type ServerType,
-} from './config.ts'
+import { mistakeIn, parseConfig, readConfigText, type Config, type Mistake } from './config.ts'
 import { readKey } from './key.ts'
+import { newRole, readRole, type Role, type ServerType } from './role.ts'
 import { setupFields, type SetupField, type SlavesField } from './setup-fields.ts'
 import { makeServer, provideKey, type KeyChoice } from './setup.ts'
 import { isServerName } from './values.ts'
@@ -35,55 +30,50 @@ export class SetupDraft {
   readonly #ownKey: boolean
   readonly #answers = new Map<Answer, string>()
   #base: string
-  #type: ServerType
+  #role: Role
   #key: KeyChoice
 
   private constructor(
     platform: DraftPlatform,
     layout: Layout,
     base: string | null,
+    role: Role,
     ownKey: boolean,
   ) {
     this.layout = layout
     this.exists = base !== null
     this.#platform = platform
     this.#ownKey = ownKey
-    this.#base = base ?? newText(layout, 'master')
-    this.#type = valueIn(this.#base, null, 'type') === 'slave' ? 'slave' : 'master'
+    this.#base = base ?? newText(layout)
+    this.#role = role
     this.#key = this.keyChoices()[0] ?? { kind: 'none' }
   }
 
-  /** Throws ERR_CONFIG when there is an hb.toml that is no TOML, or names no type. */
+  /** Throws ERR_CONFIG when there is an hb.toml that is no TOML, ERR_ROLE when it has no valid role. */
   static async open(platform: DraftPlatform, directory: string): Promise<SetupDraft> {
     const layout = layoutOf(directory)
     const exists = await platform.disk.exists(layout.config)
     const base = exists ? await readConfigText(platform.disk, layout) : null
-    const mistake = base === null ? null : mistakeIn(base)
-    if (base !== null && mistake !== null && ['', 'type'].includes(mistake.keys.join('.'))) {
-      parseConfig(base, layout)
-    }
-    return new SetupDraft(platform, layout, base, await platform.disk.exists(layout.key))
+    const role = exists ? await readRole(platform.disk, layout) : newRole('master')
+    const mistake = base === null ? null : mistakeIn(base, role)
+    if (base !== null && mistake?.keys.length === 0) parseConfig(base, layout, role)
+    return new SetupDraft(platform, layout, base, role, await platform.disk.exists(layout.key))
   }
 
   get type(): ServerType {
-    return this.#type
+    return this.#role.type
   }
 
   /** Only of a new server. */
   setType(type: ServerType): void {
-    if (this.#type === type) return
-    this.#type = type
-    this.#base = newText(this.layout, type)
+    if (this.type === type) return
+    this.#role = newRole(type)
     this.#key = this.keyChoices()[0] ?? { kind: 'none' }
   }
 
   /** The settings that mean something as it stands. */
   fields(): readonly SetupField[] {
-    const handsOn = this.#type === 'master' || this.#shown('slave', 'log_slave_updates') === 'on'
-    return setupFields.filter(
-      field =>
-        (field.only === null || field.only === this.#type) && (field.kind !== 'slaves' || handsOn),
-    )
+    return setupFields.filter(({ only }) => only === null || only === this.type)
   }
 
   /** The setting as it stands, in the words in which it can be given. */
@@ -100,7 +90,7 @@ export class SetupDraft {
       if (mistake !== null) return mistake.message
     }
     const text = this.#text(new Map(this.#answers).set(field, input))
-    const mistake = mistakeIn(text)
+    const mistake = mistakeIn(text, this.#role)
     const unedited = 'hb.toml is written in a way that cannot be changed here: edit it by hand'
     if (mistake !== null && mistake.keys.length === 0) return unedited
     if (mistake !== null && isAbout(mistake, field)) return mistake.message
@@ -128,7 +118,7 @@ export class SetupDraft {
     const taken: KeyChoice = { kind: 'take', file: '' }
     const others: KeyChoice[] = this.#ownKey
       ? [{ kind: 'own' }]
-      : this.#type === 'master'
+      : this.type === 'master'
         ? [{ kind: 'make' }, taken]
         : [taken]
     return this.exists ? [none, ...others] : [...others, none]
@@ -151,7 +141,7 @@ export class SetupDraft {
       const field = setupFields.find(each => each.kind === 'secret') ?? null
       return { field, message: 'the key of the master is needed, or none' }
     }
-    const mistake = mistakeIn(this.#text())
+    const mistake = mistakeIn(this.#text(), this.#role)
     if (mistake === null) return null
     const field = this.fields().find(each => isAbout(mistake, each)) ?? null
     return { field, message: `${mistake.keys.join('.')}: ${mistake.message}` }
@@ -165,21 +155,24 @@ export class SetupDraft {
   /** Makes the server, or changes its settings. Throws ERR_EXISTS, ERR_CONFIG, ERR_KEY, ERR_DISK. */
   async save(): Promise<Config> {
     const text = this.#text()
-    if (!this.exists) return makeServer(this.#platform, this.layout, text, this.#key)
-    parseConfig(text, this.layout)
+    if (!this.exists) {
+      return makeServer(this.#platform, this.layout, this.type, text, this.#key)
+    }
+    const config = parseConfig(text, this.layout, this.#role)
     await provideKey(this.#platform, this.layout, this.#key)
-    const edit = (before: string) => {
-      if (before === this.#base) return text
-      const message = `${this.layout.config} has been changed by somebody else meanwhile`
+    const { disk } = this.#platform
+    if ((await readConfigText(disk, this.layout)) !== this.#base) {
+      const message = `${this.layout.config} has been changed by another program meanwhile`
       throw new HotBackupError('ERR_CONFIG', message, { path: this.layout.config })
     }
-    return rewriteConfig(this.#platform, this.layout, edit, () => true)
+    if (text !== this.#base) await writeFileAtomic(disk, this.layout.config, Buffer.from(text))
+    return config
   }
 
   #text(answers: ReadonlyMap<Answer, string> = this.#answers): string {
     let text = this.#base
     for (const [field, input] of answers) {
-      if (field.only === null || field.only === this.#type) text = answered(text, field, input)
+      if (field.only === null || field.only === this.type) text = answered(text, field, input)
     }
     if (this.#key.kind === 'keep') return text
     return this.#key.kind === 'none'
@@ -190,10 +183,10 @@ export class SetupDraft {
   #shown(table: string | null, key: string): string {
     const text = this.#text()
     const given = valueIn(text, table, key)
-    if (given === undefined && key === 'listen' && mistakeIn(text) === null) {
-      return addressText(parseConfig(text, this.layout).link.listen)
+    if (given === undefined && key === 'listen' && mistakeIn(text, this.#role) === null) {
+      return addressText(parseConfig(text, this.layout, this.#role).link.listen)
     }
-    return wordsOf(given ?? valueIn(defaultsText(this.layout, this.#type), table, key))
+    return wordsOf(given ?? valueIn(defaultsText(this.layout), table, key))
   }
 
   #keyText(): string {
@@ -212,11 +205,10 @@ export class SetupDraft {
   }
 }
 
-function newText(layout: Layout, type: ServerType): string {
+function newText(layout: Layout): string {
   const name = path.basename(layout.directory)
   return initialConfigText({
     name: isServerName(name) ? name : '',
-    type,
     listen: null,
     key: true,
     slaves: [],
@@ -227,8 +219,8 @@ function newText(layout: Layout, type: ServerType): string {
 }
 
 /** A new hb.toml shows the default of every key that it does not set. */
-function defaultsText(layout: Layout, type: ServerType): string {
-  return newText(layout, type).replaceAll(/^# (\w+ = )/gm, '$1')
+function defaultsText(layout: Layout): string {
+  return newText(layout).replaceAll(/^# (\w+ = )/gm, '$1')
 }
 
 function valueIn(text: string, table: string | null, key: string): unknown {
@@ -271,8 +263,8 @@ function mistakeInSlaves(own: string, input: string): Mistake | null {
       ({ name, address }) =>
         `[[slaves]]\nname = ${JSON.stringify(name)}\naddress = ${JSON.stringify(address)}\n`,
     )
-  const head = `name = ${JSON.stringify(own)}\ntype = "master"\n[link]\nkey = "hb.key"\n`
-  const mistake = mistakeIn(head + tables.join(''))
+  const head = `name = ${JSON.stringify(own)}\n[link]\nkey = "hb.key"\n`
+  const mistake = mistakeIn(head + tables.join(''), newRole('master'))
   return mistake?.keys[0] === 'slaves' ? mistake : null
 }
 

@@ -1,7 +1,7 @@
 // What Setup Server asks: the settings of hb.toml that an operator chooses, each with its title and help, in the
 // order in which they are asked. setup-draft.ts reads and changes them; hb.toml(5) says all about them.
 import { commitLevels } from '../updates/commits.ts'
-import type { ServerType } from './config.ts'
+import type { ServerType } from './role.ts'
 
 interface Common {
   readonly title: string
@@ -66,8 +66,8 @@ export const setupFields: readonly SetupField[] = [
     table: 'link',
     key: 'listen',
     title: 'Listen address',
-    help: 'HOST:PORT where this slave listens for its master; 0.0.0.0 for all addresses.',
-    only: 'slave',
+    help: 'HOST:PORT where this server listens while it is a slave; 0.0.0.0: all addresses.',
+    only: null,
     first: true,
   },
   {
@@ -100,7 +100,7 @@ export const setupFields: readonly SetupField[] = [
   {
     kind: 'slaves',
     title: 'Slaves',
-    help: 'NAME=HOST:PORT of each server that gets the updates, with commas; may be empty.',
+    help: 'NAME=HOST:PORT of each server that gets the updates of this one; may be empty.',
     only: null,
     first: true,
   },

@@ -1,13 +1,15 @@
-// Setup Server: makes a server's directory. hb.toml comes last, so that a directory with one is complete.
+// Setup Server: makes a server's directory. hb.toml comes last, so that a directory with one is complete. It holds what
+// the server needs as a master and as a slave; which of them it is now says DIR/role.
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { parseAddress } from './address.ts'
 import { initialConfigText, type InitialSettings } from './config-text.ts'
-import { parseConfig, type Config, type ServerType } from './config.ts'
+import { parseConfig, type Config } from './config.ts'
 import { makeServerId } from './identity.ts'
 import { makeKey, readKey, writeKey } from './key.ts'
+import { newRole, writeRole, type ServerType } from './role.ts'
 import { isServerName, serverNameRule } from './values.ts'
 
 export interface SetupOptions {
@@ -48,25 +50,28 @@ export async function setup(
   const key = await keyChoice(platform, layout, options)
   const text = initialConfigText({ ...settings, key: key.kind !== 'none' })
   // What would be refused later is refused now, before anything is made.
-  checkText(text, layout)
-  return makeServer(platform, layout, text, key)
+  checkText(text, layout, options.type)
+  return makeServer(platform, layout, options.type, text, key)
 }
 
 /** Makes the server with that hb.toml. Throws ERR_EXISTS, ERR_CONFIG, ERR_KEY, ERR_DISK. */
 export async function makeServer(
   platform: SetupPlatform,
   layout: Layout,
+  type: ServerType,
   text: string,
   key: KeyChoice,
 ): Promise<Config> {
   await refuseServer(platform, layout)
-  const config = parseConfig(text, layout)
+  const role = newRole(type)
+  const config = parseConfig(text, layout, role)
   if (key.kind === 'take') await readKey(platform, key.file)
   for (const made of [layout.directory, layout.run, layout.slaves]) {
     await platform.disk.makeDirectory(made)
   }
   await provideKey(platform, layout, key)
   await makeServerId(platform, layout)
+  await writeRole(platform.disk, layout, role)
   await writeFileAtomic(platform.disk, layout.config, Buffer.from(text))
   return config
 }
@@ -111,9 +116,9 @@ export async function provideKey(
 }
 
 /** There is no hb.toml yet: what is wrong are the options. */
-function checkText(text: string, layout: Layout): void {
+function checkText(text: string, layout: Layout, type: ServerType): void {
   try {
-    parseConfig(text, layout)
+    parseConfig(text, layout, newRole(type))
   } catch (error) {
     if (!isHotBackupError(error, 'ERR_CONFIG')) throw error
     throw usage(error.message.replace(/^hb\.toml line \d+: /, ''))
@@ -121,12 +126,9 @@ function checkText(text: string, layout: Layout): void {
 }
 
 function checkOptions(options: SetupOptions): Omit<InitialSettings, 'key'> {
-  const { type, name, listen } = options
+  const { name, listen } = options
   checkName(name)
-  if (listen !== null) {
-    if (type === 'master') throw usage('--listen is for slaves: a master calls its slaves')
-    checkAddress(listen)
-  }
+  if (listen !== null) checkAddress(listen)
   const slaves = options.slaves.map(text => {
     const at = text.indexOf('=')
     if (at < 0) throw usage(`--slave needs NAME=HOST:PORT, got "${text}"`)
@@ -136,7 +138,7 @@ function checkOptions(options: SetupOptions): Omit<InitialSettings, 'key'> {
     return slave
   })
   const { applyUpdates, logSlaveUpdates, autoCreate } = options
-  return { type, name, listen, slaves, applyUpdates, logSlaveUpdates, autoCreate }
+  return { name, listen, slaves, applyUpdates, logSlaveUpdates, autoCreate }
 }
 
 function checkName(name: string): void {

@@ -36,12 +36,14 @@ export interface ControlServices {
   replay?(request: JsonObject): AsyncGenerator<Message>
   /** On a master: takes in updates that an old master had and this one never got, see hb-replay(1). */
   replayMissing?(request: JsonObject): AsyncGenerator<Message>
-  /** On a slave: makes a master of it, and says how. */
-  promote?(): Promise<object>
+  /** On a slave: makes a master of it, and says how; a dry run tries what that needs. */
+  promote?(dryRun: boolean): Promise<object>
   /** Lets others copy the directory while the server works. */
   readonly copying?: CopySource
   /** Gives a slave a copy of the database, and tells how far that is. */
   seed?(slave: string): AsyncIterable<object>
+  /** On a master: a slave that had joined is one no longer. */
+  forget?(slave: string): Promise<void>
   /** What this slave has done since its start, or one that this server ships to. */
   statistics?(slave: string | null): Promise<object>
   /** Mends what is damaged in the log, beside the server's work, and tells what that was. */
@@ -208,7 +210,7 @@ class Peer {
       if (services.promote === undefined) {
         throw new HotBackupError('ERR_WRONG_TYPE', 'only a slave is promoted')
       }
-      yield { header: (await services.promote()) as JsonObject }
+      yield { header: (await services.promote(header['dryRun'] === true)) as JsonObject }
     } else if (name === 'seed') {
       if (services.seed === undefined) {
         throw new HotBackupError('ERR_WRONG_TYPE', 'this server sends nothing to slaves')
@@ -216,6 +218,9 @@ class Peer {
       for await (const step of services.seed(textOf(header['slave']))) {
         yield { header: step as JsonObject }
       }
+    } else if (name === 'forget') {
+      if (services.forget === undefined) throw notHere(name)
+      await services.forget(textOf(header['slave']))
     } else if (name === 'statistics') {
       if (services.statistics === undefined) throw notHere(name)
       const slave = header['slave'] ?? null

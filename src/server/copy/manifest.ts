@@ -11,7 +11,7 @@ import { MiB } from '../../limits.ts'
 import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
 import { hashFile, type CopyTempo } from '../../platform/file-copy.ts'
-import type { ServerType } from '../config/config.ts'
+import type { ServerType } from '../config/role.ts'
 
 export const manifestName = 'manifest.json'
 const manifestFormat = 'hotbackup save'

@@ -12,11 +12,18 @@ import { isNotFound, type Disk } from '../../platform/disk.ts'
 import { copyFile, filesBelow, type CopyTempo } from '../../platform/file-copy.ts'
 import type { Lock } from '../../platform/locks.ts'
 import type { Platform } from '../../platform/platform.ts'
-import { parseConfig, type Config } from '../config/config.ts'
+import { loadConfig, parseConfig, type Config } from '../config/config.ts'
 import { makeServerId } from '../config/identity.ts'
+import { decodeRole, newRole, readRole, writeRole, type Role } from '../config/role.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { checkDigests, fileFault, readManifest, type Manifest } from './manifest.ts'
-import { contentOf, savedConfigName, savedKeyName, type SaveProgress } from './save.ts'
+import {
+  contentOf,
+  savedConfigName,
+  savedKeyName,
+  savedRoleName,
+  type SaveProgress,
+} from './save.ts'
 
 /** The configuration while the server is not complete. */
 const pendingConfigName = 'hb.toml.restoring'
@@ -117,14 +124,15 @@ async function beginRestore(
 ): Promise<Config> {
   const pending = path.join(layout.directory, pendingConfigName)
   if (await disk.exists(layout.config)) {
-    checkType(parseConfig(await textOf(disk, layout.config), layout), manifest)
+    checkType(await loadConfig(disk, layout), manifest)
     await disk.rename(layout.config, pending)
     await disk.syncDirectory(layout.directory)
   } else if (!(await disk.exists(pending))) {
     const saved = await textOf(disk, path.join(source, savedConfigName))
+    await writeRole(disk, layout, await savedRole(disk, source, manifest))
     await writeFileAtomic(disk, pending, Buffer.from(saved))
   }
-  const config = parseConfig(await textOf(disk, pending), layout)
+  const config = parseConfig(await textOf(disk, pending), layout, await readRole(disk, layout))
   checkType(config, manifest)
   for (const made of [layout.database, layout.log, layout.slaves, layout.lostAndFound]) {
     await disk.makeDirectory(made)
@@ -138,6 +146,11 @@ async function beginRestore(
   return config
 }
 
+async function savedRole(disk: Disk, source: string, { server }: Manifest): Promise<Role> {
+  const bytes = await readFile(disk, path.join(source, savedRoleName), configBytesMax)
+  return decodeRole(bytes?.toString() ?? '') ?? newRole(server.type)
+}
+
 /** A slave's copy becomes a master only by a promotion, which begins a history of its own. */
 function checkType(config: Config, { server }: Manifest): void {
   if (config.type === 'slave' || server.type === 'master') return
@@ -147,7 +160,7 @@ function checkType(config: Config, { server }: Manifest): void {
 
 async function textOf(disk: Disk, file: string): Promise<string> {
   const bytes = await readFile(disk, file, configBytesMax)
-  if (bytes !== null) return bytes.toString()
+  if (bytes !== null) return bytes.toString().replace(/^\uFEFF/, '')
   throw new HotBackupError('ERR_SAVE_CORRUPT', `${file} is missing`, { path: file })
 }
 

@@ -22,6 +22,7 @@ export const halfSaveName = 'INCOMPLETE'
 /** The saved hb.toml goes by this name, so that nobody takes the save for a server and starts it. */
 export const savedConfigName = 'hb.toml.saved'
 export const savedKeyName = 'hb.key'
+export const savedRoleName = 'role'
 /** What a digest keeps of the save in memory. */
 const digestCacheBytes = 64 * MiB
 
@@ -133,6 +134,7 @@ async function copyRest(
 ): Promise<void> {
   const root = target.directory
   await copyFile(disk, layout.config, path.join(root, savedConfigName), steps)
+  await copyFile(disk, layout.role, path.join(root, savedRoleName), steps)
   if (config.link.keyPath === layout.key) {
     await copyFile(disk, layout.key, path.join(root, savedKeyName), steps)
   }

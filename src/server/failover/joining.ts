@@ -1,5 +1,5 @@
 // The new master's side of "hb rejoin": tells an old master the history of this log, and takes it as a slave. It is
-// entered in hb.toml, so that it stays one, and called at once.
+// entered in DIR/role, so that it stays one, and called at once. "hb forget" ends that.
 import { HotBackupError } from '../../errors.ts'
 import { hex, sameIdentity } from '../../log/chain.ts'
 import { readDurableMark, type DurableMark } from '../../log/durable.ts'
@@ -8,9 +8,10 @@ import type { OwnLog } from '../../ship/own-log.ts'
 import type { Shipper } from '../../ship/shipper.ts'
 import type { HistoryMessage } from '../../wire/messages/history.ts'
 import type { Join } from '../../wire/messages/join.ts'
-import { addressText, parseAddress } from '../config/address.ts'
-import { rewriteConfig, withSlave } from '../config/config-edit.ts'
+import { addressText, isNamed, parseAddress } from '../config/address.ts'
 import { readServerId } from '../config/identity.ts'
+import type { Config } from '../config/config.ts'
+import { changeRole } from '../config/role-change.ts'
 import { isServerName } from '../config/values.ts'
 import type { Layout } from '../layout.ts'
 import type { Log } from '../messages-log.ts'
@@ -70,30 +71,43 @@ async function register(
     const message = `"${join.serverName}" at ${text} cannot be a slave: a wrong name or address`
     throw new HotBackupError('ERR_LINK_REFUSED', message)
   }
-  const slave = { name: join.serverName, address }
-  await enterSlave(platform, layout, slave.name, text)
+  const { slaves } = await enterSlave(platform, layout, join.serverName, text, join.host !== '')
+  const slave = slaves.find(known => known.name === join.serverName)
+  if (slave === undefined) throw new TypeError('a slave that was entered a moment ago')
   const promotion = await readPromotion(platform.disk, layout)
   if (promotion?.awaited === true) {
     await writePromotion(platform.disk, layout, { ...promotion, awaited: false })
   }
   await shipper.add(slave)
-  say('info', `"${slave.name}" at ${text} is a slave now`, { slave: slave.name, address: text })
+  const at = addressText(slave.address)
+  say('info', `"${slave.name}" at ${at} is a slave now`, { slave: slave.name, address: at })
 }
 
-/** Throws ERR_CONFIG when hb.toml then would be wrong: the name is taken by this server, say. */
+/**
+ * `given`: the slave has said so itself; otherwise the host is where its call came from, and a host name in hb.toml
+ * counts for more. Throws ERR_CONFIG when the name or address is one that hb.toml could not have.
+ */
 export async function enterSlave(
-  platform: JoiningPlatform,
+  { disk }: JoiningPlatform,
   layout: Layout,
   name: string,
   address: string,
-): Promise<void> {
-  await rewriteConfig(
-    platform,
-    layout,
-    text => withSlave(text, name, address),
-    config =>
-      config.slaves.some(slave => slave.name === name && addressText(slave.address) === address),
-  )
+  given = true,
+): Promise<Config> {
+  return changeRole(disk, layout, (role, written) => {
+    const slaves = role.slaves.filter(slave => slave.name !== name)
+    const instead = written.slaves.get(name) ?? null
+    const stays = instead === address || (!given && isSameName(instead, address))
+    return stays
+      ? { ...role, slaves }
+      : { ...role, slaves: [...slaves, { name, address, instead }] }
+  })
+}
+
+/** hb.toml has the same port of a host that goes by a name. */
+function isSameName(written: string | null, address: string): boolean {
+  const [known, called] = [parseAddress(written ?? ''), parseAddress(address)]
+  return known !== null && isNamed(known) && known.port === called?.port
 }
 
 function idText(id: Uint8Array): string {

@@ -17,7 +17,7 @@ import { readApplyUpdates } from '../replay/apply-updates.ts'
 import { closeSlaveData, openSlaveData, startReplayer, type SlaveData } from '../slave-parts.ts'
 import { ask, collectStatus } from '../views/status.ts'
 import { checkNotRejoining } from './fence.ts'
-import { checkMasterConfig, promoteLog } from './promotion.ts'
+import { promoteLog, tryPromotion, unknownRole } from './promotion.ts'
 
 /** What became of it, or would. */
 export interface PromoteReport {
@@ -89,7 +89,7 @@ export function checkPromotable(
 }
 
 /** Why a slave does not take over from a master that works, or null: it must lack nothing. */
-export function handOverRefusal(
+function handOverRefusal(
   config: Config,
   { database, log }: Pick<SlaveData, 'database' | 'log'>,
   failure: HotBackupError | null,
@@ -105,12 +105,30 @@ export function handOverRefusal(
   return new HotBackupError('ERR_UNSAFE', `${config.name} lacks a group: ${first.message}`)
 }
 
+/** The same, with all that a promotion needs of the disk. The caller owns the server. */
+export async function handOverTrouble(
+  platform: Pick<Platform, 'disk'>,
+  layout: Layout,
+  config: Config,
+  data: Pick<SlaveData, 'database' | 'log'>,
+  failure: HotBackupError | null,
+): Promise<HotBackupError | null> {
+  const refusal = handOverRefusal(config, data, failure)
+  if (refusal !== null) return refusal
+  try {
+    await tryPromotion(platform, layout)
+    return null
+  } catch (error) {
+    return promotionError(error)
+  }
+}
+
 export function promotionError(error: unknown): HotBackupError {
   if (isHotBackupError(error)) return error
   return new HotBackupError('ERR_STOPPED', `promotion failed: ${String(error)}`, {}, error)
 }
 
-/** What "hb promote" would do. Changes nothing. Throws ERR_WRONG_TYPE, ERR_UNSAFE. */
+/** What "hb promote" would do: tries what it needs, and changes nothing. Throws as that would. */
 export async function describePromotion(
   platform: Platform,
   directory: string,
@@ -127,6 +145,14 @@ export async function describePromotion(
     } | null) ?? {}
   const failure = status.failure === null ? null : { message: status.failure }
   checkPromotable(config, status.timeline !== null, failure)
+  await byOwner(
+    platform,
+    layout,
+    async client => {
+      for await (const _ of client.request('promote', { dryRun: true })) void _
+    },
+    () => owning(platform, layout, config, () => tryPromotion(platform, layout)),
+  )
   return {
     name: config.name,
     timeline: (status.timeline ?? 0) + 1,
@@ -174,13 +200,25 @@ async function promoteRunning(
 }
 
 async function loadSlave(platform: Platform, layout: Layout): Promise<Config> {
-  const config = await loadConfig(platform.disk, layout)
-  if (config.type === 'slave') {
-    await checkMasterConfig(platform, layout)
-    return config
-  }
+  const config = await loadConfig(platform.disk, layout, unknownRole)
+  if (config.type === 'slave') return config
   const message = `${config.name} is a master already`
   throw new HotBackupError('ERR_WRONG_TYPE', message, { path: layout.directory })
+}
+
+async function owning<T>(
+  platform: Platform,
+  layout: Layout,
+  { name }: Config,
+  work: () => Promise<T>,
+): Promise<T> {
+  const lock = await platform.locks.acquire(layout.ownerLock, 'hb promote', () => {})
+  try {
+    await checkNotRejoining(platform.disk, layout, name)
+    return await work()
+  } finally {
+    await lock.release()
+  }
 }
 
 async function promoteStopped(
@@ -188,9 +226,8 @@ async function promoteStopped(
   layout: Layout,
   config: Config,
 ): Promise<PromoteReport> {
-  const lock = await platform.locks.acquire(layout.ownerLock, 'hb promote', () => {})
-  try {
-    await checkNotRejoining(platform.disk, layout, config.name)
+  return owning(platform, layout, config, async () => {
+    await tryPromotion(platform, layout)
     const data = await openSlaveData(platform, layout, config, false)
     const { database, log } = data
     try {
@@ -212,9 +249,7 @@ async function promoteStopped(
     } finally {
       await closeSlaveData(data)
     }
-  } finally {
-    await lock.release()
-  }
+  })
 }
 
 const pollMs = 10

@@ -1,24 +1,25 @@
 // Makes a master of a slave that has drained its log. Interrupted anywhere, it is a slave still, or one whose next
 // "hb promote" goes on here.
 //
+//   0. every step is tried          what fails here changes nothing
 //   1. DIR/promotion, durably       names the new timeline and its random lineage, so that going on finds them
 //   2. a segment of the new timeline, durably: this decides it. The old master is not followed any more.
-//   3. its first transaction, durably: a promote record, which tells whoever follows
-//   4. apply-updates is removed     everything has been applied, and a master applies what it logs
-//   5. hb.toml says master          a slave's server does not start between 2 and 5
+//   3. its first transaction, durably: a promote record, which says so to every slave
+//   4. DIR/role says master         a slave's server does not start between 2 and 4
 //
 // DIR/promotion stays as long as the server is a master: by it the server answers on its port that the old master
 // is over (gatekeeper.ts), and keeps the log from the fork on, by which the old one comes back (retention.ts).
 import * as v from 'valibot'
-import { HotBackupError } from '../../errors.ts'
+import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { sameIdentity, type LogPosition } from '../../log/chain.ts'
 import { identityBytes } from '../../log/segment.ts'
 import type { LogWriter } from '../../log/writer.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
+import { readFile, tryDirectory, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
 import type { Platform } from '../../platform/platform.ts'
-import { changedConfig, rewriteConfig, withType } from '../config/config-edit.ts'
-import { readConfigText, type Config } from '../config/config.ts'
+import type { Config } from '../config/config.ts'
+import { changeRole, tryRole, type Change } from '../config/role-change.ts'
+import { newRole } from '../config/role.ts'
 import type { Layout } from '../layout.ts'
 
 /** What lies in DIR/promotion. */
@@ -81,9 +82,26 @@ function isOf({ identity }: Pick<LogWriter, 'identity'>, { lineage }: Promotion)
   return identity !== null && sameIdentity(identity.lineageId, Buffer.from(lineage, 'hex'))
 }
 
+const asMaster: Change = role => ({ ...role, type: 'master', master: null })
+/** A server whose role is unknown may be promoted: that says what it is. */
+export const unknownRole = newRole('slave')
+
+/**
+ * Tries every step that may fail, and changes nothing. The caller owns the server. Throws ERR_CONFIG when hb.toml would
+ * be wrong for a master, ERR_DISK, ERR_DISK_FULL.
+ */
+export async function tryPromotion(
+  { disk }: Pick<Platform, 'disk'>,
+  layout: Layout,
+): Promise<void> {
+  for (const directory of [layout.directory, layout.log]) await tryDirectory(disk, directory)
+  await tryRole(disk, layout, asMaster, unknownRole)
+}
+
 /**
  * Carries it out; the caller owns the server, takes nothing from a master any more, and has applied what its log
- * holds. Errors: ERR_DISK, ERR_DISK_FULL, ERR_STOPPED, ERR_CONFIG; the next call goes on.
+ * holds. Throws ERR_PROMOTING once it is decided: the next call goes on. Before, ERR_DISK, ERR_DISK_FULL, ERR_STOPPED:
+ * the server is the slave that it was.
  */
 export async function promoteLog(
   platform: Pick<Platform, 'disk' | 'clock' | 'random'>,
@@ -92,37 +110,40 @@ export async function promoteLog(
   log: LogWriter,
 ): Promise<Promotion> {
   const { disk } = platform
-  const promotion =
-    (await unfinishedPromotion(disk, layout, config, log)) ?? (await begin(platform, layout, log))
-  const { fork, timeline } = promotion
-  const lineageId = Buffer.from(promotion.lineage, 'hex')
-  const { identity } = log
-  if (identity === null) throw new TypeError('the log has no history')
-  if (!isOf(log, promotion)) {
+  let promotion = await unfinishedPromotion(disk, layout, config, log)
+  if (promotion === null) {
+    // Of an earlier life as a master; it means nothing on a slave.
+    await disk.remove(layout.fenced)
+    promotion = await begin(platform, layout, log)
+    const { identity } = log
+    if (identity === null) throw new TypeError('the log has no history')
+    const { timeline, lineage } = promotion
+    const lineageId = Buffer.from(lineage, 'hex')
     await log.beginTimeline({ databaseId: identity.databaseId, lineageId, timeline })
   }
-  if (log.lastTxn === fork.txn) {
-    log.begin().promote(config.name, lineageId, timeline)
-    log.commit()
+  try {
+    await complete(disk, layout, config, log, promotion)
+  } catch (error) {
+    if (!isHotBackupError(error)) throw error
+    const message = `${config.name} has begun timeline ${promotion.timeline}, and its promotion is not complete: ${error.message}`
+    throw new HotBackupError('ERR_PROMOTING', message, { path: layout.directory }, error)
   }
-  await log.durable()
-  await disk.remove(layout.applySwitch)
-  // Of an earlier life as a master.
-  await disk.remove(layout.fenced)
-  await disk.syncDirectory(layout.directory)
-  await rewriteConfig(platform, layout, asMaster, isMaster)
   return promotion
 }
 
-const asMaster = (text: string) => withType(text, 'master')
-const isMaster = ({ type }: Config) => type === 'master'
-
-/** Throws ERR_CONFIG when hb.toml would be wrong for a master: nothing should be begun then. */
-export async function checkMasterConfig(
-  { disk }: Pick<Platform, 'disk'>,
+async function complete(
+  disk: Disk,
   layout: Layout,
+  config: Config,
+  log: LogWriter,
+  { fork, lineage, timeline }: Promotion,
 ): Promise<void> {
-  changedConfig(await readConfigText(disk, layout), layout, asMaster, isMaster)
+  if (log.lastTxn === fork.txn) {
+    log.begin().promote(config.name, Buffer.from(lineage, 'hex'), timeline)
+    log.commit()
+  }
+  await log.durable()
+  await changeRole(disk, layout, asMaster, unknownRole)
 }
 
 async function begin(

@@ -8,6 +8,7 @@ import { loadConfig } from '../config/config.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { recoveryPurpose } from '../master-log.ts'
 import { liveHolder } from '../views/status.ts'
+import { unknownRole } from './promotion.ts'
 import { rejoin, type RejoinOptions, type RejoinReport } from './rejoin.ts'
 
 /** The process of the slave's server that was started, if one ran before. */
@@ -20,7 +21,7 @@ export async function rejoinServer(
   options: RejoinOptions,
 ): Promise<RejoinOutcome> {
   const layout = layoutOf(directory)
-  const { type } = await loadConfig(platform.disk, layout)
+  const { type } = await loadConfig(platform.disk, layout, unknownRole)
   const server = type === 'master' ? layout.shipperLock : layout.ownerLock
   // An application is not stopped for this: it must leave by itself.
   if (type === 'master') await (await takeOwner(platform, layout)).release()
@@ -31,7 +32,7 @@ export async function rejoinServer(
   try {
     report = await withLocks(platform, layout, () => rejoin(platform, directory, options))
   } catch (error) {
-    // It goes on as what it was: nothing has changed.
+    // It goes on as what it was, unless it has begun: then it does not start before that is complete.
     if (ran) await startServer(platform, directory).catch(() => {})
     throw error
   }

@@ -4,25 +4,27 @@
 //   1. nobody else has the server; its log is brought in order
 //   2. the new master tells the timelines of its log: where the histories part (log/fork.ts), the fork
 //   3. what lies behind the fork, the missing updates, is copied to missing-updates/, durably, and read again
-//   4. the new master takes this server as a slave
-//   5. DIR/rejoin, durably       names the fork: from here on only going on leads anywhere
-//   6. the log is cut back to the fork; acks, which may lie behind it, are removed
-//   7. hb.toml says slave; promotion, fenced and at last DIR/rejoin are removed
+//   4. every step that follows is tried
+//   5. the new master takes this server as a slave
+//   6. DIR/rejoin, durably       names the fork: from here on only going on leads anywhere
+//   7. the log is cut back to the fork; acks, which may lie behind it, are removed
+//   8. DIR/role says slave; promotion, fenced and at last DIR/rejoin are removed
 //
 // The database needs nothing: its stamp is not behind the fork, so it stands there after the replay of what is left. If
 // the stamp is behind it, or no fork is found, there is only a new copy: with the caller's consent log and database are
-// removed whole in 6, once what the new master may lack has been saved, and the new master sends a copy.
-// Before 5 nothing has changed, but for the copy. Interrupted behind it, the next "hb rejoin" goes on.
+// removed whole in 7, once what the new master may lack has been saved, and the new master sends a copy.
+// Before 6 nothing has changed, but for the copy. Interrupted behind it, the next "hb rejoin" goes on.
 import path from 'node:path'
 import * as v from 'valibot'
 import { Database } from '../../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
+import { connectionsMax } from '../../limits.ts'
 import type { LogPosition } from '../../log/chain.ts'
 import { cutBack, placeOf, type LogPlace } from '../../log/cut-back.ts'
 import { readDurableMark, type DurableMark } from '../../log/durable.ts'
 import { findFork } from '../../log/fork.ts'
 import { LogWriter } from '../../log/writer.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
+import { readFile, tryDirectory, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
 import { filesBelow } from '../../platform/file-copy.ts'
 import type { Address } from '../../platform/network.ts'
@@ -33,19 +35,20 @@ import { OwnLog } from '../../ship/own-log.ts'
 import type { HistoryMessage } from '../../wire/messages/history.ts'
 import { positionText } from '../../wire/position-text.ts'
 import { addressText } from '../config/address.ts'
-import { rewriteConfig, withListen, withoutSlave, withType } from '../config/config-edit.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
 import { readKey } from '../config/key.ts'
+import { changeRole, tryRole, type Change } from '../config/role-change.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { openMasterLog } from '../master-log.ts'
 import { ownMark } from './joining.ts'
 import { saveMissing, type MissingUpdates } from './missing-updates.ts'
+import { unknownRole } from './promotion.ts'
 
 export interface RejoinOptions {
   /** Where the new master listens; null: what has begun is gone on with, and that says where. */
   readonly from: Address | null
-  /** Where this server will listen; null for what hb.toml says. */
+  /** Where this server will listen; null for what hb.toml, or an earlier rejoin, says. */
   readonly listen: Address | null
   /** If there is no other way, give up log and database, and take a copy of the new master's. */
   readonly newCopy: boolean
@@ -70,6 +73,7 @@ const schema = v.strictObject({
   master: v.string(),
   from: v.string(),
   listen: v.string(),
+  moved: v.boolean(),
   forkTxn: whole,
   place: v.nullable(v.strictObject(place)),
   missing: v.nullable(
@@ -83,6 +87,8 @@ interface Plan {
   /** Where that listens. */
   readonly from: string
   readonly listen: string
+  /** The command has said so: what hb.toml says counts no longer. */
+  readonly moved: boolean
   readonly forkTxn: number
   /** Where the log is cut; null: nothing of it stays, nor of the database. */
   readonly place: LogPlace | null
@@ -91,8 +97,9 @@ interface Plan {
 const planBytesMax = 1024 * 1024
 
 /**
- * The caller has the locks of the owner and of the shipper. Throws ERR_UNSAFE with the reason, ERR_CONNECT,
- * ERR_LINK_FOREIGN, ERR_LOG_REMOVED and so on; nothing has changed then, but that missing updates may have been saved.
+ * The caller has the locks of the owner and of the shipper. Throws ERR_REJOINING once it has begun: the next call goes
+ * on. Before, ERR_UNSAFE with the reason, ERR_CONNECT, ERR_LINK_FOREIGN, ERR_LOG_REMOVED, ERR_LISTEN, ERR_DISK and so
+ * on: nothing has changed then, but that missing updates may have been saved.
  */
 export async function rejoin(
   platform: Platform,
@@ -100,11 +107,19 @@ export async function rejoin(
   options: RejoinOptions,
 ): Promise<RejoinReport> {
   const layout = layoutOf(directory)
-  const config = await loadConfig(platform.disk, layout)
-  const plan =
-    (await readPlan(platform.disk, layout)) ?? (await makePlan(platform, layout, config, options))
-  await carryOut(platform, layout, plan)
+  const { disk } = platform
+  const config = await loadConfig(disk, layout, unknownRole)
   const { name } = config
+  let plan: Plan
+  try {
+    plan = (await readPlan(disk, layout)) ?? (await makePlan(platform, layout, config, options))
+    await carryOut(disk, layout, plan)
+  } catch (error) {
+    // DIR/rejoin itself may be there and not durable.
+    if (!isHotBackupError(error) || !(await disk.exists(layout.rejoin))) throw error
+    const message = `${name} is becoming a slave, and that is not complete: ${error.message}`
+    throw new HotBackupError('ERR_REJOINING', message, { path: layout.directory }, error)
+  }
   const { master, listen, place, forkTxn, missing } = plan
   return { name, master, forkTxn, missing, newCopy: place === null, listen }
 }
@@ -117,8 +132,10 @@ async function makePlan(
 ): Promise<Plan> {
   const { disk } = platform
   const { from } = options
-  if (from === null)
-    throw new HotBackupError('ERR_UNSAFE', `${config.name} has no rejoin to go on with`)
+  if (from === null) {
+    const message = `${config.name} has no rejoin to go on with: say with --from where the new master listens`
+    throw new HotBackupError('ERR_UNSAFE', message)
+  }
   const stampTxn = await bringInOrder(platform, layout, config)
   if ((await readDurableMark(disk, layout.log)) === null) {
     const message = `${config.name} holds nothing: enter it as a slave in hb.toml of the new master, which sends it everything`
@@ -137,11 +154,15 @@ async function makePlan(
     const message = `the database files of ${config.name} hold transactions up to ${stampTxn}, behind the fork at ${fork.txn}${saved}: it needs a new copy, see --new-copy`
     throw new HotBackupError('ERR_UNSAFE', message, { txn: fork.txn })
   }
+  const change = asSlave(history.serverName, options.listen === null ? null : addressText(listen))
+  await tryRejoin(platform, layout, change, place === null)
+  await tryListen(platform, config, listen)
   await ask(true)
   const plan = {
     master: history.serverName,
     from: addressText(from),
     listen: addressText(listen),
+    moved: options.listen !== null,
     forkTxn: fork.txn,
     place,
     missing,
@@ -260,25 +281,72 @@ async function readPlan(disk: Disk, layout: Layout): Promise<Plan | null> {
   }
 }
 
-async function carryOut(
-  platform: Platform,
+/** `listen`: where it listens from now on, unless that is null. */
+function asSlave(master: string, listen: string | null): Change {
+  return (role, written) => ({
+    ...role,
+    type: 'slave',
+    master,
+    listen: listen === null ? role.listen : { address: listen, instead: written.listen },
+    // Its own slaves stay, but for the new master, which calls it from now on.
+    slaves: role.slaves.filter(({ name }) => name !== master),
+  })
+}
+
+/** Tries every step of `carryOut`, and changes nothing. */
+async function tryRejoin(
+  { disk }: Pick<Platform, 'disk'>,
   layout: Layout,
-  { master, from, listen, place }: Plan,
+  change: Change,
+  emptied: boolean,
 ): Promise<void> {
-  const { disk } = platform
+  for (const directory of [layout.directory, layout.log, layout.slaves]) {
+    await tryDirectory(disk, directory)
+  }
+  if (emptied) await tryDirectory(disk, layout.database)
+  await tryRole(disk, layout, change, unknownRole)
+}
+
+/** Whether a master could become a slave that listens there; null for where it listens already. */
+export async function trySlaveAt(
+  platform: Pick<Platform, 'disk' | 'network' | 'fileModes'>,
+  layout: Layout,
+  config: Config,
+  listen: Address | null,
+): Promise<void> {
+  for (const directory of [layout.directory, layout.log, layout.slaves]) {
+    await tryDirectory(platform.disk, directory)
+  }
+  if (listen !== null) await tryListen(platform, config, listen)
+}
+
+/** Throws ERR_LISTEN when the server could not listen there, ERR_KEY. */
+async function tryListen(
+  { network, disk, fileModes }: Pick<Platform, 'disk' | 'network' | 'fileModes'>,
+  { link }: Config,
+  listen: Address,
+): Promise<void> {
+  const key = link.keyPath === null ? null : await readKey({ disk, fileModes }, link.keyPath)
+  const limits = { timeoutMs: link.timeoutMs, connectionsMax }
+  const listener = await network.listen(listen, key, connection => connection.destroy(), limits)
+  await listener.close()
+}
+
+async function carryOut(
+  disk: Disk,
+  layout: Layout,
+  { master, listen, moved, place }: Plan,
+): Promise<void> {
   if (place === null) await empty(disk, layout)
   else await cutBack(disk, layout.log, place)
   await removeAcks(disk, layout.slaves)
-  // Before the type: a slave with it would be taken for one whose promotion was interrupted.
+  const { type } = await loadConfig(disk, layout, unknownRole)
+  // A master heeds no switch, so this is one of its time as a slave before.
+  if (type === 'master') await disk.remove(layout.applySwitch)
+  // Before the role: a slave with it would be taken for one whose promotion was interrupted.
   await disk.remove(layout.promotion)
   await disk.syncDirectory(layout.directory)
-  await rewriteConfig(
-    platform,
-    layout,
-    // Its slaves stay, but for the new master, which calls it from now on.
-    text => withListen(withType(withoutSlave(text, master, from), 'slave'), listen),
-    config => config.type === 'slave' && addressText(config.link.listen) === listen,
-  )
+  await changeRole(disk, layout, asSlave(master, moved ? listen : null), unknownRole)
   await disk.remove(layout.fenced)
   await disk.remove(layout.rejoin)
   await disk.syncDirectory(layout.directory)

@@ -1,15 +1,17 @@
 // hb switch: master and slave change places, and nothing is lost. Run on the master.
 //
-//   1. the slave is connected and takes updates           else refused, nothing has changed
+//   1. the slave is connected and takes updates, and this server could be a slave: every step is tried
+//                                                         else refused, nothing has changed
 //   2. DIR/fenced says "handing over": no update is taken, by whoever has the master open
 //   3. the slave has stored and applied the last transaction; else everything is as before
 //   4. DIR/fenced says "asked"; PROMOTE: the slave has exactly that, and becomes the master on a timeline of its own
 //   5. it answers as a master; then this server becomes its slave, as by "hb rejoin", with nothing missing. If it says
 //      that it is a slave again it is asked again, and when it refuses now everything is as before
 //
-// Interrupted before 4, the master takes no updates until "hb switch" is run again. Behind it the shipper meets the new
-// timeline like any old master does, and "hb rejoin" (or "hb switch" again) completes it. Once the slave has been
-// asked, only its own "no" lets the master take updates again: that nobody answers now says nothing of the time before.
+// After an error before 4 the master takes updates again; interrupted there, it takes none until "hb switch" is run
+// again. Behind it the shipper meets the new timeline like any old master does, and "hb rejoin" (or "hb switch" again)
+// completes it. Once the slave has been asked, only its own "no" lets the master take updates again: that it does not
+// answer now says nothing of the time before.
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { readDurableMark } from '../../log/durable.ts'
 import { sleep } from '../../platform/clock.ts'
@@ -29,8 +31,9 @@ import type { ShipperStatus } from '../shipper-server.ts'
 import { ask, liveHolder } from '../views/status.ts'
 import { fencedError, readFenced, removeFenced, writeFenced } from './fence.ts'
 import { ownMark } from './joining.ts'
+import { readPromotion } from './promotion.ts'
 import { rejoinServer, type RejoinOutcome } from './rejoin-command.ts'
-import { peerAt } from './rejoin.ts'
+import { peerAt, trySlaveAt } from './rejoin.ts'
 
 export interface SwitchOptions {
   /** The slave that is to be the master. */
@@ -59,24 +62,45 @@ export async function switchServers(
   // It was interrupted; hb.toml may say already what this server becomes.
   if (await platform.disk.exists(layout.rejoin)) return becomeSlave(platform, layout, null, options)
   const slave = theSlave(config, options.to)
-  if (await handedOver(platform, layout, slave))
-    return becomeSlave(platform, layout, slave.address, options)
-  await checkSwitch(platform, layout, config, slave)
-  const asked = (await readFenced(platform.disk, layout))?.asked === true
-  if (!asked) await bar(platform, layout, slave, false)
+  if (!(await handedOver(platform, layout, slave))) {
+    await checkSwitch(platform, layout, config, slave)
+    await trySlave(platform, layout, config, options)
+    await makeMaster(platform, layout, config, slave, options.timeoutMs)
+  }
   try {
-    await untilInStep(platform, layout, slave, options.timeoutMs)
-    // Also when it is there: it must be durable, and whoever wrote it may have been killed.
+    return await becomeSlave(platform, layout, slave.address, options)
+  } catch (error) {
+    if (!isHotBackupError(error)) throw error
+    const message = `${slave.name} is the master now, and ${config.name} not yet its slave: ${error.message}; "hb switch" goes on from there`
+    throw new HotBackupError(error.code, message, error.place, error)
+  }
+}
+
+/** Throws what `switchServers` throws. */
+async function makeMaster(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  slave: SlaveAddress,
+  timeoutMs: number,
+): Promise<void> {
+  const before = (await readFenced(platform.disk, layout))?.asked === true
+  let asked = before
+  try {
+    if (!before) await bar(platform, layout, slave, false)
+    await untilInStep(platform, layout, slave, timeoutMs)
+    // Also when it is there: it must be durable, and the process that wrote it may have been killed.
     await bar(platform, layout, slave, true)
+    asked = true
     await handOver(platform, layout, config, slave)
     await untilMaster(platform, layout, config, slave)
   } catch (error) {
-    if (!isHotBackupError(error, 'ERR_UNSAFE')) throw error
-    if (asked && !(error.cause instanceof Refused)) throw unknownOutcome(slave, error)
-    await unbar(platform, layout)
+    if (!isHotBackupError(error)) throw error
+    const refused = error.code === 'ERR_UNSAFE' && (!before || error.cause instanceof Refused)
+    if (asked && !refused) throw unknownOutcome(slave, error)
+    await unbar(platform, layout, config, error)
     throw error
   }
-  return becomeSlave(platform, layout, slave.address, options)
 }
 
 async function becomeSlave(
@@ -127,6 +151,19 @@ async function checkSwitch(
   }
 }
 
+/** Whether this server could be a slave afterwards. A server that was a slave before may have the port already. */
+async function trySlave(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  { listen }: SwitchOptions,
+): Promise<void> {
+  const wanted = listen ?? config.link.listen
+  const had = addressText(wanted) === addressText(config.link.listen)
+  const taken = had && (await readPromotion(platform.disk, layout)) !== null
+  await trySlaveAt(platform, layout, config, taken ? null : wanted)
+}
+
 function unsafe(message: string, cause?: unknown): HotBackupError {
   return new HotBackupError('ERR_UNSAFE', message, {}, cause)
 }
@@ -145,9 +182,21 @@ async function bar(
   await tellOwner(platform, layout, 'fence')
 }
 
-async function unbar(platform: Platform, layout: Layout): Promise<void> {
-  await removeFenced(platform.disk, layout)
-  await tellOwner(platform, layout, 'fence')
+/** It takes updates again. `reason`: why. */
+async function unbar(
+  platform: Platform,
+  layout: Layout,
+  { name }: Config,
+  reason: HotBackupError,
+): Promise<void> {
+  try {
+    await removeFenced(platform.disk, layout)
+    await tellOwner(platform, layout, 'fence')
+  } catch (error) {
+    if (!isHotBackupError(error)) throw error
+    const message = `${reason.message}; and ${name} takes no updates until "hb switch" is run again: ${error.message}`
+    throw new HotBackupError(error.code, message, error.place, reason)
+  }
 }
 
 /** Whoever opens the master later sees for himself. */
@@ -235,8 +284,9 @@ async function handOver(
 }
 
 function unknownOutcome({ name }: SlaveAddress, error: unknown): HotBackupError {
+  if (isHotBackupError(error, 'ERR_TIMEOUT')) return error
   const reason = error instanceof Error ? error.message : String(error)
-  const message = `it is not known whether ${name} has become the master: ${reason}`
+  const message = `it is not known whether ${name} has become the master: ${reason}; see "hb status" there, then run "hb switch" again`
   return new HotBackupError('ERR_TIMEOUT', message, {}, error)
 }
 
@@ -265,7 +315,7 @@ async function untilMaster(
     } catch (error) {
       if (!isHotBackupError(error)) throw error
       if (clock.monotonic() - start > promotedWaitMs) {
-        const message = `${slave.name} was to become the master and does not answer as one: ${error.message}`
+        const message = `${slave.name} was to become the master and does not answer as one: ${error.message}; see "hb status" there, then run "hb switch" again`
         throw new HotBackupError('ERR_TIMEOUT', message, {}, error)
       }
       const aSlave = error instanceof Refused && error.code === 'ERR_WRONG_TYPE'
