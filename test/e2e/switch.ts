@@ -79,12 +79,13 @@ const rounds = process.env['HB_LONG'] === undefined ? 2 : 40
 const cli = new URL('../../src/cli/hb.js', import.meta.url).pathname
 
 const halfASlave = {
-  name: 'hb.toml is changed',
+  name: 'the role is changed',
   role: 'hb switch',
   operation: 'rename',
-  what: '/hb\\.toml$',
+  what: '/role$',
   moment: 'after',
-  nth: 1,
+  // The first time it is only tried.
+  nth: 2,
   act: 'kill',
 } as const
 
@@ -103,7 +104,7 @@ t.test('killed at any moment, the command is given again and completes it', asyn
     await ok('wait', '-d', master.directory, '--timeout', '60')
     const args = ['switch', '-d', master.directory, '--to', slave.name]
     if (master.name === 'alpha') args.push('--listen', listen)
-    // The first time where hb.toml says already that this is a slave, and the command is not at its end.
+    // The first time where the role says already that this is a slave, and the command is not at its end.
     faults.order(...(round === 0 ? [halfASlave] : []))
     const child = spawn(process.execPath, [cli, ...args], { stdio: 'ignore' })
     // Starting takes a part of it.

@@ -227,10 +227,11 @@ async function promoteStopped(
   config: Config,
 ): Promise<PromoteReport> {
   return owning(platform, layout, config, async () => {
-    await tryPromotion(platform, layout)
     const data = await openSlaveData(platform, layout, config, false)
     const { database, log } = data
     try {
+      checkPromotable(config, log.identity !== null, null)
+      await tryPromotion(platform, layout)
       const events = { applied: () => {}, checkpointed: () => {}, failed: () => {} }
       const off = startReplayer(platform, layout, config, data, false, () => {}, events)
       const on = await readApplyUpdates(platform, layout, config)
