@@ -200,7 +200,7 @@ t.test('what is wrong is refused by line and key', t => {
       'slaves.address',
     ],
     [
-      'name = "south"\ntype = "slave"\n[link]\nlisten = "0.0.0.0:2001"\n[[slaves]]\nname = "t"\naddress = "localhost:2001"',
+      'name = "south"\n\n[link]\nlisten = "0.0.0.0:2001"\n[[slaves]]\nname = "t"\naddress = "localhost:2001"',
       7,
       'slaves.address',
     ],

@@ -302,7 +302,7 @@ function issueText(issue: v.InferIssue<typeof schema>): string {
   return issue.message
 }
 
-function checkSlaves({ name: own, type, link, slaves }: Settings): Mistake | null {
+function checkSlaves({ name: own, link, slaves }: Settings): Mistake | null {
   const names = new Set<string>([own])
   const addresses = new Map<string, string>()
   for (const [index, slave] of slaves.entries()) {
@@ -313,7 +313,7 @@ function checkSlaves({ name: own, type, link, slaves }: Settings): Mistake | nul
     if (names.has(slave.name)) return mistake('name', `the name ${slave.name} is taken already`)
     names.add(slave.name)
     const text = addressText(slave.address)
-    if (type === 'slave' && link.listen !== undefined && reaches(slave.address, link.listen)) {
+    if (link.listen !== undefined && reaches(slave.address, link.listen)) {
       return mistake('address', `${text} is where this server itself listens (link.listen)`)
     }
     const place = samePlace(slave.address)
