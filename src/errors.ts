@@ -246,14 +246,21 @@ export class HotBackupError extends Error {
   readonly code: ErrorCode
   readonly place: ErrorPlace
 
-  constructor(code: ErrorCode, message: string, place: ErrorPlace = {}, cause?: unknown) {
+  /** What the operator can do, as an order. */
+  readonly hint: string
+
+  /** `hint`: where the one of the catalogue does not fit the place. */
+  constructor(
+    code: ErrorCode,
+    message: string,
+    place: ErrorPlace = {},
+    cause?: unknown,
+    hint: string = catalogue[code].hint,
+  ) {
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
     this.place = place
-  }
-
-  get hint(): string {
-    return catalogue[this.code].hint
+    this.hint = hint
   }
 
   get exitCode(): ExitCode {

@@ -5,55 +5,23 @@ import * as net from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import { type LocalSockets } from './local-socket.ts'
-import { type Connection, type ConnectionEvents } from './network.ts'
+import { type Connection, type ConnectionEvents, type Listener } from './network.ts'
 
 /** What fits sun_path everywhere (Linux 107, macOS and the BSDs 103). */
 const pathBytesMax = 103
 
 /** A path that the system takes, good until `release`. */
-interface ShortPath {
+export interface ShortPath {
   readonly path: string
   release(): void
 }
 
 export const nodeLocalSockets: LocalSockets = {
-  listen(path, accept) {
-    return new Promise((resolve, reject) => {
-      const short = shorten(path)
-      const server = net.createServer(socket => accept(new SocketConnection(socket)))
-      const failed = (error: Error) => {
-        short.release()
-        reject(socketError(error, 'listen at', path))
-      }
-      server.once('error', failed)
-      try {
-        unlinkSync(short.path)
-      } catch (error) {
-        if (!hasCode(error, 'ENOENT')) return failed(error as Error)
-      }
-      // The socket's mode comes from the umask, and bind happens within listen: there is no moment at which
-      // others could connect.
-      const umask = process.umask(0o177)
-      try {
-        server.listen(short.path)
-      } finally {
-        process.umask(umask)
-      }
-      server.once('listening', () => {
-        server.removeListener('error', failed)
-        server.on('error', () => {}) // A connection that could not be accepted is the peer's affair.
-        resolve({
-          close: () =>
-            new Promise(closed => {
-              server.close(() => {
-                short.release()
-                closed()
-              })
-            }),
-        })
-      })
-    })
-  },
+  listen: (path, accept) =>
+    listenAt(
+      path,
+      net.createServer(socket => accept(new SocketConnection(socket))),
+    ),
 
   connect(path) {
     return new Promise((resolve, reject) => {
@@ -83,8 +51,50 @@ export const nodeLocalSockets: LocalSockets = {
   },
 }
 
+/** See LocalSockets.listen: `server` takes the connections. */
+export function listenAt(path: string, server: net.Server): Promise<Pick<Listener, 'close'>> {
+  return new Promise((resolve, reject) => {
+    let short: ShortPath
+    try {
+      short = shorten(path)
+    } catch (error) {
+      return reject(socketError(error as Error, 'listen at', path))
+    }
+    const failed = (error: Error) => {
+      short.release()
+      reject(socketError(error, 'listen at', path))
+    }
+    server.once('error', failed)
+    try {
+      unlinkSync(short.path)
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT')) return failed(error as Error)
+    }
+    // The socket's mode comes from the umask, and bind happens within listen: there is no moment at which
+    // others could connect.
+    const umask = process.umask(0o177)
+    try {
+      server.listen(short.path)
+    } finally {
+      process.umask(umask)
+    }
+    server.once('listening', () => {
+      server.removeListener('error', failed)
+      server.on('error', () => {}) // A connection that could not be accepted is the peer's affair.
+      const close = () =>
+        new Promise<void>(closed => {
+          server.close(() => {
+            short.release()
+            closed()
+          })
+        })
+      resolve({ close })
+    })
+  })
+}
+
 /** Throws the system's error when the directory is not there. */
-function shorten(path: string): ShortPath {
+export function shorten(path: string): ShortPath {
   if (Buffer.byteLength(path) <= pathBytesMax) return { path, release: () => {} }
   if (process.platform !== 'linux') {
     const message = `${path} is too long for a socket: at most ${pathBytesMax} bytes`

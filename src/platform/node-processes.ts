@@ -8,10 +8,7 @@ import { KiB } from '../limits.ts'
 import { runCommand, runCommandFrom } from './node-command.ts'
 import { hearLines } from './node-lines.ts'
 import { Nursery } from './node-nursery.ts'
-import { type ChildProcess, type ProcessIdentity, type Processes } from './processes.ts'
-
-/** The first pid namespace of every Linux kernel (PROC_PID_INIT_INO): the machine itself, not a container. */
-const machinePidNamespace = 'pid:[4026531836]'
+import { type ChildProcess, type ProcessIdentity, type Processes, sharesPids } from './processes.ts'
 
 /** As `nice` would. */
 const lowPriority = 10
@@ -22,10 +19,10 @@ const outputBytesMax = 1024 * KiB
 export const nodeProcesses: Processes = {
   self,
 
-  mayBeAlive({ pid, startTicks, bootId, host }) {
+  mayBeAlive(identity) {
     const own = self()
-    if (host !== own.host) return true
-    if (bootId !== '' && own.bootId !== '' && bootId !== own.bootId) return false
+    if (!sharesPids(identity, own)) return true
+    const { pid, startTicks } = identity
     if (own.startTicks === 0) return signalled(pid, 0)
     const found = processState(pid)
     if (found === null) return false
@@ -129,18 +126,18 @@ function self(): ProcessIdentity {
     pid: process.pid,
     startTicks: processState(process.pid)?.startTicks ?? 0,
     bootId: readText('/proc/sys/kernel/random/boot_id').trim(),
-    host: hostIdentity(),
+    pidNamespace: pidNamespace(),
+    machineId: readText('/etc/machine-id').trim(),
+    host: hostname(),
   }
   return identity
 }
 
-/** Pids mean something within one namespace only, so a container is a host of its own. */
-function hostIdentity(): string {
+function pidNamespace(): string {
   try {
-    const namespace = readlinkSync('/proc/self/ns/pid')
-    return namespace === machinePidNamespace ? hostname() : `${hostname()}/${namespace}`
+    return readlinkSync('/proc/self/ns/pid')
   } catch {
-    return hostname()
+    return ''
   }
 }
 

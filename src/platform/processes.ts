@@ -5,9 +5,24 @@ export interface ProcessIdentity {
   readonly pid: number
   /** Start time in clock ticks since boot (Linux), 0 where it cannot be read. */
   readonly startTicks: number
-  /** Identifies the boot of this machine; empty where it cannot be read. */
+  /** Identifies the boot of this machine: one running kernel, whatever its name. Empty where it cannot be read. */
   readonly bootId: string
+  /** Pids mean something within one namespace only (a container has its own). Empty where there are none. */
+  readonly pidNamespace: string
+  /** Identifies the machine across its boots; empty where it cannot be read, as in most containers. */
+  readonly machineId: string
+  /** The machine's name, for messages only: it may change while the process runs. */
   readonly host: string
+}
+
+/** Whether the pid of one process means anything to the other: the same kernel and the same pid namespace. */
+export function sharesPids(a: ProcessIdentity, b: ProcessIdentity): boolean {
+  return sharesKernel(a, b) && a.pidNamespace === b.pidNamespace
+}
+
+/** Whether both run on one running kernel. Where the system gives no boot id, the machine's name must do. */
+export function sharesKernel(a: ProcessIdentity, b: ProcessIdentity): boolean {
+  return a.bootId === b.bootId && (a.bootId !== '' || a.host === b.host)
 }
 
 export interface ChildProcess {
@@ -35,7 +50,7 @@ export interface CommandOptions {
 
 export interface Processes {
   self(): ProcessIdentity
-  /** False only when it is certain: the same host, and no such process in this boot. */
+  /** False only when it is certain: the pid can be looked up from here, and there is no such process. */
   mayBeAlive(identity: ProcessIdentity): boolean
   /** Starts Node with a module of this package. */
   start(modulePath: string, args: readonly string[], options: StartOptions): ChildProcess

@@ -8,6 +8,7 @@ import type { LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig, type Config } from './config/config.ts'
 import { layoutOf, type Layout } from './layout.ts'
+import { shipperPurpose, slavePurpose } from './owner.ts'
 import { ask, liveHolder } from './views/status.ts'
 
 /** Tells hb-shipper and hb-slave that they run in the background: their messages go to messages.log. */
@@ -60,9 +61,12 @@ export async function startServer(
   directory: string,
 ): Promise<number> {
   const service = await serviceOf(platform, directory)
-  const { config, layout, lock, socket, output } = service
+  const { config, layout, lock, socket } = service
+  // Several commands may start it at once: each has to know what its own process has said.
+  const output = `${service.output}.${platform.processes.self().pid}`
   const holder = await liveHolder(platform, lock)
-  if (holder !== null) throw alreadyRunning(config, holder)
+  // One on another machine may have died there: the new process finds out.
+  if (holder !== null && !holder.elsewhere) throw alreadyRunning(config, holder)
   await platform.disk.makeDirectory(layout.run)
   await platform.disk.remove(output)
   const child = platform.processes.start(
@@ -76,10 +80,16 @@ export async function startServer(
   })
   while (!exited) {
     const answer = (await ask(platform, socket)) as { readonly pid?: number } | null
-    if (answer?.pid === child.pid) return child.pid
+    if (answer?.pid === child.pid) {
+      await platform.disk.rename(output, service.output)
+      return child.pid
+    }
     await sleep(platform.clock, pollMs)
   }
-  throw await startError(platform, service)
+  const error = await startError(platform, config, output)
+  await platform.disk.remove(output)
+  const other = await liveHolder(platform, lock)
+  throw other === null || other.elsewhere ? error : alreadyRunning(config, other)
 }
 
 function alreadyRunning({ name }: Config, { identity, purpose }: LockHolder): HotBackupError {
@@ -90,7 +100,8 @@ function alreadyRunning({ name }: Config, { identity, purpose }: LockHolder): Ho
 /** What the process said last: its error, as it would have been told in the foreground. */
 async function startError(
   { disk }: BackgroundPlatform,
-  { config, output }: Service,
+  config: Config,
+  output: string,
 ): Promise<HotBackupError> {
   const text = (await readFile(disk, output, 64 * KiB).catch(() => null))?.toString() ?? ''
   const line = text.trimEnd().split('\n').at(-1) ?? ''
@@ -107,11 +118,12 @@ export async function stopServer(platform: BackgroundPlatform, directory: string
   const { processes, clock } = platform
   const holder = await liveHolder(platform, lock)
   if (holder === null) throw notRunning(config)
-  // A command that has a slave's lock for a moment is not its server.
-  const { identity } = holder
-  if (identity.host !== processes.self().host) {
-    const message = `${config.name} runs on ${identity.host}: stop it there`
-    throw new HotBackupError('ERR_NOT_RUNNING', message)
+  const { identity, purpose, elsewhere } = holder
+  // A command that has the lock for a moment is not the server.
+  if (purpose !== slavePurpose && purpose !== shipperPurpose) throw notRunning(config)
+  if (elsewhere) {
+    const message = `${config.name} runs on another machine or in another container (${identity.host})`
+    throw new HotBackupError('ERR_RUNNING', message, {}, undefined, 'Stop it there.')
   }
   if (!processes.signal(identity.pid, 'SIGTERM')) throw notRunning(config)
   const start = clock.monotonic()

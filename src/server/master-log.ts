@@ -6,9 +6,6 @@ import { listAcks } from '../ship/ack-file.ts'
 import type { Config } from './config/config.ts'
 import type { Layout } from './layout.ts'
 
-/** The purpose of a lock that is held only until the log is in order. */
-export const recoveryPurpose = 'recovery'
-
 /** `stampTxn`: the transaction up to which the database files hold. */
 export async function openMasterLog(
   platform: Platform,

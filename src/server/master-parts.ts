@@ -2,9 +2,8 @@
 import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
 import { Database } from '../database/database.ts'
 import { replayLog } from '../database/replay.ts'
-import { isHotBackupError, type HotBackupError } from '../errors.ts'
+import type { HotBackupError } from '../errors.ts'
 import type { LogWriter } from '../log/writer.ts'
-import { sleep } from '../platform/clock.ts'
 import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { leftOut } from '../slave/lost-found.ts'
@@ -15,7 +14,7 @@ import { GroupRescue, type GroupEvent } from './damage/group-rescue.ts'
 import { databaseOptions } from './database-options.ts'
 import { checkNotRejoining } from './failover/fence.ts'
 import { ackSourceOf, type Layout } from './layout.ts'
-import { openBegunLog, recoveryPurpose } from './master-log.ts'
+import { openBegunLog } from './master-log.ts'
 import { QueueLimit, type QueueEvent } from './queue/queue-limit.ts'
 import { Commits, type CommitEvent } from './updates/commits.ts'
 import { ReachedSlaves } from './updates/reached-slaves.ts'
@@ -24,7 +23,6 @@ import { Updates } from './updates/updates.ts'
 import { ContinuousVerification } from './verification/continuous-verification.ts'
 import { VerifyMarks } from './verification/verify-marks.ts'
 
-const ownershipPollMs = 25
 /** A checkpoint waits so long for slaves that are there. */
 const freshAckWaitMs = 1000
 
@@ -75,25 +73,6 @@ export interface Parts {
   readonly verification: ContinuousVerification
   readonly mends: GroupMends
   readonly rescue: GroupRescue
-}
-
-/** A shipper that starts owns the directory for a moment, to bring the log in order: that is waited for. */
-export async function takeOwnership(
-  platform: Platform,
-  layout: Layout,
-  lost: (error: HotBackupError) => void,
-): Promise<Lock> {
-  const { locks, clock } = platform
-  for (;;) {
-    try {
-      return await locks.acquire(layout.ownerLock, 'master', lost)
-    } catch (error) {
-      if (!isHotBackupError(error, 'ERR_RUNNING')) throw error
-      const holder = await locks.holder(layout.ownerLock)
-      if (holder !== null && holder.purpose !== recoveryPurpose) throw error
-      await sleep(clock, ownershipPollMs)
-    }
-  }
 }
 
 /** Recovery on a master: the log is brought in order, and what the database lacks of it is replayed. */

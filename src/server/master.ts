@@ -25,14 +25,9 @@ import { mendRunning, ownDatabaseId, slavePeers, withSoundLog } from './damage/m
 import { missingRequest, replayMissing } from './failover/missing-replay.ts'
 import { neededForReturn } from './failover/old-master.ts'
 import { ackSourceOf, layoutOf, type Layout } from './layout.ts'
-import {
-  openParts,
-  takeOwnership,
-  type MasterEvent,
-  type Parts,
-  type PartsEvents,
-} from './master-parts.ts'
+import { openParts, type MasterEvent, type Parts, type PartsEvents } from './master-parts.ts'
 import type { Log } from './messages-log.ts'
+import { commandPurpose, takeOwnership } from './owner.ts'
 import type { QueueLimit, QueueStatus } from './queue/queue-limit.ts'
 import { Retention } from './queue/retention.ts'
 import { startHelpers } from './server-helpers.ts'
@@ -156,6 +151,7 @@ export class Master {
         path: directory,
       })
     }
+    const helped = options.helpers ?? true
     // What happens behind everybody's back. Before the master is open, opening fails by itself.
     let master: Master | null = null
     const events: PartsEvents = {
@@ -170,8 +166,12 @@ export class Master {
         options.onEvent?.(event)
       },
     }
-    const lock = await takeOwnership(platform, layout, events.failed)
-    const helped = options.helpers ?? true
+    const lock = await takeOwnership(
+      platform,
+      layout,
+      helped ? 'master' : commandPurpose,
+      events.failed,
+    )
     // Before the database takes memory.
     const prepared = helped ? platform.processes.prepare() : null
     try {

@@ -6,6 +6,7 @@
 //   nobody does, and it is written this process opens the master for the moment (others wait for it, or use it)
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { sleep } from '../platform/clock.ts'
+import type { LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig, type Config } from './config/config.ts'
 import { ControlClient, RequestNotTaken } from './control/control-client.ts'
@@ -13,11 +14,10 @@ import { DataClient, type Carrier } from './control/data-client.ts'
 import type { JsonObject } from './control/frames.ts'
 import type { Message } from './control/operations.ts'
 import { layoutOf, type Layout } from './layout.ts'
+import { OwnerPatience } from './owner.ts'
 
-/** Another command that has the master open for a moment is waited for this long. */
-const ownerWaitMs = 10_000
 const ownerPollMs = 25
-/** How often a request starts anew when the owner comes or goes meanwhile. */
+/** How often a request that was taken starts anew when its owner goes meanwhile. */
 const attemptsMax = 5
 
 /** Runs `work` with the server's data at hand. Throws ERR_NOT_A_SERVER, ERR_READ_ONLY, ERR_RUNNING and so on. */
@@ -55,6 +55,8 @@ class Session {
   readonly #layout: Layout
   readonly #config: Config
   readonly #mode: 'read' | 'write'
+  /** For all attempts together: what was not taken is tried again for as long as owners come and go. */
+  readonly #patience: OwnerPatience
   #access: Access | null = null
 
   constructor(platform: Platform, layout: Layout, config: Config, mode: 'read' | 'write') {
@@ -62,6 +64,7 @@ class Session {
     this.#layout = layout
     this.#config = config
     this.#mode = mode
+    this.#patience = new OwnerPatience(platform.clock)
   }
 
   readonly carry: Carrier = (operation, args, body) => this.#carry(operation, args, body)
@@ -77,7 +80,14 @@ class Session {
         }
         return
       } catch (error) {
-        if (begun || attempt === attemptsMax || !this.#mayStartAnew(error, operation)) throw error
+        const untaken = error instanceof RequestNotTaken
+        if (
+          begun ||
+          (!untaken && (attempt >= attemptsMax || !this.#mayStartAnew(error, operation)))
+        ) {
+          throw error
+        }
+        if (untaken && this.#patience.isOver(await this.#owner())) throw error
         await this.close()
       }
     }
@@ -85,10 +95,13 @@ class Session {
 
   /** An update is sent again only when it was not carried out, or when carrying it out twice is the same. */
   #mayStartAnew(error: unknown, operation: string): boolean {
-    if (error instanceof RequestNotTaken) return true
     if (isHotBackupError(error, 'ERR_DATABASE_CHANGED')) return this.#access?.files !== false
     const repeatable = this.#mode === 'read' || operation === 'write-items'
     return repeatable && isHotBackupError(error, 'ERR_CLOSED')
+  }
+
+  #owner(): Promise<LockHolder | null> {
+    return this.#platform.locks.holder(this.#layout.ownerLock)
   }
 
   async finish(): Promise<void> {
@@ -103,7 +116,6 @@ class Session {
 
   async #open(): Promise<Access> {
     const { clock } = this.#platform
-    const deadline = clock.monotonic() + ownerWaitMs
     for (;;) {
       const client = await ControlClient.connect(this.#platform, this.#layout.ownerSocket)
       if (client !== null) return remoteAccess(client)
@@ -120,7 +132,8 @@ class Session {
         return await local.openMaster(this.#platform, this.#layout)
       } catch (error) {
         // The owner may be about to listen, or about to leave.
-        if (!isHotBackupError(error, 'ERR_RUNNING') || clock.monotonic() > deadline) throw error
+        if (!isHotBackupError(error, 'ERR_RUNNING')) throw error
+        if (this.#patience.isOver(await this.#owner())) throw error
         await sleep(clock, ownerPollMs)
       }
     }

@@ -31,7 +31,8 @@ import { removeSlave } from './failover/forget.ts'
 import { answerJoin, ownMark } from './failover/joining.ts'
 import { readPromotion } from './failover/promotion.ts'
 import { layoutOf, type Layout } from './layout.ts'
-import { openBegunLog, recoveryPurpose } from './master-log.ts'
+import { openBegunLog } from './master-log.ts'
+import { recoveryPurpose, shipperPurpose } from './owner.ts'
 import type { Log } from './messages-log.ts'
 import { QueueWatch } from './queue/queue-watch.ts'
 import { withData } from './sessions.ts'
@@ -98,7 +99,7 @@ export class ShipperServer {
       throw new HotBackupError('ERR_WRONG_TYPE', message, { path: directory })
     }
     const self = platform.processes.self()
-    const lock = await platform.locks.acquire(layout.shipperLock, 'shipper', lost)
+    const lock = await platform.locks.acquire(layout.shipperLock, shipperPurpose, lost)
     try {
       await checkNotRejoining(platform.disk, layout, config.name)
       await recoverLog(platform, layout, config, say)

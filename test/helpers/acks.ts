@@ -36,6 +36,6 @@ export class HeldLocks implements Locks {
 
   holder() {
     const identity = nodeProcesses.self()
-    return Promise.resolve({ identity, purpose: 'shipper', alive: this.alive })
+    return Promise.resolve({ identity, purpose: 'shipper', alive: this.alive, elsewhere: false })
   }
 }

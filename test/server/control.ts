@@ -179,7 +179,7 @@ t.test('errors arrive as what they are, and a defect as a defect', async t => {
   // Garbage ends its own connection, and nothing else.
   const stranger = createConnection(path)
   const gone = new Promise(resolve => stranger.once('close', resolve))
-  stranger.on('error', () => {})
+  stranger.on('error', () => {}).resume()
   stranger.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n')
   await gone
   const again = await connected(path)

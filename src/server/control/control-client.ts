@@ -64,6 +64,8 @@ export class ControlClient {
   readonly #decoder = new FrameDecoder()
   /** In the order of the requests, which is the order of the answers. */
   readonly #answers: Answer[] = []
+  /** Requests wait for the server's first notice: without it the connection was never accepted. */
+  #unsent: Uint8Array[] | null = []
   #closing = false
   #lost: Error | null = null
 
@@ -98,13 +100,19 @@ export class ControlClient {
       answer.end(this.#closing ? new RequestNotTaken() : this.#lost)
     } else {
       this.#answers.push(answer)
-      for (const bytes of encodeFrame({ ...args, operation }, body)) this.#connection.write(bytes)
+      const frame = encodeFrame({ ...args, operation }, body)
+      if (this.#unsent === null) this.#write(frame)
+      else this.#unsent.push(...frame)
     }
     return answer.parts()
   }
 
   close(): void {
     this.#connection.destroy()
+  }
+
+  #write(frame: readonly Uint8Array[]): void {
+    for (const bytes of frame) this.#connection.write(bytes)
   }
 
   #take(bytes: Buffer): void {
@@ -116,6 +124,12 @@ export class ControlClient {
   }
 
   #deliver({ header, body }: Frame): void {
+    if (header['ready'] === true) {
+      const unsent = this.#unsent ?? []
+      this.#unsent = null
+      this.#write(unsent)
+      return
+    }
     if (header['closing'] === true) {
       this.#closing = true
       return
@@ -133,9 +147,12 @@ export class ControlClient {
   #closed(error: Error | null): void {
     const reason = error === null ? '' : `: ${error.message}`
     const message = `the connection to the server was lost${reason}`
-    this.#lost = new HotBackupError('ERR_CLOSED', message, {}, error ?? undefined)
+    const untaken = this.#closing || this.#unsent !== null
+    this.#lost = untaken
+      ? new RequestNotTaken()
+      : new HotBackupError('ERR_CLOSED', message, {}, error ?? undefined)
     for (const answer of this.#answers.splice(0)) {
-      answer.end(this.#closing && !answer.begun ? new RequestNotTaken() : this.#lost)
+      answer.end(untaken && !answer.begun ? new RequestNotTaken() : this.#lost)
     }
   }
 }

@@ -3,6 +3,7 @@
 //
 //   request  { operation, …arguments } and bytes
 //   answers  { part: … } and bytes, any number; then { end: true } or { error: { code, message, place } }
+//   notice   { ready: true }, first of all: a request that was sent to a connection without it was never taken
 //   notice   { closing: true }: the server closes; requests that have no answer yet have not been carried out
 import { HotBackupError } from '../../errors.ts'
 import type { Clock } from '../../platform/clock.ts'
@@ -122,6 +123,7 @@ class Peer {
         left()
       },
     })
+    this.#notify({ ready: true })
   }
 
   async close(): Promise<void> {
@@ -131,10 +133,14 @@ class Peer {
     this.#room()
     await this.#work
     if (this.#gone) return
-    for (const bytes of encodeFrame({ closing: true }, noBytes)) this.#connection.write(bytes)
+    this.#notify({ closing: true })
     this.#connection.end()
     // Bytes that were never read would make the system forget what has just been written.
     this.#connection.resume()
+  }
+
+  #notify(notice: JsonObject): void {
+    for (const bytes of encodeFrame(notice, noBytes)) this.#connection.write(bytes)
   }
 
   drop(): void {

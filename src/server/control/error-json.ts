@@ -4,7 +4,8 @@ import { textOf, type JsonObject } from './frames.ts'
 
 export function errorToJson(error: unknown): JsonObject {
   if (isHotBackupError(error)) {
-    return { code: error.code, message: error.message, place: { ...error.place } }
+    const { code, message, hint } = error
+    return { code, message, hint, place: { ...error.place } }
   }
   // A defect: the client shows it as one.
   return {
@@ -15,7 +16,13 @@ export function errorToJson(error: unknown): JsonObject {
 
 /** The error that a server has answered with. */
 export function errorFromJson(value: JsonObject): Error {
-  const { code, message, place } = value
+  const { code, message, hint, place } = value
   if (typeof code !== 'string') return new Error(`the server failed: ${textOf(message)}`)
-  return new HotBackupError(code as ErrorCode, textOf(message), (place ?? {}) as object)
+  return new HotBackupError(
+    code as ErrorCode,
+    textOf(message),
+    (place ?? {}) as object,
+    undefined,
+    textOf(hint),
+  )
 }

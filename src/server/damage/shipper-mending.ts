@@ -5,7 +5,7 @@ import type { Platform } from '../../platform/platform.ts'
 import type { Config } from '../config/config.ts'
 import { ControlClient } from '../control/control-client.ts'
 import type { Layout } from '../layout.ts'
-import { recoveryPurpose } from '../master-log.ts'
+import { recoveryPurpose } from '../owner.ts'
 import type { Log } from '../messages-log.ts'
 import { mendStopped } from './mend.ts'
 

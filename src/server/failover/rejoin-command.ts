@@ -1,12 +1,9 @@
 // hb rejoin as a command: stops the server, takes both locks, does the work, and starts the server as what it is then.
-import { isHotBackupError } from '../../errors.ts'
-import { sleep } from '../../platform/clock.ts'
-import type { Lock } from '../../platform/locks.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { startServer, stopServer } from '../background.ts'
 import { loadConfig } from '../config/config.ts'
 import { layoutOf, type Layout } from '../layout.ts'
-import { recoveryPurpose } from '../master-log.ts'
+import { takeOwnership } from '../owner.ts'
 import { liveHolder } from '../views/status.ts'
 import { unknownRole } from './promotion.ts'
 import { rejoin, type RejoinOptions, type RejoinReport } from './rejoin.ts'
@@ -24,7 +21,7 @@ export async function rejoinServer(
   const { type } = await loadConfig(platform.disk, layout, unknownRole)
   const server = type === 'master' ? layout.shipperLock : layout.ownerLock
   // An application is not stopped for this: it must leave by itself.
-  if (type === 'master') await (await takeOwner(platform, layout)).release()
+  if (type === 'master') await (await takeOwnership(platform, layout, purpose, lost)).release()
   const holder = await liveHolder(platform, server)
   const ran = holder !== null && holder.purpose !== purpose
   if (ran) await stopServer(platform, directory)
@@ -47,7 +44,7 @@ async function withLocks<T>(
   layout: Layout,
   work: () => Promise<T>,
 ): Promise<T> {
-  const owner = await takeOwner(platform, layout)
+  const owner = await takeOwnership(platform, layout, purpose, lost)
   try {
     const shipper = await platform.locks.acquire(layout.shipperLock, purpose, lost)
     try {
@@ -59,19 +56,3 @@ async function withLocks<T>(
     await owner.release()
   }
 }
-
-/** A shipper that starts owns the directory for a moment, to bring the log in order: that is waited for. */
-async function takeOwner({ locks, clock }: Platform, layout: Layout): Promise<Lock> {
-  for (;;) {
-    try {
-      return await locks.acquire(layout.ownerLock, purpose, lost)
-    } catch (error) {
-      if (!isHotBackupError(error, 'ERR_RUNNING')) throw error
-      const holder = await locks.holder(layout.ownerLock)
-      if (holder !== null && holder.purpose !== recoveryPurpose) throw error
-      await sleep(clock, pollMs)
-    }
-  }
-}
-
-const pollMs = 25

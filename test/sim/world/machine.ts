@@ -229,6 +229,8 @@ export class Machine {
       pid: process.pid,
       startTicks: process.pid,
       bootId: `${this.name}-${this.#boot}`,
+      pidNamespace: '',
+      machineId: this.name,
       host: this.name,
     }
   }
@@ -308,7 +310,7 @@ export class Machine {
       const held = locks.get(path)
       if (held === undefined) return null
       const identity = this.#identity(held.process)
-      return { identity, purpose: held.purpose, alive: !held.process.dead }
+      return { identity, purpose: held.purpose, alive: !held.process.dead, elsewhere: false }
     }
     const soon = <T>(look: () => T) =>
       new Promise<T>((resolve, reject) => {
