@@ -18,7 +18,7 @@ export interface LogPlace extends LogPosition {
 
 /**
  * Throws ERR_LOG_REMOVED when the log begins later, ERR_LOG_FOREIGN (with both values) when it has another chain value
- * there, ERR_LOG_GAP when no block of it ends there.
+ * there, ERR_LOG_GAP when no block of it ends there, ERR_LOG_CORRUPT when what leads there is damaged.
  */
 export async function placeOf(
   disk: Disk,
@@ -49,6 +49,7 @@ export async function placeOf(
         offset += block.length
       }
     }
+    scan.checkReached(position.txn)
     checkSame(holding.path, position, at)
     return { ...position, segmentFirstTxn: header.firstTxn, offset }
   } finally {

@@ -6,6 +6,7 @@ import { blockBytesTarget } from '../limits.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
 import { blockAlignment, blockHeaderBytes, BlockSeed, BlockView, sealBlock } from './block.ts'
 import { BlockChain, type LogPosition } from './chain.ts'
+import { readDurableMark } from './durable.ts'
 import { RecordCursor, RecordEncoder, RecordType } from './record.ts'
 import { SegmentScan } from './scan.ts'
 import { encodeSegmentHeader, segmentHeaderBytes, type SegmentHeader } from './segment.ts'
@@ -17,7 +18,8 @@ export type CopiedRecord = (record: RecordCursor, txn: number, maps: FileMaps) =
 
 /**
  * Copies what lies behind `from`, the end of a block, into a new file at `path`, and reads it again: when it resolves
- * the file is whole and durable. Returns the last transaction in it. Throws ERR_LOG_CORRUPT, ERR_DISK, ERR_DISK_FULL.
+ * the file is whole and durable. Returns the last transaction in it. Throws ERR_LOG_CORRUPT, ERR_LOG_REMOVED, ERR_DISK,
+ * ERR_DISK_FULL.
  */
 export async function extractBehind(
   disk: Disk,
@@ -32,7 +34,7 @@ export async function extractBehind(
   let lastTxn: number
   try {
     const extract = new Extract(file, from, copied)
-    for (const segment of await sources(disk, directory, from)) await extract.segment(disk, segment)
+    for (const source of await sources(disk, directory, from)) await extract.segment(disk, source)
     lastTxn = extract.lastTxn
     await file.sync()
   } finally {
@@ -44,11 +46,29 @@ export async function extractBehind(
   return lastTxn
 }
 
+interface Source {
+  readonly path: string
+  /** The last transaction that it must hold. */
+  readonly until: number
+}
+
 /** The segments from the one that holds the position, or begins behind it. */
-async function sources(disk: Disk, directory: string, from: LogPosition): Promise<string[]> {
+async function sources(disk: Disk, directory: string, from: LogPosition): Promise<Source[]> {
+  const mark = await readDurableMark(disk, directory)
   const files = await segmentFiles(disk, directory)
-  const first = files.findLastIndex(file => file.firstTxn <= from.txn + 1)
-  return files.slice(Math.max(0, first)).map(file => file.path)
+  const first = Math.max(
+    0,
+    files.findLastIndex(file => file.firstTxn <= from.txn + 1),
+  )
+  const begin = files[first]?.firstTxn ?? 0
+  if (begin > from.txn + 1) {
+    const message = `${directory} starts with transaction ${begin}; ${from.txn + 1} has been removed`
+    throw new HotBackupError('ERR_LOG_REMOVED', message, { path: directory, txn: from.txn + 1 })
+  }
+  return files.slice(first).map(({ path }, index) => {
+    const next = files[first + index + 1]
+    return { path, until: next === undefined ? (mark?.txn ?? 0) : next.firstTxn - 1 }
+  })
 }
 
 async function check(disk: Disk, path: string, lastTxn: number): Promise<void> {
@@ -92,7 +112,7 @@ class Extract {
     this.#copied = copied
   }
 
-  async segment(disk: Disk, path: string): Promise<void> {
+  async segment(disk: Disk, { path, until }: Source): Promise<void> {
     const scan = await SegmentScan.open(disk, path, { reuse: true })
     try {
       const { header } = scan
@@ -104,6 +124,7 @@ class Extract {
           await this.#take(scan.bytes, start)
         }
       }
+      scan.checkReached(until)
       // A torn end is no part of the log, and recovery has cut it off before.
       if (scan.fault !== 'end' && scan.offset < scan.file.size()) {
         const message = `${path}, byte ${scan.offset}: ${scan.fault ?? 'no block'}`

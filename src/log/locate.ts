@@ -1,13 +1,13 @@
 // When a transaction was written: the time of its block, found by going from block header to block header. Nothing
 // is checked, so this is for people, not for decisions.
 import { KiB } from '../limits.ts'
-import type { Disk } from '../platform/disk.ts'
+import { isUnreadable, type Disk } from '../platform/disk.ts'
 import { BlockView, blockHeaderBytes, blockMagic } from './block.ts'
 import { segmentHeaderBytes } from './segment.ts'
 
 const readBytes = 256 * KiB
 
-/** Wall-clock milliseconds; null when the segment at `path` does not hold the transaction. Throws ERR_DISK. */
+/** Wall-clock milliseconds; null when the segment does not hold the transaction, or is damaged. Throws ERR_DISK. */
 export async function timeOfTransaction(
   disk: Disk,
   path: string,
@@ -30,6 +30,9 @@ export async function timeOfTransaction(
       if (block.firstTxn <= txn && txn <= block.lastTxn) return block.time
       offset += block.length
     }
+  } catch (error) {
+    if (isUnreadable(error)) return null
+    throw error
   } finally {
     await file.close()
   }

@@ -1,7 +1,7 @@
 // Follows a log from a position on, while another process writes it: whole blocks, all verified, in order, up to
 // what is durable. Shippers, replay and hb-replay read through here; it never writes, and holds nothing up.
 import { join } from 'node:path'
-import { HotBackupError } from '../errors.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { KiB } from '../limits.ts'
 import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
 import { BlockView, blockHeaderBytes, blockMagic } from './block.ts'
@@ -9,8 +9,8 @@ import { BlockChain, hex, type LogPosition } from './chain.ts'
 import { readDurableMark, type DurableMark } from './durable.ts'
 import { SegmentScan, type ScanOptions } from './scan.ts'
 import { segmentHeaderBytes, segmentName, type SegmentHeader } from './segment.ts'
-import { segmentFiles, type SegmentFile } from './segments.ts'
-import { describeFault } from './tail.ts'
+import { readSegment } from './segment-read.ts'
+import { checkName, segmentFiles, type SegmentFile } from './segments.ts'
 
 /** Whole blocks of one segment, verified. */
 export interface BlockRun {
@@ -37,6 +37,8 @@ export class LogReader {
   readonly #options: ScanOptions
   readonly #chain: BlockChain
   #scan: SegmentScan | null
+  /** Where the blocks of the segment before ended; null at the start. */
+  #left: { readonly path: string; readonly offset: number } | null = null
 
   private constructor(
     disk: Disk,
@@ -71,7 +73,7 @@ export class LogReader {
       // At the start of the first segment: its header says what it continues, and `next` checks that.
       return new LogReader(disk, directory, options, new BlockChain(from), null)
     }
-    const scan = await openScan(disk, directory, holding.path, options)
+    const scan = await openScan(disk, directory, holding, null, options)
     try {
       const chain = new BlockChain(from)
       const place = await findBlock(scan, mark, from)
@@ -101,9 +103,11 @@ export class LogReader {
       this.#scan = scan
       const last = scan.header.firstTxn === limit.segmentFirstTxn
       if (await scan.next(last ? limit.offset : Infinity)) return this.#run(scan)
-      if (last || scan.fault !== 'end') throw this.#corrupt(scan)
-      await scan.close()
-      this.#scan = null
+      // A segment without a block leads to itself: the loop would never end.
+      const empty = chain.txn < scan.header.firstTxn
+      if (last || empty || scan.fault !== 'end') throw scan.damage()
+      this.#left = { path: scan.path, offset: chain.offset }
+      await this.close()
     }
     return null
   }
@@ -129,8 +133,9 @@ export class LogReader {
   }
 
   async #enterNext(): Promise<SegmentScan> {
-    const path = join(this.#directory, segmentName(this.#chain.txn + 1))
-    const scan = await openScan(this.#disk, this.#directory, path, this.#options)
+    const firstTxn = this.#chain.txn + 1
+    const file = { path: join(this.#directory, segmentName(firstTxn)), firstTxn }
+    const scan = await openScan(this.#disk, this.#directory, file, this.#left, this.#options)
     try {
       scan.enter(this.#chain)
       return scan
@@ -138,13 +143,6 @@ export class LogReader {
       await scan.close()
       throw error
     }
-  }
-
-  #corrupt(scan: SegmentScan): HotBackupError {
-    const { offset, txn } = this.#chain
-    const what = describeFault(scan.fault ?? 'end', this.#chain.block)
-    const message = `${scan.path}, byte ${offset}, transaction ${txn + 1}: ${what}`
-    return new HotBackupError('ERR_LOG_CORRUPT', message, { path: scan.path, offset, txn: txn + 1 })
   }
 }
 
@@ -167,24 +165,35 @@ function removed(directory: string, txn: number, first: number): HotBackupError 
   return new HotBackupError('ERR_LOG_REMOVED', message, { path: directory, txn })
 }
 
-/** A segment that has gone meanwhile is one that was removed, when the log still has later ones. */
+/**
+ * A segment that has gone meanwhile was removed, when the log starts later now. Otherwise it is missing, or blocks are
+ * missing at the end of the segment before (`left`), which looks the same: damage, to be repaired from a peer.
+ */
 async function openScan(
   disk: Disk,
   directory: string,
-  path: string,
+  { path, firstTxn }: SegmentFile,
+  left: { readonly path: string; readonly offset: number } | null,
   options: ScanOptions,
 ): Promise<SegmentScan> {
+  let scan: SegmentScan | null = null
   try {
-    return await SegmentScan.open(disk, path, options)
+    scan = await SegmentScan.open(disk, path, options)
+    checkName(path, firstTxn, scan.header)
+    return scan
   } catch (error) {
+    await scan?.close()
     if (!isNotFound(error)) throw error
     const first = (await segmentFiles(disk, directory))[0]
     if (first !== undefined && first.path > path) {
       const message = `${path} has been removed; the log starts with transaction ${first.firstTxn}`
       throw new HotBackupError('ERR_LOG_REMOVED', message, { path, txn: first.firstTxn }, error)
     }
-    const message = `${path} is missing, though the log goes on behind it`
-    throw new HotBackupError('ERR_LOG_GAP', message, { path }, error)
+    const place = { path, offset: 0, ...left, txn: firstTxn }
+    const what =
+      left === null ? 'the segment is missing' : `the blocks end, and there is no ${path}`
+    const message = `${place.path}, byte ${place.offset}, transaction ${firstTxn}: ${what}`
+    throw new HotBackupError('ERR_LOG_CORRUPT', message, place, error)
   }
 }
 
@@ -205,7 +214,21 @@ async function findBlock(
     if (mark.segmentFirstTxn === scan.header.firstTxn)
       return { position: from, offset: mark.offset }
   }
-  return new BlockSearch(scan).find(from, mark)
+  try {
+    return await new BlockSearch(scan).find(from, mark)
+  } catch (error) {
+    if (isHotBackupError(error, 'ERR_LOG_FOREIGN')) await checkUpTo(scan, from.txn)
+    throw error
+  }
+}
+
+/** The search does not check the blocks: damage must not pass for another history. Throws ERR_LOG_CORRUPT. */
+async function checkUpTo(scan: SegmentScan, txn: number): Promise<void> {
+  const { header } = scan
+  const chain = new BlockChain({ txn: header.firstTxn - 1, chain: header.chain })
+  scan.enter(chain)
+  while (chain.txn < txn && (await scan.next()));
+  scan.checkReached(txn)
 }
 
 const searchBytes = 256 * KiB
@@ -228,7 +251,7 @@ class BlockSearch {
     const header = this.#header
     let position: LogPosition = { txn: header.firstTxn - 1, chain: header.chain }
     for (let offset = segmentHeaderBytes; ;) {
-      const block = await this.#at(offset)
+      const block = await this.#at(offset, position.txn)
       if (block === null || block.firstTxn !== position.txn + 1 || block.chain !== position.chain) {
         throw this.#notFound(from, mark, position, offset)
       }
@@ -243,9 +266,9 @@ class BlockSearch {
     }
   }
 
-  async #at(offset: number): Promise<BlockView | null> {
+  async #at(offset: number, txn: number): Promise<BlockView | null> {
     if (offset < this.#base || offset + blockHeaderBytes > this.#base + this.#count) {
-      this.#count = await this.#file.read(this.#bytes, 0, searchBytes, offset)
+      this.#count = await readSegment(this.#file, this.#bytes, 0, searchBytes, offset, txn + 1)
       this.#base = offset
       if (this.#count < blockHeaderBytes) return null
     }

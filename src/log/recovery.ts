@@ -17,7 +17,7 @@ import { BlockChain, historyStart, type LogPosition } from './chain.ts'
 import { markMismatch, readDurableState, type DurableMark } from './durable.ts'
 import { freeCopyPath } from './kept-copies.ts'
 import { decide, type RecoveryRow, type TailFault } from './recovery-table.ts'
-import { SegmentScan, unreadable } from './scan.ts'
+import { SegmentScan } from './scan.ts'
 import { segmentHeaderBytes, type SegmentHeader } from './segment.ts'
 import { checkName, readSegmentHeader, segmentFiles, type SegmentFile } from './segments.ts'
 import { describeFault, laterPromise, tailFault, writtenEnd } from './tail.ts'
@@ -199,9 +199,9 @@ class Examination {
     try {
       return await SegmentScan.open(this.#disk, file.path, { reuse: true })
     } catch (error) {
-      if (last && isHotBackupError(error, 'ERR_LOG_CORRUPT')) return null
-      if (!isUnreadable(error)) throw error
-      throw unreadable(error, file.path, { offset: 0, txn: file.firstTxn - 1 })
+      const torn = last && isHotBackupError(error, 'ERR_LOG_CORRUPT') && !isUnreadable(error)
+      if (torn) return null
+      throw error
     }
   }
 

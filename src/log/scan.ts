@@ -2,11 +2,13 @@
 // Recovery, reader, verification and dump all read through here.
 import { HotBackupError } from '../errors.ts'
 import { readBytesTarget } from '../limits.ts'
-import { isUnreadable, type Disk, type DiskFile } from '../platform/disk.ts'
+import type { Disk, DiskFile } from '../platform/disk.ts'
 import { BlockView, blockHeaderBytes } from './block.ts'
 import type { BlockChain, BlockFault } from './chain.ts'
 import { segmentHeaderBytes, type SegmentHeader } from './segment.ts'
+import { readSegment } from './segment-read.ts'
 import { readSegmentHeader } from './segments.ts'
+import { describeFault } from './tail.ts'
 
 export interface ScanOptions {
   /** Bytes of one read; a block that is larger is read whole all the same. Default 1 MiB. */
@@ -148,12 +150,8 @@ export class SegmentScan {
     return this.#base + this.#filled >= end
   }
 
-  async #read(buffer: Buffer, start: number, length: number, offset: number): Promise<number> {
-    try {
-      return await this.#file.read(buffer, start, length, offset)
-    } catch (error) {
-      throw isUnreadable(error) ? unreadable(error, this.path, this.#chain!) : error
-    }
+  #read(buffer: Buffer, start: number, length: number, offset: number): Promise<number> {
+    return readSegment(this.#file, buffer, start, length, offset, this.#chain!.txn + 1)
   }
 
   /** The buffer is used again, unless one huge block has made it huge. */
@@ -162,19 +160,22 @@ export class SegmentScan {
     return this.#reuse && length >= size && length <= 4 * Math.max(size, this.#readBytes)
   }
 
+  /** The error for the block that is missing, or not valid, where the run ended: below what is durable, damage. */
+  damage(): HotBackupError {
+    const { block, offset, txn } = this.#chain!
+    const what = describeFault(this.fault ?? 'end', block)
+    const message = `${this.path}, byte ${offset}, transaction ${txn + 1}: ${what}`
+    return new HotBackupError('ERR_LOG_CORRUPT', message, { path: this.path, offset, txn: txn + 1 })
+  }
+
+  /** Throws ERR_LOG_CORRUPT when the blocks ended before transaction `txn`, which belongs to this segment. */
+  checkReached(txn: number): void {
+    if (this.#chain!.txn < txn) throw this.damage()
+  }
+
   close(): Promise<void> {
     return this.#file.close()
   }
-}
-
-/** The disk does not give what follows: damage like any other, and never a torn end. */
-export function unreadable(
-  error: HotBackupError,
-  path: string,
-  { offset, txn }: Pick<BlockChain, 'offset' | 'txn'>,
-): HotBackupError {
-  const message = `${path}, byte ${offset} or later, transaction ${txn + 1}: cannot be read (EIO)`
-  return new HotBackupError('ERR_LOG_CORRUPT', message, { path, offset, txn: txn + 1 }, error)
 }
 
 /** A buffer of its own when it is large: one small run must not keep Node's shared pool alive, nor clutter it. */

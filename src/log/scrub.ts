@@ -2,7 +2,7 @@
 // Only what is durable is looked at, so a server may write meanwhile; what lies above is recovery's to judge.
 import { join } from 'node:path'
 import { isHotBackupError } from '../errors.ts'
-import { isNotFound, isUnreadable, type Disk } from '../platform/disk.ts'
+import { isNotFound, type Disk } from '../platform/disk.ts'
 import { BlockChain, hex, type LogPosition } from './chain.ts'
 import { durableName, readDurableState, type DurableMark } from './durable.ts'
 import { SegmentScan } from './scan.ts'
@@ -79,7 +79,7 @@ class SegmentScrub {
       }
     } catch (error) {
       if (isNotFound(error)) return null
-      if (!isUnreadable(error) && !isHotBackupError(error, 'ERR_LOG_CORRUPT')) throw error
+      if (!isHotBackupError(error, 'ERR_LOG_CORRUPT')) throw error
       const { offset = 0, txn = firstTxn } = error.place
       return { path, offset, txn, message: error.message }
     }

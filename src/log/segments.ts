@@ -9,6 +9,7 @@ import {
   segmentHeaderBytes,
   type SegmentHeader,
 } from './segment.ts'
+import { readSegment } from './segment-read.ts'
 
 /** A segment by its name alone. */
 export interface SegmentFile {
@@ -40,12 +41,15 @@ export async function segmentFiles(disk: Disk, directory: string): Promise<Segme
   return found.sort((a, b) => a.firstTxn - b.firstTxn)
 }
 
-/** Reads and checks the header; the answer's bytes are what a slave is sent first. */
+/**
+ * Reads and checks the header; the answer's bytes are what a slave is sent first. Throws ERR_LOG_CORRUPT, also for what
+ * the disk does not give, ERR_LOG_VERSION, ERR_DISK.
+ */
 export async function readSegmentHeader(
   file: DiskFile,
 ): Promise<{ readonly header: SegmentHeader; readonly bytes: Buffer }> {
   const bytes = Buffer.alloc(segmentHeaderBytes)
-  const count = await file.read(bytes, 0, segmentHeaderBytes, 0)
+  const count = await readSegment(file, bytes, 0, segmentHeaderBytes, 0)
   return { header: decodeSegmentHeader(bytes.subarray(0, count), file.path), bytes }
 }
 

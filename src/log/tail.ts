@@ -7,6 +7,7 @@ import { hex, type BlockFault } from './chain.ts'
 import { crc32 } from './crc.ts'
 import type { TailFault } from './recovery-table.ts'
 import { formatVersion, type SegmentHeader } from './segment.ts'
+import { readSegment } from './segment-read.ts'
 
 const windowBytes = 1 * MiB
 const zeros = Buffer.alloc(windowBytes)
@@ -25,7 +26,7 @@ export async function writtenEnd(file: DiskFile, offset: number): Promise<number
   const buffer = Buffer.allocUnsafe(windowBytes)
   let end = offset
   for (let at = offset; ;) {
-    const count = await file.read(buffer, 0, windowBytes, at)
+    const count = await readSegment(file, buffer, 0, windowBytes, at)
     if (count === 0) return end
     if (buffer.compare(zeros, 0, count, 0, count) !== 0) {
       let last = count - 1
@@ -97,7 +98,7 @@ export async function laterPromise(
   const search = new Search(file, header, txn, size)
   // Windows overlap by a header, so that none is cut in two.
   for (let at = align(offset + 1); at + blockHeaderBytes <= size; at += windowBytes) {
-    const count = await file.read(buffer, 0, buffer.length, at)
+    const count = await readSegment(file, buffer, 0, buffer.length, at)
     const found = buffer.subarray(0, count)
     for (let i = found.indexOf(magicBytes); i >= 0; i = found.indexOf(magicBytes, i + 4)) {
       if (i % blockAlignment !== 0 || i >= windowBytes) continue
@@ -143,7 +144,7 @@ class Search {
     let crc = this.#seed.at(offset)
     for (let at = 8; at < length;) {
       const wanted = Math.min(windowBytes, length - at)
-      const count = await this.#file.read(this.#piece, 0, wanted, offset + at)
+      const count = await readSegment(this.#file, this.#piece, 0, wanted, offset + at)
       if (count < wanted) return -1
       crc = crc32(this.#piece, 0, count, crc)
       at += count

@@ -1,7 +1,7 @@
 // Checks a log, or segments brought from anywhere: the CRC of every block, the chain, the numbering. Only reads, also
 // while a server writes, and stops at the first fault, which it calls torn or corrupt by the table of recovery.
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { isNotFound, type Disk } from '../platform/disk.ts'
+import { isNotFound, isUnreadable, type Disk } from '../platform/disk.ts'
 import { BlockChain, sameIdentity, type BlockFault } from './chain.ts'
 import { markMismatch, readDurableMark, readDurableState, type DurableMark } from './durable.ts'
 import { decide, type TailFault } from './recovery-table.ts'
@@ -125,7 +125,7 @@ class Verification {
       if (named !== null) checkName(path, named.firstTxn, scan.header)
     } catch (error) {
       await scan?.close()
-      if (isHotBackupError(error, 'ERR_LOG_CORRUPT')) {
+      if (isHotBackupError(error, 'ERR_LOG_CORRUPT') && !isUnreadable(error)) {
         return this.#headerFault(path, named, last, error)
       }
       // Retention may remove the oldest segments while we look.

@@ -273,6 +273,7 @@ class SegmentMaps {
         if (this.#txn < chain.txn) this.#from = from
         else this.#from = { position: chain.position, offset: chain.offset }
       }
+      scan.checkReached(txn - 1)
     } finally {
       await scan.close()
     }

@@ -11,11 +11,11 @@ import { dirname, join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import { BlockView } from '../log/block.ts'
 import { BlockChain, hex, sameIdentity, type LogPosition } from '../log/chain.ts'
-import { readDurableMark } from '../log/durable.ts'
+import { readDurableMark, type DurableMark } from '../log/durable.ts'
 import { SegmentScan } from '../log/scan.ts'
 import type { SegmentHeader } from '../log/segment.ts'
 import { segmentFiles } from '../log/segments.ts'
-import { describeFault } from '../log/tail.ts'
+import { describeFault, writtenEnd } from '../log/tail.ts'
 import type { Blocks } from '../log/transactions.ts'
 import type { LogWriter } from '../log/writer.ts'
 import { isNotFound, type Disk } from '../platform/disk.ts'
@@ -194,9 +194,13 @@ class Check {
     const scan = await SegmentScan.open(this.#disk, path, { reuse: true })
     try {
       scan.enter(chain)
-      const durable = next === null ? await durableIn(this.#disk, path, header) : Infinity
+      const mark = next === null ? await readDurableMark(this.#disk, dirname(path)) : null
+      const durable = next === null ? durableIn(mark, header) : Infinity
       await this.#blocks(scan, chain, durable)
-      this.#checkEnd(scan, chain, next)
+      await this.#checkEnd(scan, chain, next)
+      if (mark?.segmentFirstTxn === header.firstTxn && chain.txn < mark.txn) {
+        this.#torn ??= `${path} ends with transaction ${chain.txn}; log/durable beside it names ${mark.txn}`
+      }
     } finally {
       await scan.close()
     }
@@ -268,10 +272,9 @@ class Check {
     throw otherHistory(path, txn, block.crc, chain)
   }
 
-  #checkEnd(scan: SegmentScan, chain: BlockChain, next: SortedSegment | null): void {
+  async #checkEnd(scan: SegmentScan, chain: BlockChain, next: SortedSegment | null): Promise<void> {
     const { path, fault } = scan
-    const behind = scan.file.size() > chain.offset
-    const faulty = fault !== 'end' && behind
+    const faulty = (await writtenEnd(scan.file, chain.offset)) > chain.offset
     if (next !== null && (faulty || next.header.firstTxn !== chain.txn + 1)) {
       const txn = chain.txn + 1
       if (!faulty) {
@@ -286,8 +289,7 @@ class Check {
 }
 
 /** The last transaction of the segment that log/durable beside it says is durable; 0 when it says nothing of it. */
-async function durableIn(disk: Disk, path: string, header: SegmentHeader): Promise<number> {
-  const mark = await readDurableMark(disk, dirname(path))
+function durableIn(mark: DurableMark | null, header: SegmentHeader): number {
   if (mark === null || mark.segmentFirstTxn < header.firstTxn) return 0
   return mark.txn
 }

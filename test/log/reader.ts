@@ -96,7 +96,7 @@ t.test('a reader starts behind any transaction', async t => {
   const gap = async () => {
     while ((await behind.next(limit)) !== null);
   }
-  await failure(gap(), 'ERR_LOG_GAP')
+  await failure(gap(), 'ERR_LOG_CORRUPT')
   await log.close()
 })
 

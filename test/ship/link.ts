@@ -665,6 +665,35 @@ t.test('a log that rots or goes away under its shipper', async t => {
   await slave.close()
 })
 
+t.test(
+  'a sealed segment without its first block is damage to the shipper, and streams on when repaired',
+  async t => {
+    for (const cut of [false, true]) {
+      const world = newWorld()
+      const master = await Master.open(world, '/m')
+      await master.put(30)
+      const path = master.log.segments()[1]?.path ?? ''
+      const whole = world.disk.contents(path)
+      if (cut) {
+        const file = await world.disk.open(path, 'write')
+        await file.truncate(96)
+        await file.close()
+      } else world.disk.overwrite(path, 96, Buffer.alloc(104))
+      const slave = await Slave.open(world, '/s')
+      const damaged: string[] = []
+      await master.ship([slave.target], { damaged: error => void damaged.push(error.code) })
+      await until('it is refused', () => master.status().lastError?.code === 'ERR_LOG_CORRUPT')
+      t.match(master.status(), { state: 'Stopped', lastError: { message: /byte 96, transaction/ } })
+      t.strictSame(damaged.slice(0, 1), ['ERR_LOG_CORRUPT'], 'its repair is asked for')
+      world.disk.overwrite(path, 0, whole)
+      await until('the slave has it all', () => slave.log.lastTxn === master.log.lastTxn)
+      t.strictSame(await segmentsOf(slave), await segmentsOf(master))
+      await master.close()
+      await slave.close()
+    }
+  },
+)
+
 t.test('a slave that cannot store says so, and takes it up again when it can', async t => {
   const world = newWorld()
   const master = await Master.open(world, '/m')

@@ -1,5 +1,6 @@
 // Reads a segment of missing updates (see missing-updates.ts): transactions in order, with the names of their files,
 // for whoever brings them to the server that never got them.
+import { basename } from 'node:path'
 import { isUpdate } from '../../database/ahead.ts'
 import { HotBackupError } from '../../errors.ts'
 import { BlockChain, hex } from '../../log/chain.ts'
@@ -51,6 +52,8 @@ export async function checkMissing(disk: Disk, path: string): Promise<MissingSum
       const message = `${path}, byte ${chain.offset}, transaction ${chain.txn + 1}: ${why}`
       throw new HotBackupError('ERR_LOG_CORRUPT', message, { path, offset: chain.offset })
     }
+    const named = lastTxnOf(path)
+    if (named !== null) scan.checkReached(named)
     return { header: scan.header, lastTxn: chain.txn }
   } finally {
     await scan.close()
@@ -87,6 +90,12 @@ export async function* missingTransactions(
   } finally {
     await scan.close()
   }
+}
+
+/** "hb rejoin" names the file by its first and last transaction; null for one that somebody has renamed. */
+function lastTxnOf(path: string): number | null {
+  const named = /^\d+-(\d+)-[\da-f]{8}\.log$/.exec(basename(path))
+  return named === null ? null : Number(named[1])
 }
 
 function updateOf(record: RecordCursor, maps: FileMaps, path: string): MissingUpdate {

@@ -58,7 +58,8 @@ export class QueueWatch {
     const { disk } = this.#platform
     const { queue, slaves } = this.#config
     const lastTxn = (await readDurableMark(disk, this.#layout.log))?.txn ?? 0
-    const segments = await listSegments(disk, this.#layout.log)
+    // What is damaged in the log is reported by the readers of it.
+    const segments = await listSegments(disk, this.#layout.log, () => {})
     const names = slaves.map(({ name }) => name)
     const stored = await readStored(disk, this.#layout.slaves, names)
     const found = queueFor(stored, segments, lastTxn)

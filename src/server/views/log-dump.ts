@@ -8,6 +8,7 @@ import { flagWords } from '../../log/file-flags.ts'
 import { namesFile, RecordCursor, RecordType, recordTypeNames } from '../../log/record.ts'
 import { SegmentScan } from '../../log/scan.ts'
 import { segmentFiles } from '../../log/segments.ts'
+import { writtenEnd } from '../../log/tail.ts'
 import { decodeVerify } from '../../log/verify-record.ts'
 import type { Disk } from '../../platform/disk.ts'
 import { LineBuffer } from './line-buffer.ts'
@@ -30,6 +31,8 @@ interface Source {
   readonly path: string
   /** Offset in the file. */
   readonly limit: number
+  /** The last transaction that it must hold; null for a file by itself, which does not say. */
+  readonly until: number | null
 }
 
 /** Dumps the log in `directory` as far as it is durable. Throws ERR_LOG_CORRUPT with the place. */
@@ -45,7 +48,8 @@ export async function dumpLog(
   const sources = files.flatMap(({ path, firstTxn }, index): Source[] => {
     const next = files[index + 1]?.firstTxn ?? Infinity
     if (firstTxn > mark.txn || firstTxn > options.to || next <= options.from) return []
-    return [{ path, limit: firstTxn === mark.segmentFirstTxn ? mark.offset : Infinity }]
+    const last = firstTxn === mark.segmentFirstTxn
+    return [{ path, limit: last ? mark.offset : Infinity, until: last ? mark.txn : next - 1 }]
   })
   await dump(disk, sources, options, sink, true)
 }
@@ -57,7 +61,7 @@ export async function dumpFiles(
   options: DumpOptions,
   sink: Sink,
 ): Promise<void> {
-  const sources = paths.map(path => ({ path, limit: Infinity }))
+  const sources = paths.map(path => ({ path, limit: Infinity, until: null }))
   await dump(disk, sources, options, sink, false)
 }
 
@@ -82,7 +86,7 @@ async function dump(
 ): Promise<void> {
   const printer = new RecordPrinter(options)
   let chain: BlockChain | null = null
-  for (const { path, limit } of sources) {
+  for (const { path, limit, until } of sources) {
     const scan = await SegmentScan.open(disk, path, { reuse: true })
     try {
       const { header } = scan
@@ -95,7 +99,8 @@ async function dump(
         printer.run(scan.bytes, scan.start, scan.end)
         if (printer.full) await sink(printer.take())
       }
-      if (chain.txn < options.to) checkEnd(scan)
+      if (until !== null) scan.checkReached(Math.min(until, options.to))
+      else if (chain.txn < options.to) await checkEnd(scan)
     } finally {
       // What was read before an error is shown.
       await sink(printer.take())
@@ -104,11 +109,11 @@ async function dump(
   }
 }
 
-function checkEnd(scan: SegmentScan): void {
-  const { fault, path, offset } = scan
-  if (fault === null || fault === 'end') return
+async function checkEnd(scan: SegmentScan): Promise<void> {
+  const { fault, file, path, offset } = scan
+  if (fault === null || (fault === 'end' && (await writtenEnd(file, offset)) === offset)) return
   // Nothing at all behind the last block: the file ends there.
-  if (fault === 'short' && offset >= scan.file.size()) return
+  if (fault === 'short' && offset >= file.size()) return
   const message = `${path}: no valid block at offset ${offset} (${fault}); "hb log verify" says more`
   const code = fault === 'short' ? 'ERR_LOG_TORN' : 'ERR_LOG_CORRUPT'
   throw new HotBackupError(code, message, { path, offset })
