@@ -39,7 +39,7 @@ t.test('of starts that come all at once one starts the server, and the others sa
     const starts = await Promise.all(
       Array.from({ length: 4 }, () => hbProcess('start', '-d', directory)),
     )
-    const codes = starts.map(({ code }) => code).sort()
+    const codes = starts.map(({ code }) => code).sort((a, b) => a - b)
     t.strictSame(codes, [0, 4, 4, 4], starts.map(({ stderr }) => stderr).join(''))
     const { pid } = await statusOf(directory)
     for (const { code, stderr } of starts) {
