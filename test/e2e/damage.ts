@@ -356,7 +356,10 @@ t.test(
     const [first] = segments(slave)
     flip(first!, 10)
     const status = await hb('status', '-d', slave)
-    t.match(status, { code: 0, stdout: /Stopped; .*header.*\nLog +transactions 1 to 3/ })
+    t.match(status, {
+      code: 0,
+      stdout: /Stopped: run "hb start"; .*header.*\nLog +transactions 1 to 3/,
+    })
     // Nobody calls who could mend it.
     const module = new URL('../../src/cli/hb-slave.js', import.meta.url).pathname
     const server = spawn(process.execPath, [module, '-d', slave], {
