@@ -194,20 +194,23 @@ export class Differences {
   /** One write after the other, the last with everything. */
   #keep(): void {
     this.#changed = true
-    this.#writing ??= this.#write().finally(() => {
-      this.#writing = null
-    })
+    this.#writing ??= this.#write()
   }
 
   async #write(): Promise<void> {
-    while (this.#changed) {
-      this.#changed = false
-      try {
-        await writeFileAtomic(this.#disk, this.#path, this.#encoded())
-      } catch (error) {
-        if (!isHotBackupError(error)) throw error
-        this.#failed(error)
+    try {
+      while (this.#changed) {
+        this.#changed = false
+        try {
+          await writeFileAtomic(this.#disk, this.#path, this.#encoded())
+        } catch (error) {
+          if (!isHotBackupError(error)) throw error
+          this.#failed(error)
+        }
       }
+    } finally {
+      // In the same turn as the last look at #changed: a change that comes later needs a writer of its own.
+      this.#writing = null
     }
   }
 
