@@ -16,7 +16,7 @@ export interface Liveness {
   end(): Promise<void>
 }
 
-/** Listens at `path`, in place of what was there. A process with nothing else to do ends all the same. Throws ERR_DISK. */
+/** Listens at `path`, in place of what was there; this keeps no process from ending. Throws ERR_DISK. */
 export async function proveAlive(path: string): Promise<Liveness> {
   const server = net.createServer(socket => socket.destroy())
   const { close } = await listenAt(path, server)

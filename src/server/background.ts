@@ -81,7 +81,7 @@ export async function startServer(
   while (!exited) {
     const answer = (await ask(platform, socket)) as { readonly pid?: number } | null
     if (answer?.pid === child.pid) {
-      await platform.disk.rename(output, service.output)
+      if (await platform.disk.exists(output)) await platform.disk.rename(output, service.output)
       return child.pid
     }
     await sleep(platform.clock, pollMs)
