@@ -157,6 +157,18 @@ export function readBigValue(
   return value
 }
 
+/** The value that a REFERENCE at `at` of the slab refers to (see frame.ts). Throws likewise. */
+export function readReference(
+  cache: FrameCache,
+  generation: Generation,
+  { view }: Slab,
+  at: number,
+  passing: Slab | null,
+): Buffer {
+  const [length, first] = [view.getUint32(at, true), view.getUint32(at + 4, true)]
+  return readBigValue(cache, generation, first, length, passing)
+}
+
 export function freeBigValue(cache: FrameCache, generation: Generation, first: number): void {
   for (let frame = first; frame !== 0;) {
     const slot = getFrame(cache, generation, frame, FrameKind.bigValue)
@@ -166,7 +178,8 @@ export function freeBigValue(cache: FrameCache, generation: Generation, first: n
   }
 }
 
-function corrupt(generation: Generation, frame: number, what: string): FrameDamage {
+/** Frames that do not fit each other. */
+export function corrupt(generation: Generation, frame: number, what: string): FrameDamage {
   const name = dataFileName(generation.fileNumber, generation.number)
   return new FrameDamage(generation, frame, false, `data file ${name}: ${what}`)
 }

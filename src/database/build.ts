@@ -2,15 +2,18 @@
 // source lies still, and is read from its first group to its last; groups are ranges of the hash, so the target is
 // filled in order, too, and memory is bounded by the cache.
 import { join } from 'node:path'
+import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import { restful, turn, type Clock } from '../platform/clock.ts'
-import { type Disk } from '../platform/disk.ts'
+import { type Disk, type DiskFile } from '../platform/disk.ts'
 import { FrameCache } from './cache.ts'
-import { DataFiles, dataFileName, sealFrame } from './data-files.ts'
+import { DataFiles, dataFileName, noteSum, sealFrame } from './data-files.ts'
 import { frameBytes, Slab } from './frame.ts'
+import { encodeSums, placeOfSums, type SumsPlace } from './frame-sums.ts'
 import { type FrameStore } from './frame-store.ts'
 import { Generation, stateOf, type GenerationState } from './generation.ts'
 import { Groups } from './group.ts'
+import { visitGroup } from './group-walk.ts'
 
 export interface BuildOrder {
   /** The directory with the source's data file, and its state. */
@@ -37,6 +40,8 @@ const pieceFrames = (1 * MiB) / frameBytes
  * large file. Behind each the disk is theirs for as long.
  */
 const syncBytes = 4 * MiB
+/** Of memory for the checksums of each data file, which are read in order. */
+const sumsBytes = 1 * MiB
 /** Items between two turns of the event loop. */
 const sliceItems = 2000
 
@@ -63,7 +68,8 @@ export async function buildGeneration(
     let left = sliceItems
     for (let group = 0; group < sourceModulo; group++) {
       if (!cache.isBlank(source, group)) {
-        left -= groups.visit(
+        left -= visitGroup(
+          cache,
           source,
           group,
           scratch,
@@ -111,7 +117,7 @@ async function writeRest(
         if (cache.frameOf(slot) !== first + count) break
         const base = cache.base(slot)
         piece.set(cache.slab(slot).u8.subarray(base, base + frameBytes), count * frameBytes)
-        sealFrame(piece, count * frameBytes)
+        noteSum(target, first + count, sealFrame(piece, count * frameBytes))
         count++
         at++
       }
@@ -121,10 +127,54 @@ async function writeRest(
       await restful(clock, () => file.sync())
       unsyncedBytes = 0
     }
+    await writeSums(file, target)
     // Groups without items at the end were never written: they are zeros, as the others.
     await file.truncate(target.frameCount * frameBytes)
     target.diskFrames = target.frameCount
     await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** Behind all other frames. */
+async function writeSums(file: DiskFile, target: Generation): Promise<void> {
+  const bytes = Buffer.allocUnsafe(frameBytes)
+  for (const page of [...target.sums.pages()].sort((a, b) => a.page - b.page)) {
+    page.frame = target.frameCount++
+    page.crc = encodeSums(target, page, page.sums!, bytes, 0)
+    await file.write(bytes, 0, frameBytes, page.frame * frameBytes)
+  }
+}
+
+/**
+ * The last frames of a data file that was built, which are its pages of checksums. Throws ERR_DATABASE_CORRUPT when
+ * they are not.
+ */
+export async function readBuiltSums(
+  disk: Disk,
+  path: string,
+  state: Omit<GenerationState, 'sumsPlaces'>,
+  pages: number,
+): Promise<SumsPlace[]> {
+  const slab = new Slab(pieceFrames)
+  const places: SumsPlace[] = []
+  const file = await disk.open(path, 'read')
+  try {
+    for (let first = state.frameCount - pages; first < state.frameCount;) {
+      const count = Math.min(pieceFrames, state.frameCount - first)
+      await file.read(slab.u8, 0, count * frameBytes, first * frameBytes)
+      for (let index = 0; index < count; index++) {
+        const place = placeOfSums(slab, index * frameBytes, state)
+        if (place?.frame !== first + index || place.page <= (places.at(-1)?.page ?? -1)) {
+          const message = `${path}: frame ${first + index} is no page of checksums`
+          throw new HotBackupError('ERR_DATABASE_CORRUPT', message, { path })
+        }
+        places.push(place)
+      }
+      first += count
+    }
+    return places
   } finally {
     await file.close()
   }
@@ -140,8 +190,8 @@ class BuildStore implements FrameStore {
 
   constructor(disk: Disk, order: BuildOrder) {
     this.#disk = disk
-    this.#source = new DataFiles(disk, order.sourceDirectory)
-    this.#target = new DataFiles(disk, order.targetDirectory)
+    this.#source = new DataFiles(disk, order.sourceDirectory, sumsBytes)
+    this.#target = new DataFiles(disk, order.targetDirectory, sumsBytes)
   }
 
   readFrame(generation: Generation, frame: number, slab: Slab, base: number): void {
@@ -151,6 +201,10 @@ class BuildStore implements FrameStore {
 
   isBlank(generation: Generation, group: number): boolean {
     return (generation === this.target ? this.#target : this.#source).isBlank(generation, group)
+  }
+
+  renewSums(): null {
+    return null
   }
 
   spillFrame(generation: Generation, frame: number, slab: Slab, base: number): void {

@@ -170,6 +170,11 @@ export class FrameCache {
     return this.#find(generation.key, frame) < 0 && this.#store.isBlank(generation, frame)
   }
 
+  /** See FrameStore. */
+  renewSums(generation: Generation, frame: number): number[] | null {
+    return this.#store.renewSums(generation, frame)
+  }
+
   /** Before every change of a frame. */
   change(slot: number, generation: Generation): void {
     if ((this.#flags[slot]! & (dirty | captured)) !== dirty) this.#makeDirty(slot, generation)

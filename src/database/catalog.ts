@@ -16,7 +16,9 @@
 //   40  next generation u32  likewise
 //   44  selections      u32
 //   48  damaged         u32  ranges
-//   52  reserved        12 bytes  0
+//   52  journal         u32  number of the journal that was put in place last; 0: the database is new, or a copy
+//   56  journal CRC     u32  its frames CRC; of a copy, CRC of the catalog that was copied. See recover.ts
+//   60  reserved        4 bytes  0
 //   64  ACCOUNT …, then FILE …, then SELECTION …, then DAMAGED …
 //
 // ACCOUNT     u8 name length, name
@@ -30,7 +32,7 @@
 //   20  disk frames     u32  the data file has at least that many frames
 //   24  account         u32  index of the account, from 0
 //   28  name length     u8
-//   29  role            u8   0: a file's data; 1: likewise, of a file with a hold: HOLD follows the name; 2: what is
+//   29  role            u8   0: a file's data; 1: likewise, of a file with a hold; 2: what is
 //                            held; 3: ids that were deleted. An entry of role 1 is followed by one of 2 and one of 3
 //   30  flags           u8   bits 0 to 2: as in the log's FILE ATTRIBUTES; bit 6: item count and item bytes are not
 //                            exact; bit 7: absent here
@@ -38,7 +40,15 @@
 //   32  item count      u64
 //   40  item bytes      u64
 //   48  last txn        u64
-//   56  name            bytes
+//   56  pages           u32  of checksums
+//   60  reserved        4 bytes  0
+//   64  name            bytes
+//   then HOLD if the role is 1, then PAGE …
+//
+// PAGE, of checksums, in the order of their numbers (see frame-sums.ts)
+//    0  number          u32
+//    4  frame           u32  where it lies
+//    8  CRC-32          u32
 //
 // HOLD (see hold.ts)
 //    0  modulo          u32  that was ordered
@@ -68,6 +78,7 @@ import { MiB } from '../limits.ts'
 import { type LogPosition } from '../log/chain.ts'
 import { crc32 } from '../log/crc.ts'
 import { type Selection } from './ahead.ts'
+import { pageOf, type SumsPlace } from './frame-sums.ts'
 import { type GenerationState } from './generation.ts'
 import { type HoldState } from './hold.ts'
 import { type DamagedRange } from './quarantine.ts'
@@ -75,7 +86,8 @@ import { type DamagedRange } from './quarantine.ts'
 const catalogMagic = 0x54434248
 export const databaseVersion = 1
 const headerBytes = 64
-const fileHeaderBytes = 56
+const fileHeaderBytes = 64
+const pageBytes = 12
 const absentFlag = 0x80
 const uncountedFlag = 0x40
 const damagedBytes = 24
@@ -103,12 +115,26 @@ export interface CatalogFile extends GenerationState {
   readonly role: CatalogRole
   /** Null in the entries of a hold's own data. */
   readonly hold: HoldState | null
-  /** Only a checkpoint knows it, once it has seen all frames that it will write. */
+  // Only a checkpoint knows these, once it has seen all frames that it will write.
+  frameCount: number
   diskFrames: number
+  sumsPlaces: readonly SumsPlace[]
 }
+
+/** Which journal: no two of a database have the same. */
+export interface JournalId {
+  /** They are counted. */
+  readonly number: number
+  readonly crc: number
+}
+
+/** No journal goes with the catalog: nothing has been written so far. */
+export const noJournal: JournalId = { number: 0, crc: 0 }
 
 export interface Catalog {
   readonly stamp: LogPosition
+  /** The one that was put in place last. */
+  readonly journal: JournalId
   readonly nextFileNumber: number
   readonly nextGeneration: number
   readonly accounts: readonly string[]
@@ -121,7 +147,9 @@ export function encodeCatalog(catalog: Catalog): Buffer {
   const names = [...catalog.accounts, ...catalog.files.map(file => file.name)]
   let length = headerBytes + catalog.accounts.length + catalog.files.length * fileHeaderBytes
   for (const name of names) length += Buffer.byteLength(name)
-  for (const { hold } of catalog.files) if (hold !== null) length += holdBytes
+  for (const { hold, sumsPlaces } of catalog.files) {
+    length += (hold === null ? 0 : holdBytes) + sumsPlaces.length * pageBytes
+  }
   const selections = catalog.ahead.map(encodeSelection)
   for (const selection of selections) length += selection.length
   length += catalog.damaged.length * damagedBytes
@@ -138,6 +166,8 @@ export function encodeCatalog(catalog: Catalog): Buffer {
   bytes.writeUInt32LE(catalog.nextGeneration, 40)
   bytes.writeUInt32LE(catalog.ahead.length, 44)
   bytes.writeUInt32LE(catalog.damaged.length, 48)
+  bytes.writeUInt32LE(catalog.journal.number, 52)
+  bytes.writeUInt32LE(catalog.journal.crc, 56)
   let at = headerBytes
   for (const account of catalog.accounts) {
     const nameLength = bytes.write(account, at + 1)
@@ -162,10 +192,18 @@ export function encodeCatalog(catalog: Catalog): Buffer {
     bytes.writeUInt8(file.flags | state, at + 30)
     const { hold, role } = file
     bytes.writeUInt8(hold !== null ? holdRole : roleCodes[role], at + 29)
+    bytes.writeUInt32LE(file.sumsPlaces.length, at + 56)
     at += fileHeaderBytes + nameLength
-    if (hold === null) continue
-    encodeHold(hold, bytes, at)
-    at += holdBytes
+    if (hold !== null) {
+      encodeHold(hold, bytes, at)
+      at += holdBytes
+    }
+    for (const { page, frame, crc } of file.sumsPlaces) {
+      bytes.writeUInt32LE(page, at)
+      bytes.writeUInt32LE(frame, at + 4)
+      bytes.writeUInt32LE(crc, at + 8)
+      at += pageBytes
+    }
   }
   for (const selection of selections) at += selection.copy(bytes, at)
   for (const { fileNumber, generation, from, to } of catalog.damaged) {
@@ -177,6 +215,12 @@ export function encodeCatalog(catalog: Catalog): Buffer {
   }
   bytes.writeUInt32LE(crc32(bytes, 8, length), 4)
   return bytes
+}
+
+/** The bytes of the catalog of a copy: the journals that it makes go with no other one. */
+export function encodeCopy(catalog: Catalog): Buffer {
+  const bytes = encodeCatalog(catalog)
+  return encodeCatalog({ ...catalog, journal: { number: 0, crc: crc32(bytes, 0, bytes.length) } })
 }
 
 function encodeSelection({ until, files, accounts }: Selection): Buffer {
@@ -253,13 +297,26 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
     const due = files.length === 0 ? undefined : dueAfter(files.at(-1)!)
     if (role !== (due ?? 'file')) throw fail(`an entry of role ${roleCode}`, start)
     const name = text(bytes.readUInt8(start + 28))
+    const hold = hasHold ? decodeHold(bytes, take(holdBytes)) : null
+    const diskFrames = bytes.readUInt32LE(start + 20)
+    const sumsPlaces: SumsPlace[] = []
+    for (let more = bytes.readUInt32LE(start + 56); more > 0; more--) {
+      const at = take(pageBytes)
+      const [page, frame] = [bytes.readUInt32LE(at), bytes.readUInt32LE(at + 4)]
+      const before = sumsPlaces.at(-1)?.page ?? -1
+      if (page <= before || page > pageOf(diskFrames) || frame >= diskFrames) {
+        throw fail(`page ${page} of the checksums in frame ${frame}`, at)
+      }
+      sumsPlaces.push({ page, frame, crc: bytes.readUInt32LE(at + 8) })
+    }
     files.push({
       fileNumber: bytes.readUInt32LE(start),
       number: bytes.readUInt32LE(start + 4),
       modulo: bytes.readUInt32LE(start + 8),
       frameCount: bytes.readUInt32LE(start + 12),
       freeHead: bytes.readUInt32LE(start + 16),
-      diskFrames: bytes.readUInt32LE(start + 20),
+      diskFrames,
+      sumsPlaces,
       account,
       itemCount: Number(bytes.readBigUInt64LE(start + 32)),
       itemBytes: Number(bytes.readBigUInt64LE(start + 40)),
@@ -269,7 +326,7 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
       counted: (bytes.readUInt8(start + 30) & uncountedFlag) === 0,
       name,
       role,
-      hold: hasHold ? decodeHold(bytes, take(holdBytes)) : null,
+      hold,
     })
   }
   const missing = files.length === 0 ? undefined : dueAfter(files.at(-1)!)
@@ -300,6 +357,7 @@ export function decodeCatalog(bytes: Buffer, path: string): Catalog {
   if (at !== bytes.length) throw fail('more bytes than entries', at)
   return {
     stamp: { txn: Number(bytes.readBigUInt64LE(16)), chain: bytes.readUInt32LE(24) },
+    journal: { number: bytes.readUInt32LE(52), crc: bytes.readUInt32LE(56) },
     nextFileNumber: bytes.readUInt32LE(36),
     nextGeneration: bytes.readUInt32LE(40),
     accounts,

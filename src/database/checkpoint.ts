@@ -5,17 +5,18 @@
 //   step                                                    a crash from here on leaves
 //   1 capture: changed frames and catalog, in one turn      old stamp, old files
 //   2 wait until the log is durable up to the stamp         old stamp, old files
-//   3 sync the data files that were spilled to              old stamp, old files; unknown data files, removed
-//   4 journal: frames, catalog; sync it and the directory   the same, and an incomplete journal, dropped
-//   5 journal: commit pages; sync                           either 4 or 6: the pages decide
-//   6 frames in place, sync each data file                  a complete journal: done again from 6 on
+//   3 journal.new: frames, catalog, commit pages; sync      the same, and journal.new, removed
+//   4 sync the data files that were spilled to              the same; unknown data files, removed
+//   5 rename it: "journal"; sync the directory              either 4 or 6: the name decides
+//   6 frames in place, sync each data file                  a journal to be put in place: done again from 6 on
 //   7 catalog, atomically                                   the same; the new stamp stands already
-//   8 remove the journal, sync the directory                new stamp, new files; old generations, removed
+//   8 the journal says that it is in place, sync            new stamp, new files; old generations, removed
 //   9 remove data files that no catalog names any more      new stamp, new files
 //
 // Nothing is written to a data file that the durable catalog names but in step 6, and only frames as they were
 // at the capture. So the files always hold exactly what the stamp says, item counts included, once a complete
-// journal has been finished; replay of the log from the stamp leads to the present.
+// journal has been finished; replay of the log from the stamp leads to the present. Pages of checksums (frame-sums.ts)
+// belong to checkpoints alone: step 3 makes the new ones out of the old ones and of the frames that it writes.
 //
 // A disk that is full before step 5 is survived: the frames are changed frames as before, and the next
 // checkpoint tries again. From then on there is no way back, and room is waited for. Any other failure is final
@@ -27,12 +28,14 @@ import { writeFileAtomic } from '../platform/atomic-file.ts'
 import { sleep, turn, type Clock } from '../platform/clock.ts'
 import { type Disk } from '../platform/disk.ts'
 import { type FrameCache } from './cache.ts'
-import { encodeCatalog, type Catalog } from './catalog.ts'
+import { encodeCatalog, type Catalog, type CatalogFile } from './catalog.ts'
 import { sealFrame, type DataFiles } from './data-files.ts'
 import { frameBytes } from './frame.ts'
+import { encodeSums, pageOf, sumOfCrc, type SumsPage } from './frame-sums.ts'
 import { type Generation } from './generation.ts'
 import { writeInPlace, type Tempo } from './in-place.ts'
 import {
+  freshPath,
   givePiece,
   JournalReader,
   JournalWriter,
@@ -64,12 +67,17 @@ export interface CheckpointParts {
 export class Checkpoint implements Tempo {
   readonly #parts: CheckpointParts
   readonly #number: number
-  readonly #catalog: Catalog
+  #catalog: Catalog
   /** In the order of the catalog's files. */
   readonly #generations: readonly Generation[]
   readonly #slots: Int32Array
   readonly #keys = new SortedKeys()
+  #nextKey = -1
   #frameCount = 0
+  /** The pages of checksums about the frames, by index of the generation and number, in order. */
+  #pages = new Float64Array(0)
+  #nextPage = 0
+  #filling: { readonly page: SumsPage; readonly sums: Uint32Array } | null = null
   #paced: boolean
   #stopped = false
   #stop: () => void = () => {}
@@ -128,7 +136,7 @@ export class Checkpoint implements Tempo {
    * before the checkpoint. `noRoom` hears when it waits for room on the disk.
    */
   async run(durable: Promise<void>, noRoom: (error: HotBackupError) => void): Promise<void> {
-    const { cache } = this.#parts
+    const { cache, dataFiles } = this.#parts
     this.#noRoom = noRoom
     try {
       // The caller may have no more use for it once the checkpoint is stopped.
@@ -140,11 +148,18 @@ export class Checkpoint implements Tempo {
       const bytes = await this.#writeJournal()
       await this.#withRoom(() => this.#finish(bytes))
     } catch (error) {
-      if (this.recoverable(error)) cache.giveBack(this.#slots)
+      if (this.recoverable(error)) this.#giveBack()
       throw error
     }
+    for (const key of this.#pages) dataFiles.savedSums(this.#pageAt(key).page)
     cache.release(this.#slots)
     cache.shrink()
+  }
+
+  #giveBack(): void {
+    const { cache, dataFiles } = this.#parts
+    cache.giveBack(this.#slots)
+    for (const key of this.#pages) dataFiles.unsavedSums(this.#pageAt(key).page)
   }
 
   recoverable(error: unknown): boolean {
@@ -154,7 +169,8 @@ export class Checkpoint implements Tempo {
 
   /** Frames in the order of the data files; also, how long each data file will be. */
   async #sortFrames(): Promise<void> {
-    const { cache, dataFiles } = this.#parts
+    const { cache } = this.#parts
+    const pages: number[] = []
     for (let start = 0; start < this.#slots.length; start += sliceFrames) {
       const slice = this.#slots.subarray(start, start + sliceFrames)
       const keys = new Float64Array(slice.length)
@@ -167,54 +183,98 @@ export class Checkpoint implements Tempo {
           continue
         }
         const frame = cache.frameOf(slot)
-        const file = this.#catalog.files[generation.checkpointIndex]!
+        const index = generation.checkpointIndex
+        const file = this.#catalog.files[index]!
         if (file.diskFrames <= frame) file.diskFrames = frame + 1
-        dataFiles.noteWrite(generation, frame)
-        keys[count++] = generation.checkpointIndex * 2 ** 32 + frame
+        this.#touch(generation.sums.ensure(frame), index, pages)
+        keys[count++] = index * 2 ** 32 + frame
       }
       this.#keys.add(keys.subarray(0, count))
       this.#frameCount += count
       await this.#turn()
     }
     this.#keys.rewind()
+    this.#nextKey = this.#keys.take()
+    this.#placePages(pages)
+  }
+
+  /** The page is written with this checkpoint. */
+  #touch(page: SumsPage, index: number, pages: number[]): void {
+    if (page.checkpoint === this.#number) return
+    page.checkpoint = this.#number
+    pages.push(index * 2 ** 32 + page.page)
+  }
+
+  #placePages(pages: number[]): void {
+    this.#generations.forEach((generation, index) => {
+      for (const page of generation.sums.pages()) {
+        if (page.unsaved) this.#touch(page, index, pages)
+      }
+    })
+    this.#pages = Float64Array.from(pages).sort()
+    for (const key of this.#pages) {
+      const { generation, file, page } = this.#pageAt(key)
+      // The number of frames may have grown since the capture: those between are lost by a crash, and nobody's.
+      if (page.frame === 0) page.frame = generation.frameCount++
+      if (file.frameCount <= page.frame) file.frameCount = page.frame + 1
+      if (file.diskFrames <= page.frame) file.diskFrames = page.frame + 1
+    }
+  }
+
+  #pageAt(key: number): {
+    readonly generation: Generation
+    readonly file: CatalogFile
+    readonly page: SumsPage
+  } {
+    const index = Math.floor(key / 2 ** 32)
+    const generation = this.#generations[index]!
+    const page = generation.sums.numbered(key % 2 ** 32)
+    return { generation, file: this.#catalog.files[index]!, page }
   }
 
   /** Steps 3 to 5. Returns the catalog's bytes. */
   async #writeJournal(): Promise<Buffer> {
     const { disk, dataFiles } = this.#parts
-    const bytes = encodeCatalog(this.#catalog)
-    if (this.#frameCount === 0) {
+    if (this.#pageCount === 0) {
       this.#stage = 'committing'
-      await this.#syncSpilled()
-      return bytes
+      return encodeCatalog(this.#catalog)
     }
     const path = join(dataFiles.directory, journalName)
-    const journal = await JournalWriter.create(disk, path)
+    const journal = await JournalWriter.create(disk, path, this.#catalog.journal)
+    let bytes
     try {
-      await this.#checkRoom(bytes.length)
+      await this.#checkRoom()
       await this.#appendFrames(journal)
+      this.#generations.forEach((generation, index) => {
+        this.#catalog.files[index]!.sumsPlaces = generation.sums.places()
+      })
+      this.#catalog = { ...this.#catalog, journal: journal.id }
+      bytes = encodeCatalog(this.#catalog)
       await journal.appendCatalog(bytes)
+      await journal.complete()
+      await this.#syncSpilled()
     } catch (error) {
       await journal.close()
       // Its room may be what the next attempt needs. The first error is the one to tell.
-      await disk.remove(path).catch(() => {})
+      await disk.remove(freshPath(path)).catch(() => {})
       throw error
     }
-    try {
-      this.#stage = 'committing'
-      await this.#syncSpilled()
-      await disk.syncDirectory(dataFiles.directory)
-      await this.#withRoom(() => journal.commit())
-    } finally {
-      await journal.close()
-    }
+    await journal.close()
+    this.#stage = 'committing'
+    await this.#withRoom(() => journal.publish(disk))
+    await disk.syncDirectory(dataFiles.directory)
     return bytes
   }
 
+  /** Frames of the journal. */
+  get #pageCount(): number {
+    return this.#frameCount + this.#pages.length
+  }
+
   /** A journal that will not fit would only fill the disk. */
-  async #checkRoom(catalogBytes: number): Promise<void> {
+  async #checkRoom(): Promise<void> {
     const { disk, dataFiles } = this.#parts
-    const needed = this.#frameCount * frameBytes + catalogBytes + freeBytesMin
+    const needed = this.#pageCount * frameBytes + encodeCatalog(this.#catalog).length + freeBytesMin
     const free = await disk.freeBytes(dataFiles.directory)
     if (needed <= free) return
     const message = `a checkpoint takes ${needed} bytes, and ${free} are free`
@@ -238,7 +298,7 @@ export class Checkpoint implements Tempo {
   async #appendFrames(journal: JournalWriter): Promise<void> {
     let writing = Promise.resolve()
     try {
-      for (let left = this.#frameCount; left > 0;) {
+      for (let left = this.#pageCount; left > 0;) {
         const count = Math.min(left, this.pieceFrames())
         const piece = takePiece(count)
         this.#fill(piece, count)
@@ -255,14 +315,39 @@ export class Checkpoint implements Tempo {
     }
   }
 
+  /** Each page of checksums comes behind the last frame that it is about. */
   #fill(piece: Buffer, count: number): void {
     const { cache } = this.#parts
-    for (let i = 0; i < count; i++) {
-      const key = this.#keys.take()
-      const generation = this.#generations[Math.floor(key / 2 ** 32)]!
-      cache.takeCaptured(generation.key, key % 2 ** 32, piece, i * frameBytes)
-      sealFrame(piece, i * frameBytes)
+    for (let at = 0; at < count * frameBytes; at += frameBytes) {
+      const key = this.#nextKey
+      const index = Math.floor(key / 2 ** 32)
+      const frame = key % 2 ** 32
+      const pageKey = this.#pages[this.#nextPage]
+      if (key < 0 || (pageKey !== undefined && pageKey < index * 2 ** 32 + pageOf(frame))) {
+        this.#fillPage(piece, at)
+        continue
+      }
+      const generation = this.#generations[index]!
+      cache.takeCaptured(generation.key, frame, piece, at)
+      const sum = sumOfCrc(sealFrame(piece, at))
+      const page = generation.sums.ensure(frame)
+      this.#sumsOf(generation, page)[frame - page.first] = sum
+      this.#nextKey = this.#keys.take()
     }
+  }
+
+  #fillPage(piece: Buffer, at: number): void {
+    const { generation, page } = this.#pageAt(this.#pages[this.#nextPage++]!)
+    page.nextCrc = encodeSums(generation, page, this.#sumsOf(generation, page), piece, at)
+    this.#filling = null
+  }
+
+  /** Held here from the first frame of the page to the last: what could be read again of it lacks these. */
+  #sumsOf(generation: Generation, page: SumsPage): Uint32Array {
+    if (this.#filling?.page !== page) {
+      this.#filling = { page, sums: this.#parts.dataFiles.sumsOf(generation, page) }
+    }
+    return this.#filling.sums
   }
 
   async #syncSpilled(): Promise<void> {
@@ -285,29 +370,26 @@ export class Checkpoint implements Tempo {
   /** Steps 6 to 8. */
   async #finish(catalogBytes: Buffer): Promise<void> {
     const { disk, dataFiles } = this.#parts
-    const { directory } = dataFiles
-    const path = join(directory, journalName)
-    if (this.#frameCount > 0) {
-      const journal = await JournalReader.open(disk, path)
-      if (journal === null) {
-        throw new HotBackupError('ERR_DISK', `${path} does not hold what was written to it`, {
-          path,
-        })
-      }
-      try {
-        await writeInPlace(disk, directory, journal, this)
-      } finally {
-        await journal.close()
-      }
+    const catalogPath = join(dataFiles.directory, catalogName)
+    if (this.#pageCount === 0) return writeFileAtomic(disk, catalogPath, catalogBytes)
+    const path = join(dataFiles.directory, journalName)
+    const journal = await JournalReader.open(disk, path)
+    if (journal?.id.number !== this.#catalog.journal.number) {
+      await journal?.close()
+      const message = `${path} does not hold what was written to it`
+      throw new HotBackupError('ERR_DISK', message, { path })
     }
-    this.#generations.forEach((generation, index) => {
-      const { diskFrames } = this.#catalog.files[index]!
-      if (generation.diskFrames < diskFrames) generation.diskFrames = diskFrames
-    })
-    await writeFileAtomic(disk, join(directory, catalogName), catalogBytes)
-    if (this.#frameCount === 0) return
-    await disk.remove(path)
-    await disk.syncDirectory(directory)
+    try {
+      await writeInPlace(disk, dataFiles.directory, journal, this)
+      this.#generations.forEach((generation, index) => {
+        const { diskFrames } = this.#catalog.files[index]!
+        if (generation.diskFrames < diskFrames) generation.diskFrames = diskFrames
+      })
+      await writeFileAtomic(disk, catalogPath, catalogBytes)
+      await journal.settle(disk)
+    } finally {
+      await journal.close()
+    }
   }
 
   /** Lets others have their turn, and looks whether it should stop. */

@@ -11,7 +11,7 @@ import { Accounts } from './accounts.ts'
 import { Ahead, type Selection } from './ahead.ts'
 import { Applier } from './apply.ts'
 import { FrameCache } from './cache.ts'
-import { catalogRoles, type Catalog } from './catalog.ts'
+import { catalogRoles, type Catalog, type JournalId } from './catalog.ts'
 import { refuseDamaged } from './check.ts'
 import { Checkpoint, type CheckpointParts } from './checkpoint.ts'
 import { DataFiles } from './data-files.ts'
@@ -32,6 +32,8 @@ const dueLogBytesMin = 64 * MiB
 const dueLogPart = 0.5
 /** So much of the cache may be changed before a checkpoint must begin. */
 const dueCachePart = 0.5
+/** This part of the cache is for checksums: those of a database 32 times as large as the cache. */
+const sumsPart = 1 / 32
 
 export interface DatabaseOptions {
   /** Bound of the memory for frames; a minimum of about 128 KiB is used in any case. */
@@ -62,6 +64,7 @@ export class Database {
   readonly #accounts = new Accounts()
   readonly #applier: Applier
   #stamp: LogPosition
+  #journal: JournalId
   #appliedTxn: number
   #checkpoint: Checkpoint | null = null
   #checkpointDone: Promise<void> = Promise.resolve()
@@ -108,6 +111,7 @@ export class Database {
     const changed = [this.#accounts, cache, this.#groups, this.work, quarantine] as const
     this.#applier = new Applier(...changed, rules, operations)
     this.#stamp = catalog.stamp
+    this.#journal = catalog.journal
     this.#appliedTxn = catalog.stamp.txn
     this.ahead = new Ahead(catalog.ahead)
     this.#load(catalog, overlays)
@@ -126,9 +130,9 @@ export class Database {
     const { disk, clock } = platform
     const path = join(directory, 'database')
     const recovered = await recover(disk, path, options.readOnly ?? false)
-    const dataFiles = new DataFiles(disk, path)
+    const dataFiles = new DataFiles(disk, path, options.cacheBytes * sumsPart)
     dataFiles.journal = recovered.journal
-    const cache = new FrameCache(options.cacheBytes, dataFiles)
+    const cache = new FrameCache(options.cacheBytes * (1 - sumsPart), dataFiles)
     const parts = { disk, clock, cache, dataFiles }
     return new Database(parts, options, recovered.catalog, recovered.overlays)
   }
@@ -234,7 +238,7 @@ export class Database {
    */
   async preload(transactions: number): Promise<void> {
     if (this.#checkpoint !== null || this.#closed) return
-    const generations = [...this.#accounts.allFiles()].flatMap(generationsOf)
+    const generations = [...this.#accounts.allFiles()].flatMap(file => file.generations)
     if (!preloadPays(this.#cache, generations, transactions)) return
     const count = this.#checkpointCount
     const unchanged = () => this.#checkpointCount === count && !this.#closed
@@ -341,7 +345,7 @@ export class Database {
     for (const file of this.#accounts.allFiles()) {
       const { name, lastTxn, flags, absent, counted } = file
       const account = indexes.get(file.account)!
-      for (const [index, generation] of generationsOf(file).entries()) {
+      for (const [index, generation] of file.generations.entries()) {
         const role = catalogRoles[index]!
         const hold = role === 'file' && file.hold !== null ? holdStateOf(file.hold) : null
         const kept = { role, account, name, lastTxn, flags, absent, counted, hold }
@@ -352,7 +356,8 @@ export class Database {
     const { nextFileNumber, nextGeneration } = this.#accounts
     const ahead = [...this.ahead.behind(stamp.txn)]
     const damaged = this.quarantine.ranges
-    const catalog = { stamp, nextFileNumber, nextGeneration, accounts, files, ahead, damaged }
+    const counters = { journal: this.#journal, nextFileNumber, nextGeneration }
+    const catalog = { stamp, ...counters, accounts, files, ahead, damaged }
     this.work.captured(++this.#checkpointCount)
     return new Checkpoint(this.#parts, this.#checkpointCount, catalog, generations, paced)
   }
@@ -367,6 +372,7 @@ export class Database {
     try {
       await checkpoint.run(durable, noRoom)
       this.#stamp = checkpoint.catalog.stamp
+      this.#journal = checkpoint.catalog.journal
       this.work.completed(checkpoint.number)
       await this.#removeDataFiles(unnamed)
     } catch (error) {
@@ -436,11 +442,6 @@ export class Database {
         ? error
         : new HotBackupError('ERR_STOPPED', `the database failed: ${String(error)}`, {}, error)
   }
-}
-
-/** In the order in which the catalog has them. */
-function generationsOf({ generation, hold }: HashedFile): Generation[] {
-  return hold === null ? [generation] : [generation, hold.held, hold.gone]
 }
 
 function closed(): HotBackupError {

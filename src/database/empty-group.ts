@@ -3,6 +3,7 @@
 // damage that is still to be mended; they belong to nobody then.
 import { copyFrame, readBigValue } from './big-value.ts'
 import { type FrameCache } from './cache.ts'
+import { ChainGuard } from './chain-guard.ts'
 import {
   countOf,
   entryAt,
@@ -31,7 +32,13 @@ export function emptyGroup(cache: FrameCache, generation: Generation, group: num
  * by the next checkpoint. One that cannot be read, and is none of a group's own, belongs to nobody who is sound.
  */
 export function renewFrame(cache: FrameCache, generation: Generation, frame: number): void {
+  const doubtful = cache.renewSums(generation, frame)
+  for (const one of doubtful ?? [frame]) renewOne(cache, generation, one)
+}
+
+function renewOne(cache: FrameCache, generation: Generation, frame: number): void {
   const { fileNumber, number, modulo } = generation
+  if (cache.renewSums(generation, frame) !== null) return
   try {
     cache.change(cache.get(generation, frame), generation)
   } catch (error) {
@@ -56,6 +63,7 @@ function unreadableFrames(cache: FrameCache, generation: Generation, group: numb
       return false
     }
   }
+  const guard = new ChainGuard(generation, group)
   for (let frame = group; ; frame = nextOf(scratch, 0)) {
     const kind = frame === group ? FrameKind.group : FrameKind.overflow
     if (!canRead(() => copyFrame(cache, generation, frame, kind, scratch, true))) break
@@ -66,7 +74,8 @@ function unreadableFrames(cache: FrameCache, generation: Generation, group: numb
       const length = itemLengthOf(scratch, entry)
       canRead(() => readBigValue(cache, generation, first, length, pieces))
     }
-    if (nextOf(scratch, 0) === 0) break
+    const next = nextOf(scratch, 0)
+    if (next === 0 || !canRead(() => guard.step(next))) break
   }
   return unreadable
 }

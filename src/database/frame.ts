@@ -1,5 +1,5 @@
 // A frame is the unit of data files, of the cache and of the journal: 4 KiB that hold items, a piece of a
-// big value, or nothing.
+// big value, checksums of other frames, or nothing.
 //
 // FRAME, 4,096 bytes, little-endian
 //
@@ -24,8 +24,9 @@
 //    …  value           bytes, or a REFERENCE (8 bytes): u32 value length, u32 first frame of the big value
 //    …  padding         to a multiple of 4
 //
-// A frame is valid if and only if it is all zeros (an empty group that was never written), or its CRC matches
-// and file number, generation and frame number are those of the place where it was found.
+// A frame is valid if and only if its CRC matches, file number, generation and frame number are those of the place
+// where it was found, and its CRC is the one that was written last (frame-sums.ts). A frame of zeros is valid if and
+// only if that frame was never written: it is an empty group then.
 // A big value lies in a chain of frames, each with up to 4,064 bytes of it from offset 32 on.
 // Any change here is a new version of the database format: see catalog.ts.
 import assert from 'node:assert/strict'
@@ -49,7 +50,7 @@ assert(2 * (entryBytesMax + slotBytes) <= framePayloadBytes)
 assert(entryBytes(itemIdBytesMax, referenceBytes) <= entryBytesMax)
 assert(itemIdBytesMax < 2 ** 11 && entryBytesMax < 2 ** 12)
 
-export const FrameKind = { group: 1, overflow: 2, bigValue: 3, free: 4 } as const
+export const FrameKind = { group: 1, overflow: 2, bigValue: 3, free: 4, sums: 5 } as const
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind]
 
 /** One large piece of memory, seen as bytes, half words and words. */

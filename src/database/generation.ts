@@ -1,8 +1,8 @@
 // A generation is one life of a file's data: clearing or resizing a file starts the next, in a data file of
 // its own, and leaves the old one as it is until no durable catalog names it any more.
 import { type DiskFile } from '../platform/disk.ts'
+import { FrameSums, type SumsPlace } from './frame-sums.ts'
 import { type RemoveJob } from './long-work.ts'
-import { WrittenGroups } from './written-groups.ts'
 
 /** What the catalog keeps of a generation. */
 export interface GenerationState {
@@ -19,13 +19,16 @@ export interface GenerationState {
   readonly freeHead: number
   /** Frames from here on have never been written to the data file. */
   readonly diskFrames: number
+  /** Where the checksums of the frames lie. */
+  readonly sumsPlaces: readonly SumsPlace[]
 }
 
 /** The state alone, as it is now. */
 export function stateOf(generation: GenerationState): GenerationState {
   const { fileNumber, number, modulo, itemCount, itemBytes } = generation
-  const { frameCount, freeHead, diskFrames } = generation
-  return { fileNumber, number, modulo, itemCount, itemBytes, frameCount, freeHead, diskFrames }
+  const { frameCount, freeHead, diskFrames, sumsPlaces } = generation
+  const frames = { frameCount, freeHead, diskFrames, sumsPlaces }
+  return { fileNumber, number, modulo, itemCount, itemBytes, ...frames }
 }
 
 let lastKey = 0
@@ -59,8 +62,8 @@ export class Generation implements GenerationState {
   handle: DiskFile | null = null
   handleWrites = false
   handleUsed = 0
-  /** The groups that were written to the data file; null until somebody asks. */
-  written: WrittenGroups | null = null
+  /** The checksums of the frames in the data file. */
+  readonly sums: FrameSums
   /** Read-only, with a journal that was not finished: where newer frames lie in the journal. */
   overlay: ReadonlyMap<number, number> | null = null
 
@@ -74,13 +77,17 @@ export class Generation implements GenerationState {
     this.freeHead = state.freeHead
     this.diskFrames = state.diskFrames
     this.named = named
-    if (state.diskFrames === 0) this.written = new WrittenGroups(state.modulo, true)
+    this.sums = new FrameSums(state.sumsPlaces)
     lastKey += 2
     this.key = lastKey
   }
 
+  get sumsPlaces(): SumsPlace[] {
+    return this.sums.places()
+  }
+
   static empty(fileNumber: number, number: number, modulo: number, named: boolean): Generation {
     const counts = { itemCount: 0, itemBytes: 0, frameCount: modulo, freeHead: 0, diskFrames: 0 }
-    return new Generation({ fileNumber, number, modulo, ...counts }, named)
+    return new Generation({ fileNumber, number, modulo, ...counts, sumsPlaces: [] }, named)
   }
 }

@@ -1,15 +1,15 @@
-// Items of a generation: find, write and remove in the chain of frames of their group, and walk over a
-// group. The way of a small item that is there already and keeps its size allocates nothing.
+// Items of a generation: find, write and remove in the chain of frames of their group. The way of a small item that is
+// there already and keeps its size allocates nothing.
 import {
   allocateFrame,
-  copyFrame,
   freeBigValue,
   freeFrame,
   getFrame,
-  readBigValue,
+  readReference,
   writeBigValue,
 } from './big-value.ts'
 import { type FrameCache } from './cache.ts'
+import { ChainGuard } from './chain-guard.ts'
 import {
   addEntry,
   copyBytes,
@@ -37,17 +37,9 @@ import {
 import { type Generation } from './generation.ts'
 import { groupOf, hashId, tagOf } from './hash.ts'
 
-/** Gets the item where it lies; valid until it returns. */
-export type EntryVisitor = (
-  bytes: Uint8Array,
-  idStart: number,
-  idEnd: number,
-  valueBytes: Uint8Array,
-  valueStart: number,
-  valueEnd: number,
-) => void
-
 const noFrame = -1
+/** Groups that are not badly sized have shorter chains. */
+const unguardedSteps = 8
 
 export class Groups {
   readonly #cache: FrameCache
@@ -67,7 +59,6 @@ export class Groups {
   #appendTail = 0
   readonly #reference = new Uint8Array(referenceBytes)
   /** For the pieces of a big value in passing. */
-  readonly #pieces = new Slab(1)
   readonly #referenceView = new DataView(this.#reference.buffer)
   /** Records come in few buffers, again and again. */
   #source: Uint8Array = this.#reference
@@ -94,7 +85,7 @@ export class Groups {
     const slab = this.#slab
     const entry = entryAt(slab, this.#base, this.#index)
     const from = valueStartOf(slab, entry)
-    if (isBig(slab, entry)) return this.#readReference(generation, slab, from)
+    if (isBig(slab, entry)) return readReference(this.#cache, generation, slab, from, null)
     const length = valueLengthOf(slab, entry)
     const value = Buffer.allocUnsafe(length)
     copyBytes(value, 0, slab.u8, from, length)
@@ -183,44 +174,6 @@ export class Groups {
     this.#appendTail = end
   }
 
-  /**
-   * Visits the items of a group, whose frames are copied to `scratch` one by one: the visitor may read from the
-   * database meanwhile. `passing`: what is not in the cache stays out of it. Returns how many there were.
-   */
-  visit(
-    generation: Generation,
-    group: number,
-    scratch: Slab,
-    visitor: EntryVisitor,
-    withValues: boolean,
-    passing = false,
-  ): number {
-    let visited = 0
-    let frame = group
-    do {
-      const kind = frame === group ? FrameKind.group : FrameKind.overflow
-      generation.lookedAt = group
-      copyFrame(this.#cache, generation, frame, kind, scratch, passing)
-      const count = countOf(scratch, 0)
-      for (let index = 0; index < count; index++) {
-        const entry = entryAt(scratch, 0, index)
-        const idStart = idStartOf(entry)
-        const valueStart = valueStartOf(scratch, entry)
-        if (isBig(scratch, entry) && withValues) {
-          generation.lookedAt = group // The visitor may have looked elsewhere.
-          const value = this.#readReference(generation, scratch, valueStart, passing)
-          visitor(scratch.u8, idStart, valueStart, value, 0, value.length)
-        } else {
-          const valueEnd = valueStart + (withValues ? valueLengthOf(scratch, entry) : 0)
-          visitor(scratch.u8, idStart, valueStart, scratch.u8, valueStart, valueEnd)
-        }
-      }
-      visited += count
-      frame = nextOf(scratch, 0)
-    } while (frame !== 0)
-    return visited
-  }
-
   /** Looks for the item; on the way, for a frame with `room` bytes (0: none wanted). */
   #find(
     generation: Generation,
@@ -236,6 +189,8 @@ export class Groups {
     generation.lookedAt = frame
     let before = noFrame
     let roomy = noFrame
+    let steps = 0
+    let guard: ChainGuard | null = null
     for (;;) {
       const slot =
         before === noFrame
@@ -260,6 +215,7 @@ export class Groups {
         this.#tail = frame
         return false
       }
+      if (++steps > unguardedSteps) (guard ??= new ChainGuard(generation, frame)).step(next)
       before = frame
       frame = next
     }
@@ -403,12 +359,6 @@ export class Groups {
     this.#referenceView.setUint32(0, length, true)
     this.#referenceView.setUint32(4, first, true)
     return referenceBytes
-  }
-
-  #readReference(generation: Generation, { view }: Slab, at: number, passing = false): Buffer {
-    const [length, first] = [view.getUint32(at, true), view.getUint32(at + 4, true)]
-    const pieces = passing ? this.#pieces : null
-    return readBigValue(this.#cache, generation, first, length, pieces)
   }
 
   /** Takes the found item's value out of the count, and frees its frames when it is a big one. */

@@ -1,17 +1,18 @@
 // A file of items as its readers see it. It stays the same object when its data moves to another generation;
 // once the file is deleted it holds nothing any more.
+import { type HotBackupError } from '../errors.ts'
 import { type Bytes, type FileAttributes } from '../log/record.ts'
 import { type FrameCache } from './cache.ts'
 import { emptyGroup, renewFrame } from './empty-group.ts'
 import { Slab } from './frame.ts'
 import { type Generation } from './generation.ts'
-import { type EntryVisitor, type Groups } from './group.ts'
+import { type Groups } from './group.ts'
+import { copying, visitGroup, within, type EntryVisitor } from './group-walk.ts'
 import { groupOf, groupStart, hashEnd, hashId } from './hash.ts'
 import { type Hold } from './hold.ts'
 import { idLength, idText } from './id-text.ts'
 import { FrameDamage, type DamagedRange, type Quarantine } from './quarantine.ts'
-
-const noBytes = Buffer.alloc(0)
+import { Tally } from './tally.ts'
 
 export interface FileIdentity {
   readonly number: number
@@ -19,16 +20,6 @@ export interface FileIdentity {
   readonly name: string
   readonly flags: number
   readonly absent: boolean
-}
-
-/** How far an examination is, and the items with hashes below that. */
-interface Examination {
-  readonly generation: Generation
-  upTo: number
-  items: number
-  bytes: number
-  /** What it has counted is all there is. */
-  exact: boolean
 }
 
 export class HashedFile {
@@ -48,7 +39,11 @@ export class HashedFile {
   absent: boolean
   /** The numbers of items and bytes are exact. After damage they are not, until everything has been counted again. */
   counted: boolean
-  #examination: Examination | null = null
+  /** Of the walks over it that are under way. */
+  readonly #tallies = new Set<Tally>()
+  #examination: Tally | null = null
+  /** An examination has met exactly the items that it should hold, or others, since the database was opened. */
+  #examined: 'same' | HotBackupError | null = null
 
   constructor(
     identity: FileIdentity,
@@ -138,13 +133,7 @@ export class HashedFile {
     visit: (id: Buffer, value: Buffer) => void,
     withValues = true,
   ): number | null {
-    const copied: EntryVisitor = (bytes, idStart, idEnd, valueBytes, valueStart, valueEnd) => {
-      const id = Buffer.from(bytes.subarray(idStart, idEnd))
-      if (!withValues) visit(id, noBytes)
-      else if (valueBytes === bytes) visit(id, Buffer.from(bytes.subarray(valueStart, valueEnd)))
-      else visit(id, valueBytes as Buffer) // a big value was copied for us
-    }
-    return this.scanEntries(cursor, itemsMax, copied, withValues)
+    return this.scanEntries(cursor, itemsMax, copying(visit), withValues)
   }
 
   /** The same without copies: what the visitor gets is valid until it returns. */
@@ -213,7 +202,7 @@ export class HashedFile {
       if (this.#cache.isBlank(generation, group)) continue
       const whole = groupStart(group, modulo) >= from && groupStart(group + 1, modulo) <= to
       const wanted = whole ? visit : within(from, to, visit)
-      count += this.#groups.visit(generation, group, scratch, wanted, withValues, passing)
+      count += visitGroup(this.#cache, generation, group, scratch, wanted, withValues, passing)
     }
     return count
   }
@@ -241,7 +230,7 @@ export class HashedFile {
   /** A frame of this file is damaged: nobody uses its group any more. Throws any other error. */
   damaged(error: unknown): DamagedRange {
     if (!(error instanceof FrameDamage) || error.generation.fileNumber !== this.number) throw error
-    this.#miscounted()
+    this.miscounted()
     this.counted = false
     return this.#quarantine.add(this, error)
   }
@@ -257,27 +246,27 @@ export class HashedFile {
   ): void {
     this.#lastTxn = txn
     if (this.#quarantine.size > 0 && this.#leftOut(bytes, idStart, idEnd)) return
-    const { itemCount, itemBytes } = this.#generation
+    const before = this.#tallies.size === 0 ? null : { items: this.itemCount, bytes: this.bytes }
     try {
       if (this.hold !== null) this.hold.write(this.#generation, bytes, idStart, idEnd, valueEnd)
       else this.#groups.write(this.#generation, bytes, idStart, idEnd, valueEnd)
     } catch (error) {
       this.damaged(error)
     }
-    if (this.#examination !== null) this.#note(hashId(bytes, idStart, idEnd), itemCount, itemBytes)
+    if (before !== null) this.#changed(hashId(bytes, idStart, idEnd), before)
   }
 
   deleteItem(bytes: Uint8Array, idStart: number, idEnd: number, txn: number): void {
     this.#lastTxn = txn
     if (this.#quarantine.size > 0 && this.#leftOut(bytes, idStart, idEnd)) return
-    const { itemCount, itemBytes } = this.#generation
+    const before = this.#tallies.size === 0 ? null : { items: this.itemCount, bytes: this.bytes }
     try {
       if (this.hold !== null) this.hold.remove(this.#generation, bytes, idStart, idEnd)
       else this.#groups.remove(this.#generation, bytes, idStart, idEnd)
     } catch (error) {
       this.damaged(error)
     }
-    if (this.#examination !== null) this.#note(hashId(bytes, idStart, idEnd), itemCount, itemBytes)
+    if (before !== null) this.#changed(hashId(bytes, idStart, idEnd), before)
   }
 
   /** An update of an item that is quarantined: the mend will bring what it makes of it. */
@@ -291,7 +280,7 @@ export class HashedFile {
    */
   clearRange(from: number, to: number, txn: number): boolean {
     this.#lastTxn = txn
-    this.#miscounted()
+    this.miscounted()
     let stirred = false
     for (const range of this.#quarantine.of(this.number)) {
       if (range.from < to && from < range.to) stirred = this.#empty(range) || stirred
@@ -310,7 +299,7 @@ export class HashedFile {
 
   #empty(range: DamagedRange): boolean {
     const base = this.#generation
-    const generation = this.#parts.find(({ number }) => number === range.generation)
+    const generation = this.generations.find(({ number }) => number === range.generation)
     if (generation !== undefined) {
       emptyGroup(this.#cache, generation, groupOf(range.from, generation.modulo))
     }
@@ -330,15 +319,9 @@ export class HashedFile {
     }
   }
 
-  /**
-   * Reads about `itemsMax` more items: to find damage, and to count them, unless they have been. True when it has gone
-   * over all of them.
-   */
+  /** Reads about `itemsMax` more items, to find damage and to count them. True when it has gone over all of them. */
   examine(itemsMax: number): boolean {
-    const generation = this.#generation
-    if (this.#examination?.generation !== generation) this.#examination = null
-    const exact = this.hold === null
-    const state = (this.#examination ??= { generation, upTo: 0, items: 0, bytes: 0, exact })
+    const tally = (this.#examination ??= this.watch(new Tally()))
     const scratch = new Slab(1)
     let items = 0
     let bytes = 0
@@ -346,49 +329,78 @@ export class HashedFile {
       items++
       bytes += idEnd - idStart + valueEnd - valueStart
     }
-    for (let left = itemsMax; state.upTo < hashEnd && left > 0; left -= Math.max(1, items)) {
-      const known = this.#quarantine.at(this.number, state.upTo)
-      const end = known?.to ?? this.#groupEnd(state.upTo)
+    for (let left = itemsMax; tally.upTo < hashEnd && left > 0; left -= Math.max(1, items)) {
+      const known = this.#quarantine.at(this.number, tally.upTo)
+      const end = known?.to ?? this.#groupEnd(tally.upTo)
       items = 0
       bytes = 0
       try {
-        if (known === undefined) this.#visit(state.upTo, end, scratch, count, true, true)
-        else state.exact = false
+        if (known === undefined) this.#visit(tally.upTo, end, scratch, count, true, true)
+        else tally.spoil()
       } catch (error) {
         this.damaged(error)
       }
-      state.items += items
-      state.bytes += bytes
-      state.upTo = end
+      tally.met(end, items, bytes)
     }
-    if (state.upTo < hashEnd) return false
+    if (tally.upTo < hashEnd) return false
+    this.unwatch(tally)
     this.#examination = null
-    if (this.counted || !state.exact || this.hold !== null) return true
-    generation.itemCount = state.items
-    generation.itemBytes = state.bytes
-    this.counted = true
+    if (!tally.exact) return true
+    if (!this.counted && this.hold === null) {
+      this.#generation.itemCount = tally.items
+      this.#generation.itemBytes = tally.bytes
+      this.counted = true
+    }
+    if (this.counted) this.#examined = tally.fault(this) ?? 'same'
     return true
   }
 
-  #miscounted(): void {
-    if (this.#examination !== null) this.#examination.exact = false
+  /**
+   * Whether the file holds as many items as it should: only then it may be taken at its word for what it does not
+   * hold. Null: it is to be examined first. Throws ERR_DATABASE_CORRUPT when it holds others.
+   */
+  get vouched(): boolean | null {
+    if (!this.counted) return false
+    if (this.#examined === null) return null
+    if (this.#examined !== 'same') throw this.#examined
+    return true
+  }
+
+  /** The tally is kept right, whatever is updated while it is taken, until `unwatch`. */
+  watch(tally: Tally): Tally {
+    this.#tallies.add(tally)
+    return tally
+  }
+  unwatch(tally: Tally): void {
+    this.#tallies.delete(tally)
+  }
+
+  /** Something other than a single item changes; tallies that are being taken are of no use. */
+  miscounted(): void {
+    for (const tally of this.#tallies) tally.spoil()
+  }
+
+  /** It is being emptied as a whole. */
+  cleared(): void {
+    this.miscounted()
+    this.counted = true
+    this.#examined = null
   }
 
   /** An update has changed the numbers, which were these before. */
-  #note(hash: number, itemCount: number, itemBytes: number): void {
-    const examination = this.#examination
-    if (examination === null || hash >= examination.upTo) return
-    examination.items += this.#generation.itemCount - itemCount
-    examination.bytes += this.#generation.itemBytes - itemBytes
+  #changed(hash: number, before: { readonly items: number; readonly bytes: number }): void {
+    const [items, bytes] = [this.itemCount - before.items, this.bytes - before.bytes]
+    for (const tally of this.#tallies) tally.changed(hash, items, bytes)
   }
 
   /** A frame of its data is damaged on the disk, and it has been examined since. */
   renew(generation: number, frame: number): void {
-    const found = this.#parts.find(({ number }) => number === generation)
+    const found = this.generations.find(({ number }) => number === generation)
     if (found !== undefined && frame < found.frameCount) renewFrame(this.#cache, found, frame)
   }
 
-  get #parts(): Generation[] {
+  /** Where the data lies, in the order in which a catalog has it. */
+  get generations(): Generation[] {
     const base = this.#generation
     return this.hold === null ? [base] : [base, this.hold.held, this.hold.gone]
   }
@@ -425,13 +437,5 @@ export class HashedFile {
       }
       hash = end
     }
-  }
-}
-
-function within(from: number, to: number, visit: EntryVisitor): EntryVisitor {
-  return (bytes, idStart, idEnd, valueBytes, valueStart, valueEnd) => {
-    const hash = hashId(bytes, idStart, idEnd)
-    if (hash < from || hash >= to) return
-    visit(bytes, idStart, idEnd, valueBytes, valueStart, valueEnd)
   }
 }

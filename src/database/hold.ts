@@ -13,7 +13,8 @@
 import { type FrameCache } from './cache.ts'
 import { Slab } from './frame.ts'
 import { type Generation } from './generation.ts'
-import { type EntryVisitor, type Groups } from './group.ts'
+import { type Groups } from './group.ts'
+import { visitGroup, type EntryVisitor } from './group-walk.ts'
 import { groupOf, groupStart, hashEnd, hashId } from './hash.ts'
 
 /** What the catalog keeps of a hold, besides its two generations. */
@@ -217,7 +218,7 @@ export class Hold implements HoldState {
     const last = groupOf(end - 1, generation.modulo)
     for (let group = groupOf(start, generation.modulo); group <= last; group++) {
       if (this.#cache.isBlank(generation, group)) continue
-      count += this.#groups.visit(generation, group, scratch, visit, withValues, passing)
+      count += visitGroup(this.#cache, generation, group, scratch, visit, withValues, passing)
     }
     return count
   }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { KiB, MiB } from '../limits.ts'
 import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
 import { dataFileName } from './data-files.ts'
-import { frameBytes } from './frame.ts'
+import { frameBytes, FrameKind } from './frame.ts'
 import { largePieceFrames, type JournalReader } from './journal.ts'
 
 /** So that the last sync of a file has little left to do, and log writes do not wait behind it. */
@@ -57,17 +57,26 @@ export async function writeInPlace(
   }
 }
 
-/** The end of the run of frames that lie one behind the other in one data file. */
+/**
+ * The end of the run of frames that lie one behind the other in one data file. A page of checksums is a run of its
+ * own, and so is written on the spot: one that is read meanwhile is the old one or the new one.
+ */
 function runEnd(bytes: Buffer, first: number, frames: number): number {
   let end = first + 1
+  if (isSums(bytes, first)) return end
   for (; end < frames; end++) {
     const at = end * frameBytes
     const before = at - frameBytes
+    if (isSums(bytes, end)) break
     if (bytes.readUInt32LE(at + 8) !== bytes.readUInt32LE(before + 8)) break
     if (bytes.readUInt32LE(at + 12) !== bytes.readUInt32LE(before + 12)) break
     if (bytes.readUInt32LE(at + 16) !== bytes.readUInt32LE(before + 16) + 1) break
   }
   return end
+}
+
+function isSums(bytes: Buffer, index: number): boolean {
+  return bytes[index * frameBytes + 20] === FrameKind.sums
 }
 
 /** The data file that is being written. */

@@ -33,7 +33,14 @@ export async function leaveOutLocal(
     if (!left.includes(entry)) return [entry]
     // What was held for such a file goes, too.
     if (entry.role !== 'file') return []
-    const counts = { itemCount: 0, itemBytes: 0, counted: true, freeHead: 0, diskFrames: 0 }
+    const counts = {
+      itemCount: 0,
+      itemBytes: 0,
+      counted: true,
+      freeHead: 0,
+      diskFrames: 0,
+      sumsPlaces: [],
+    }
     return [{ ...entry, ...counts, modulo: 1, frameCount: 1, absent: true, hold: null }]
   })
   const gone = new Set(left.map(({ fileNumber }) => fileNumber))

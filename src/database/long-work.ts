@@ -144,10 +144,10 @@ export class LongWork {
   /** Empty from now on, with that modulo. */
   clear(file: HashedFile, modulo: number, txn: number): void {
     file.noteUpdate(txn)
+    file.cleared()
     this.#dropAll(file, 'clear-file')
     file.switchTo(this.generation(file.number, modulo))
     this.#parts.quarantine.forget(file.number)
-    file.counted = true
   }
 
   /** See HashedFile.clearRange. */

@@ -50,7 +50,7 @@ export async function preload(
       throw error
     }
     try {
-      await new Preload(parts.cache, generation, file, unchanged).run()
+      await new Preload(parts, generation, file, unchanged).run()
     } finally {
       await file.close()
     }
@@ -60,14 +60,21 @@ export async function preload(
 /** The pieces of one data file. */
 class Preload {
   readonly #cache: FrameCache
+  readonly #dataFiles: DataFiles
   readonly #generation: Generation
   readonly #file: DiskFile
   readonly #unchanged: () => boolean
   readonly #frames: number
   #next = 0
 
-  constructor(cache: FrameCache, generation: Generation, file: DiskFile, unchanged: () => boolean) {
+  constructor(
+    { cache, dataFiles }: PreloadParts,
+    generation: Generation,
+    file: DiskFile,
+    unchanged: () => boolean,
+  ) {
     this.#cache = cache
+    this.#dataFiles = dataFiles
     this.#generation = generation
     this.#file = file
     this.#unchanged = unchanged
@@ -117,7 +124,8 @@ class Preload {
     if (this.#generation.dropped || !this.#unchanged()) return false
     const slab = this.#cache.slab(slot)
     const base = this.#cache.base(slot)
-    if (readFault(this.#generation, frame, slab, base) !== null) return false
+    const sum = this.#dataFiles.sumOf(this.#generation, frame)
+    if (readFault(this.#generation, frame, sum, slab, base) !== null) return false
     slab.u32[base >> 2] = 0
     return true
   }

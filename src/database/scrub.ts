@@ -1,13 +1,13 @@
-// Reads every frame of every data file, and the catalog or the journal, and tells what is damaged. Nothing is locked: a
-// server may change all of it meanwhile. So what looks damaged is looked at again, with the catalog of then, until it
-// has looked so for a while. A frame of zeros in the place of another is not found here, but by verification, which
-// compares the items.
+// Reads every frame of every data file, and the catalog or the journal, and tells what is damaged (frame-sums.ts says
+// how). Nothing is locked: a server may change all of it meanwhile. So what looks damaged is looked at again, with the
+// catalog of then, until it has looked so for a while.
 import { join } from 'node:path'
-import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { isNotFound, isUnreadable, type Disk, type DiskFile } from '../platform/disk.ts'
-import { readFault, unreadableFault } from './data-files.ts'
-import { frameBytes, Slab } from './frame.ts'
-import { catalogDataFiles, recover, type NamedDataFile } from './recover.ts'
+import { isHotBackupError } from '../errors.ts'
+import { isNotFound, type Disk } from '../platform/disk.ts'
+import { journalName } from './checkpoint.ts'
+import { openFrames, type CheckedDataFile } from './frame-check.ts'
+import { frameBytes } from './frame.ts'
+import { catalogDataFiles, recover } from './recover.ts'
 
 export interface DatabaseDamage {
   readonly path: string
@@ -36,17 +36,13 @@ export interface ScrubTempo {
   lookAgain(): Promise<void>
 }
 
-const pieceFrames = 256
 /** A server writes frames in place for a moment only. */
 const looksMax = 10
 
 /** A data file as the catalog has it at the moment. */
-interface Named extends NamedDataFile {
+interface Named extends CheckedDataFile {
+  readonly name: string
   readonly account: string
-  /** Frames for which the journal has newer ones. */
-  readonly newer: ReadonlyMap<number, number>
-  /** Behind the last of them: what lies between the end of the file and that was never written. */
-  readonly newerEnd: number
 }
 
 interface Suspect {
@@ -66,7 +62,6 @@ class DatabaseScrub {
   readonly #disk: Disk
   readonly #directory: string
   readonly #tempo: ScrubTempo
-  readonly #slab = new Slab(pieceFrames)
 
   constructor(disk: Disk, directory: string, tempo: ScrubTempo) {
     this.#disk = disk
@@ -95,11 +90,12 @@ class DatabaseScrub {
         const { catalog, journal, overlays } = await recover(this.#disk, this.#directory, true)
         await journal?.close()
         const named = new Map<string, Named>()
-        for (const found of catalogDataFiles(catalog)) {
-          const account = catalog.accounts[found.file.account] ?? ''
-          const newer = overlays.get(join(this.#directory, found.name)) ?? new Map<number, number>()
-          const newerEnd = [...newer.keys()].reduce((end, frame) => Math.max(end, frame + 1), 0)
-          named.set(found.name, { ...found, account, newer, newerEnd })
+        const journalPath = join(this.#directory, journalName)
+        for (const { name, file: entry } of catalogDataFiles(catalog)) {
+          const account = catalog.accounts[entry.account] ?? ''
+          const path = join(this.#directory, name)
+          const newer = overlays.get(path) ?? new Map<number, number>()
+          named.set(name, { name, account, path, entry, newer, journalPath })
         }
         return named
       } catch (error) {
@@ -111,46 +107,13 @@ class DatabaseScrub {
   }
 
   async #faults(named: Named): Promise<Suspect[]> {
-    const { name } = named
-    const found: Suspect[] = []
-    await this.#reading(name, async file => {
-      const frames = Math.floor(file.size() / frameBytes)
-      for (let at = 0; at < frames; at += pieceFrames) {
-        const count = Math.min(pieceFrames, frames - at)
-        const readable = await this.#read(file, at, count)
-        for (let index = 0; index < count; index++) {
-          const good = readable !== null && this.#fault(named, at + index, index) === null
-          // Which ones cannot be read shows when they are looked at again, one by one.
-          if (!good) found.push({ name, frame: at + index })
-        }
-        await this.#tempo.took(count * frameBytes)
-      }
-      const end = Math.max(frames, named.newerEnd)
-      if (end < named.diskFrames) found.push({ name, frame: end })
-    })
-    return found
-  }
-
-  /** Into the slab. Returns how many bytes there were; null when the disk does not give them. */
-  async #read(file: DiskFile, frame: number, count: number): Promise<number | null> {
+    const frames = await openFrames(this.#disk, named)
     try {
-      return await file.read(this.#slab.u8, 0, count * frameBytes, frame * frameBytes)
-    } catch (error) {
-      if (!isUnreadable(error)) throw error
-      return null
+      const faults = await frames.faults(bytes => this.#tempo.took(bytes))
+      return faults.map(({ frame }) => ({ name: named.name, frame }))
+    } finally {
+      await frames.close()
     }
-  }
-
-  /** A frame at `index` of the slab. Never written is not damaged. */
-  #fault({ file, newer }: Named, frame: number, index: number): string | null {
-    if (newer.has(frame)) return null
-    const word = (index * frameBytes) >> 2
-    if (this.#slab.u32[word] === 0 && this.#slab.u32[word + 5] === 0 && frame >= file.modulo) {
-      const { u32 } = this.#slab
-      const zeros = u32.subarray(word, word + (frameBytes >> 2)).every(value => value === 0)
-      return zeros ? null : 'has a wrong CRC'
-    }
-    return readFault(file, frame, this.#slab, index * frameBytes)
   }
 
   async #confirmed(suspects: readonly Suspect[]): Promise<DatabaseDamage[]> {
@@ -174,41 +137,27 @@ class DatabaseScrub {
   }
 
   async #damage(named: Named, frame: number): Promise<DatabaseDamage | null> {
-    const { name, account, file } = named
-    let fault: string | null = null
-    await this.#reading(name, async data => {
-      const count = await this.#read(data, frame, 1)
-      if (count === null) fault = named.newer.has(frame) ? null : unreadableFault
-      else if (count === frameBytes) fault = this.#fault(named, frame, 0)
-      else if (frame < named.diskFrames && frame >= named.newerEnd) fault = 'is missing'
-    })
+    const { path, account, entry } = named
+    const frames = await openFrames(this.#disk, named)
+    let fault
+    try {
+      fault = await frames.fault(frame)
+    } finally {
+      await frames.close()
+    }
     if (fault === null) return null
-    const group = frame < file.modulo ? frame : null
-    const what = group === null ? 'a frame of overflow or of a big value' : `group ${group}`
+    const group = frame < entry.modulo ? frame : null
+    const isPage = entry.sumsPlaces.some(place => place.frame === frame)
+    const other = isPage ? 'a page of checksums' : 'a frame of overflow or of a big value'
+    const what = group === null ? other : `group ${group}`
     return {
-      path: join(this.#directory, name),
+      path,
       offset: frame * frameBytes,
       account,
-      file: file.name,
+      file: entry.name,
       group,
-      frame: { fileNumber: file.fileNumber, generation: file.number, frame },
-      message: `${account} ${file.name}, ${what}: frame ${frame} ${String(fault)}`,
-    }
-  }
-
-  /** A file that has gone meanwhile is one that nobody needs; the next catalog says otherwise. */
-  async #reading(name: string, work: (file: DiskFile) => Promise<void>): Promise<void> {
-    let file
-    try {
-      file = await this.#disk.open(join(this.#directory, name), 'read')
-    } catch (error) {
-      if (error instanceof HotBackupError && isNotFound(error)) return
-      throw error
-    }
-    try {
-      await work(file)
-    } finally {
-      await file.close()
+      frame: { fileNumber: entry.fileNumber, generation: entry.number, frame },
+      message: `${account} ${entry.name}, ${what}: frame ${frame} ${fault}`,
     }
   }
 }

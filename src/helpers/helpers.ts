@@ -2,6 +2,7 @@
 // silent for too long or fails is started again, later each time; after so many tries it is an alarm, and goes on
 // being tried. What a helper builds lies in a directory of its own until it is taken in.
 import { join } from 'node:path'
+import { readBuiltSums } from '../database/build.ts'
 import type { Database } from '../database/database.ts'
 import { frameBytes } from '../database/frame.ts'
 import type { HelperJob, LongOperation } from '../database/long-work.ts'
@@ -202,7 +203,7 @@ export class Helpers {
     const wanted = 4 * job.source.state.diskFrames * frameBytes
     const cacheBytes = Math.min(cacheBytesMax, Math.max(cacheBytesMin, wanted))
     const sourceDirectory = this.#options.databaseDirectory
-    const source = { ...job.source.state }
+    const { sumsPlaces: _, ...source } = job.source.state
     return { kind: 'build', sourceDirectory, source, targetDirectory, number, modulo, cacheBytes }
   }
 
@@ -271,7 +272,9 @@ export class Helpers {
     const { job } = attempt
     try {
       if (job.kind === 'build' && result.type === 'built') {
-        await this.#database.work.adopt(job, result.path, result.state)
+        const { path, state, sumsPages } = result
+        const sumsPlaces = await readBuiltSums(this.#platform.disk, path, state, sumsPages)
+        await this.#database.work.adopt(job, path, { ...state, sumsPlaces })
       } else if (job.kind === 'remove' && result.type === 'removed') {
         this.#database.work.removed(job)
       } else throw new TypeError(`${result.type} is no answer to ${job.kind}`)

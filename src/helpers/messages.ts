@@ -14,6 +14,8 @@ const state = v.object({
   freeHead: count,
   diskFrames: count,
 })
+// Where the pages of checksums lie is too long for an argument or a line: the catalog has it of a source, and the built
+// data file of a target.
 
 const order = v.variant('kind', [
   v.object({
@@ -32,7 +34,7 @@ export type HelperOrder = v.InferOutput<typeof order>
 const answer = v.variant('type', [
   /** It lives, and is so far: from 0 to 1. */
   v.object({ type: v.literal('progress'), progress: v.number() }),
-  v.object({ type: v.literal('built'), path: v.string(), state }),
+  v.object({ type: v.literal('built'), path: v.string(), state, sumsPages: count }),
   v.object({ type: v.literal('removed') }),
   /** `damaged`: what it was to read. */
   v.object({ type: v.literal('failed'), message: v.string(), damaged: v.optional(v.boolean()) }),

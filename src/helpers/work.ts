@@ -1,7 +1,12 @@
 // One helper's work: carries out an order and says how far it is. Needs nothing of the server but the files.
+import { join } from 'node:path'
 import { buildGeneration } from '../database/build.ts'
-import { isHotBackupError } from '../errors.ts'
+import { catalogBytesMax, decodeCatalog } from '../database/catalog.ts'
+import { catalogName } from '../database/checkpoint.ts'
+import type { SumsPlace } from '../database/frame-sums.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
+import { readFile } from '../platform/atomic-file.ts'
 import { restful, type Clock } from '../platform/clock.ts'
 import { isNotFound, type Disk } from '../platform/disk.ts'
 import type { HelperAnswer, HelperOrder } from './messages.ts'
@@ -32,13 +37,31 @@ export async function doWork(
       await removeSlowly(platform, order.path, report)
       say({ type: 'removed' })
     } else {
-      const { path, state } = await buildGeneration(platform, order, report)
-      say({ type: 'built', path, state: { ...state } })
+      const sumsPlaces = await sourcePlaces(platform.disk, order)
+      const source = { ...order.source, sumsPlaces }
+      const { path, state } = await buildGeneration(platform, { ...order, source }, report)
+      const { sumsPlaces: built, ...rest } = state
+      say({ type: 'built', path, state: rest, sumsPages: built.length })
     }
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     say({ type: 'failed', message, damaged: isHotBackupError(error, 'ERR_DATABASE_CORRUPT') })
   }
+}
+
+/** The source lies still, so the catalog has it as it is. */
+async function sourcePlaces(
+  disk: Disk,
+  { source, sourceDirectory }: Extract<HelperOrder, { kind: 'build' }>,
+): Promise<readonly SumsPlace[]> {
+  const path = join(sourceDirectory, catalogName)
+  const bytes = await readFile(disk, path, catalogBytesMax)
+  const files = bytes === null ? [] : decodeCatalog(bytes, path).files
+  const { fileNumber, number } = source
+  const entry = files.find(file => file.fileNumber === fileNumber && file.number === number)
+  if (entry !== undefined) return entry.sumsPlaces
+  const message = `${path} does not name generation ${number} of file ${fileNumber}`
+  throw new HotBackupError('ERR_PROCESS', message, { path })
 }
 
 async function removeSlowly(

@@ -9,6 +9,9 @@ import type { LogWriter } from '../log/writer.ts'
 import { groupDigest, packGroup, type GroupItem } from '../wire/group-items.ts'
 import type { AskGroup, GroupPiece } from '../wire/messages/group.ts'
 
+/** So many items are counted on the spot: more of them, in the background. */
+const countedItems = 20_000
+
 export type Piece = Omit<GroupPiece, 'name' | 'token'>
 
 export class GroupAnswers {
@@ -27,7 +30,8 @@ export class GroupAnswers {
 
   /**
    * Throws ERR_LINK_FOREIGN, ERR_LINK_DIVERGED, ERR_LINK_REFUSED (not applied yet: ask again), ERR_NO_FILE,
-   * ERR_GROUP_DAMAGED when it cannot be read here either, ERR_TRANSACTION_SIZE.
+   * ERR_GROUP_DAMAGED when it cannot be read here either, ERR_DATABASE_CORRUPT when its file has not the items that it
+   * should have, ERR_TRANSACTION_SIZE.
    */
   piece(question: AskGroup): Piece {
     const { fileNumber, from, to, txn, offset } = question
@@ -66,6 +70,13 @@ export class GroupAnswers {
     }
     if (!isOnSlaves(file.flags)) {
       const text = `"${this.#name}" does not hold all of ${file.account} ${file.name}`
+      throw new HotBackupError('ERR_LINK_REFUSED', text)
+    }
+    if (file.vouched === null) file.examine(countedItems)
+    // Still to be counted; throws when the file has not the items that it should have.
+    if (file.vouched === null) {
+      this.#database.work.suspect(file)
+      const text = `"${this.#name}" is counting the items of ${file.account} ${file.name} first`
       throw new HotBackupError('ERR_LINK_REFUSED', text)
     }
     const items: GroupItem[] = []

@@ -2,6 +2,7 @@
 // that; updates go on meanwhile; full disks, failing disks, damage in the journal, closing in the middle.
 import t from 'tap'
 import { type Database } from '../../src/database/database.ts'
+import { isDataFileName } from '../../src/database/data-files.ts'
 import { scrubDatabase } from '../../src/database/scrub.ts'
 import { HotBackupError } from '../../src/errors.ts'
 import { MiB } from '../../src/limits.ts'
@@ -176,7 +177,7 @@ t.test('a crash at every step leaves the old stamp or the new one, exactly', asy
   }
 })
 
-t.test('a journal that its writer has not made durable is, before it is used', async t => {
+t.test('a journal whose name is not durable yet is made so, before it is used', async t => {
   for (let step = 0; ; step++) {
     const disk = new MemoryDisk()
     const database = await openDatabase(disk)
@@ -190,11 +191,10 @@ t.test('a journal that its writer has not made durable is, before it is used', a
       history.replay(database)
       models.set(history.txn, copyOf(history.model))
     }
-    // The process is killed there: who comes next reads all that it has written.
-    let syncs = 0
-    disk.before = (operation, path) => {
-      if (operation !== 'sync' || !path.endsWith('/journal')) return
-      if (++syncs === 2) throw new HotBackupError('ERR_DISK', 'the process is no more')
+    // The process is killed there: who comes next sees the new name.
+    disk.before = operation => {
+      if (operation !== 'syncDirectory') return
+      throw new HotBackupError('ERR_DISK', 'the process is no more')
     }
     await t.rejects(checkpoint(database), { message: 'the process is no more' })
     // The machine stops when so much has been done; a half of what was not synced is lost.
@@ -280,7 +280,7 @@ t.test('a full disk is survived, and so is a log that fails first', async t => {
   await t.rejects(checkpoint(database), { code: 'ERR_DISK_FULL' })
   t.equal(database.dirtyBytes, dirty)
   t.equal(database.failure, null)
-  t.notOk(await disk.exists('/server/database/journal'))
+  t.notOk(await disk.exists('/server/database/journal.new'))
   addItems(history, new Numbers(5), 100)
   history.replay(database)
   const unwritable = Promise.reject(new HotBackupError('ERR_DISK', 'the log cannot be written'))
@@ -292,7 +292,8 @@ t.test('a full disk is survived, and so is a log that fails first', async t => {
   await checkpoint(database)
   t.equal(difference(database, history.model), null)
   const names = (await disk.list('/server/database')).map(entry => entry.name)
-  t.ok(names.length <= 1 + history.files().length, names.join())
+  t.ok(names.filter(isDataFileName).length <= history.files().length, names.join())
+  t.ok(names.length <= history.files().length + 2, names.join())
   await checkpoint(database)
   await database.close()
   const again = await openDatabase(disk)
@@ -323,7 +324,7 @@ t.test('what a failed checkpoint has left for the journal is not missing', async
 
 t.test('a failed sync is final', async t => {
   const { history } = makeHistory(5)
-  for (const path of [null, '/server/database/journal', '/server/database/catalog.tmp']) {
+  for (const path of [null, '/server/database/journal.new', '/server/database/catalog.tmp']) {
     const disk = new MemoryDisk()
     const database = await openDatabase(disk)
     history.replay(database)
@@ -343,18 +344,18 @@ t.test('a failed sync is final', async t => {
 })
 
 /** A disk with a complete journal of which half is in place. */
-async function halfInPlace(history: History): Promise<MemoryDisk> {
+async function halfInPlace(history: History, before: number): Promise<MemoryDisk> {
   const disk = new MemoryDisk()
   const database = await openDatabase(disk, { cacheBytes: 8 * MiB })
+  const first = new History()
+  first.transactions.push(...history.transactions.slice(0, before))
+  first.replay(database)
+  await checkpoint(database)
   history.replay(database)
   let writes = 0
   disk.before = (operation, path) => {
     const inPlace = operation === 'write' && /[0-9a-f]{8}\.[0-9a-f]{8}$/.test(path)
-    if (
-      inPlace &&
-      disk.contents('/server/database/journal').readUInt32LE(0) !== 0 &&
-      writes++ === 1
-    ) {
+    if (inPlace && writes++ === 1) {
       disk.before = null
       disk.crash(() => true)
     }
@@ -372,11 +373,13 @@ async function allDataFiles(disk: MemoryDisk): Promise<Buffer> {
 
 t.test('a journal that was complete is finished, read over the files, or refused', async t => {
   const { history } = makeHistory(6)
+  const before = history.txn
+  addItems(history, new Numbers(8), 100)
   // So that the journal has several pieces.
   history.add([{ type: 'writeItem', file: 0, id: 7, length: 2 * MiB }])
-  const whole = await halfInPlace(history)
+  const whole = await halfInPlace(history, before)
   const path = '/server/database/journal'
-  const before = whole.usedBytes
+  const bytes = whole.usedBytes
   const reader = await openDatabase(whole, { readOnly: true })
   t.equal(reader.stamp.txn, history.txn)
   t.equal(difference(reader, history.model), null, 'read-only: over the data files')
@@ -384,7 +387,7 @@ t.test('a journal that was complete is finished, read over the files, or refused
   t.throws(() => reader.apply(item, 0, item.length - 1, history.txn + 1))
   await t.rejects(checkpoint(reader), TypeError)
   await reader.close()
-  t.equal(whole.usedBytes, before, 'and nothing is written')
+  t.equal(whole.usedBytes, bytes, 'and nothing is written')
 
   const size = whole.contents(path).length
   const offsets = [
@@ -393,6 +396,7 @@ t.test('a journal that was complete is finished, read over the files, or refused
     13,
     20,
     27,
+    35,
     4096,
     1 * MiB + 7,
     size - 9000,
@@ -402,7 +406,7 @@ t.test('a journal that was complete is finished, read over the files, or refused
   ]
   let refused = 0
   for (const offset of offsets) {
-    const disk = await halfInPlace(history)
+    const disk = await halfInPlace(history, before)
     const byte = disk.contents(path)[offset]!
     const dataFiles = await allDataFiles(disk)
     disk.overwrite(path, offset, Buffer.from([byte ^ 4]))
@@ -411,7 +415,7 @@ t.test('a journal that was complete is finished, read over the files, or refused
       if (opened instanceof HotBackupError) {
         refused++
         t.match(opened, { code: 'ERR_DATABASE_CORRUPT', place: { path } })
-        t.match(opened.message, 'the journal was complete')
+        t.match(opened.message, /the journal is damaged: .* so a checkpoint is half in place/)
         t.equal((await allDataFiles(disk)).equals(dataFiles), true, 'and nothing was done')
       } else {
         // A bit of one of the two commit pages: the other one says the same.
@@ -422,10 +426,10 @@ t.test('a journal that was complete is finished, read over the files, or refused
   }
   t.equal(refused, 2 * 4, 'frames and catalog')
 
-  const disk = await halfInPlace(history)
+  const disk = await halfInPlace(history, before)
   const opened = await openDatabase(disk)
   t.equal(difference(opened, history.model), null)
-  t.notOk(await disk.exists(path))
+  t.equal(disk.contents(path).length, 8192, 'it stays, and says that it is in place')
   await opened.close()
 })
 
@@ -477,10 +481,11 @@ t.test('a checkpoint is due by log, and by changes', async t => {
 })
 
 t.test('frames go to the disk in large pieces', async t => {
-  // Pieces of the journal and its catalog, two commit pages, pieces in place, the catalog.
+  // Pieces of the journal and its catalog, two commit pages, pieces in place with two pages of checksums between them,
+  // the catalog, and two pages that say that all is in place.
   const expected = new Map([
-    [false, 2 + 1 + 2 + 2 + 1],
-    [true, 5 + 1 + 2 + 5 + 1],
+    [false, 2 + 1 + 2 + 5 + 1 + 2],
+    [true, 5 + 1 + 2 + 8 + 1 + 2],
   ])
   for (const [paced, writesExpected] of expected) {
     const disk = new MemoryDisk()

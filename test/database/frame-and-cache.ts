@@ -183,6 +183,10 @@ class MapStore implements FrameStore {
     return group >= generation.diskFrames
   }
 
+  renewSums(): null {
+    return null
+  }
+
   spillFrame(generation: Generation, frame: number, slab: Slab, base: number): void {
     if (this.failing) throw new Error('cannot write')
     this.spills++

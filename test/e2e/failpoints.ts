@@ -301,7 +301,8 @@ function leftovers({ root, master, slave }: Pair): string[] {
       dataFileName(file.fileNumber, file.number),
     )
     const files = readdirSync(path.join(directory, 'database'))
-    left.push(...files.filter(name => name !== 'catalog' && !known.includes(name)))
+    const kept = ['catalog', 'journal', ...known]
+    left.push(...files.filter(name => !kept.includes(name)))
   }
   for (const pid of readdirSync('/proc').filter(name => /^\d+$/.test(name))) {
     const file = `/proc/${pid}/cmdline`

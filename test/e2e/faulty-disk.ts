@@ -72,7 +72,7 @@ t.test('a full disk', { timeout: 600_000 }, async t => {
   t.pass('the log of the slave')
 
   // Checkpoints, on both sides, at each of their steps: updates go on.
-  const steps = ['/database/journal$', '/database/[0-9a-f]{8}\\.', '/database/catalog\\.tmp$']
+  const steps = ['/database/journal\\.new$', '/database/[0-9a-f]{8}\\.', '/database/catalog\\.tmp$']
   for (const step of steps) {
     const orders = [failing('app', step), failing('slave', step)]
     faults.order(...orders)

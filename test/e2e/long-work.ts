@@ -9,6 +9,7 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
+import { isDataFileName } from '../../src/database/data-files.ts'
 import { Master, type File } from '../../src/index.ts'
 import type { Order } from '../helpers/long-work-process.ts'
 import {
@@ -342,7 +343,7 @@ class Chain {
       await settled(directory)
       left.push(...readdirSync(path.join(directory, 'helpers')))
       const files = readdirSync(path.join(directory, 'database'))
-      if (files.filter(file => file !== 'catalog').length > 1) left.push(`${name}: ${files.join()}`)
+      if (files.filter(isDataFileName).length > 1) left.push(`${name}: ${files.join()}`)
     }
     return [...left, ...helperProcesses(this.#root)]
   }

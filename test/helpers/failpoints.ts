@@ -69,10 +69,11 @@ const log = {
 } as const satisfies Record<string, Place>
 
 const database = {
-  journalMade: ['create', '/database/journal$', 'the journal'],
-  journal: ['write', '/database/journal$', 'the journal'],
-  journalSync: ['sync', '/database/journal$', 'the journal'],
-  journalGone: ['remove', '/database/journal$', 'the journal'],
+  journalMade: ['create', '/database/journal\\.new$', 'the journal'],
+  journal: ['write', '/database/journal\\.new$', 'the journal'],
+  journalSync: ['sync', '/database/journal\\.new$', 'the journal'],
+  journalNamed: ['rename', '/database/journal$', 'the journal'],
+  journalInPlace: ['sync', '/database/journal$', 'what says that the journal is in place'],
   inPlace: ['write', dataFile, 'a data file'],
   inPlaceSync: ['sync', dataFile, 'a data file'],
   catalogWritten: ['sync', '/database/catalog\\.tmp$', 'the new catalog'],
@@ -197,7 +198,8 @@ export const failpoints: readonly Failpoint[] = [
       ...killed(provoked, role, database.inPlaceSync, 'after'),
       ...killed(provoked, role, database.catalogWritten, 'after'),
       ...killed(provoked, role, database.catalog, 'both'),
-      ...killed(provoked, role, database.journalGone, 'both', { nth: 2 }),
+      ...killed(provoked, role, database.journalNamed, 'both'),
+      ...killed(provoked, role, database.journalInPlace, 'both'),
       ...killed(provoked, role, log.removed, 'both'),
     ]
   }),
@@ -236,7 +238,7 @@ export const failpoints: readonly Failpoint[] = [
   ...twice('updates', tornBySlave, order('slave', log.cut, 'after')),
   ...(['app', 'slave'] as const).flatMap(role => {
     const provoked = role === 'app' ? 'master checkpoint' : 'slave checkpoint'
-    return [database.inPlaceSync, database.catalog, database.journalGone].flatMap(place =>
+    return [database.inPlaceSync, database.catalog, database.journalInPlace].flatMap(place =>
       twice(provoked, halfInPlace(role), order(role, place, 'before')),
     )
   }),

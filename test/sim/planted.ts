@@ -74,14 +74,14 @@ export const planted: readonly Planted[] = [
   {
     name: 'journal not synced',
     file: 'database/journal.js',
-    find: '    await file.write(page, 0, pageBytes, 0);\n    await file.sync();',
-    replace: '    await file.write(page, 0, pageBytes, 0);',
+    find: '        await this.#file.write(page, 0, pageBytes, 0);\n        await this.#file.sync();',
+    replace: '        await this.#file.write(page, 0, pageBytes, 0);',
   },
   {
     name: 'directory of the journal not synced',
     file: 'database/checkpoint.js',
-    find: '            await disk.syncDirectory(dataFiles.directory);\n            await this.#withRoom(() => journal.commit());',
-    replace: '            await this.#withRoom(() => journal.commit());',
+    find: '        await this.#withRoom(() => journal.publish(disk));\n        await disk.syncDirectory(dataFiles.directory);',
+    replace: '        await this.#withRoom(() => journal.publish(disk));',
   },
   {
     name: 'frames not synced',
@@ -92,9 +92,9 @@ export const planted: readonly Planted[] = [
   {
     name: 'journal left out',
     file: 'database/checkpoint.js',
-    find: 'await writeInPlace(disk, directory, journal, this);',
+    find: 'await writeInPlace(disk, dataFiles.directory, journal, this);',
     replace:
-      'await disk.remove(path);\n                await writeInPlace(disk, directory, journal, this);',
+      'await disk.rename(path, `${path}.new`);\n                await writeInPlace(disk, dataFiles.directory, journal, this);\n                await disk.rename(`${path}.new`, path);',
   },
   {
     name: 'small file not synced',

@@ -1,13 +1,14 @@
 // The operations on data, written once: used by a process that has the database open itself, and over the
 // control socket by everybody else. An operation answers with one message or a stream of them. Nothing leaves
 // before it is durable.
+import { CountedScan } from '../../database/counted-scan.ts'
 import { digestAccount, digestDatabase, digestFile } from '../../database/digest.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
 import { HotBackupError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
 import { flagWords } from '../../log/file-flags.ts'
 import { groupOperations } from '../damage/group-operations.ts'
-import { checkAccount, findFile } from '../updates/account.ts'
+import { checkAccount, findFile, goneFile } from '../updates/account.ts'
 import { verifyOperations } from '../verification/verify-operations.ts'
 import type { DataSource, DataWrites } from './data-source.ts'
 import type { JsonObject } from './frames.ts'
@@ -249,22 +250,26 @@ async function* scan(
     if (packer.byteLength < partBytes) packer.addFrom(bytes, idStart, idEnd, ...value)
     else later.push(Buffer.from(bytes.subarray(idStart, idEnd)))
   }
-  let cursor: number | null = 0
-  while (cursor !== null) {
-    checkStillThere(source, found)
-    cursor = found.scanEntries(cursor, scanItems, visit, withValues)
-    for (const id of later) {
-      if (packer.byteLength >= partBytes) {
-        yield await part(source, packer)
-        checkStillThere(source, found)
+  const counted = new CountedScan(found, withValues)
+  try {
+    for (let more = true; more;) {
+      checkStillThere(source, found)
+      more = counted.next(scanItems, visit)
+      for (const id of later) {
+        if (packer.byteLength >= partBytes) {
+          yield await part(source, packer)
+          checkStillThere(source, found)
+        }
+        const value = withValues ? found.read(id) : noValue
+        // Deleted since, while a part was on its way.
+        if (value !== null) packer.add(id, value)
       }
-      const value = withValues ? found.read(id) : noValue
-      // Deleted since, while a part was on its way.
-      if (value !== null) packer.add(id, value)
+      later = []
+      if (packer.byteLength >= partBytes) yield await part(source, packer)
+      else await source.settled()
     }
-    later = []
-    if (packer.byteLength >= partBytes) yield await part(source, packer)
-    else await source.settled()
+  } finally {
+    counted.end()
   }
   if (packer.count > 0) yield await part(source, packer)
 }
@@ -279,12 +284,7 @@ async function part(source: DataSource, packer: ItemPacker): Promise<Message> {
 }
 
 function checkStillThere({ database }: DataSource, file: HashedFile): void {
-  if (database.fileByNumber(file.number) === file) return
-  const { account, name } = file
-  throw new HotBackupError('ERR_NO_FILE', `file ${account} ${name} has been deleted meanwhile`, {
-    account,
-    file: name,
-  })
+  if (database.fileByNumber(file.number) !== file) throw goneFile(file)
 }
 
 function noItem(account: string, file: string, id: Buffer): HotBackupError {

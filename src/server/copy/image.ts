@@ -11,12 +11,13 @@
 // Without an owner the files stand still by themselves. Nothing is locked: a server that starts meanwhile is noticed,
 // and the copy begins again with its help.
 import path from 'node:path'
-import { catalogBytesMax, decodeCatalog, type Catalog } from '../../database/catalog.ts'
+import { catalogBytesMax, decodeCatalog, encodeCopy, type Catalog } from '../../database/catalog.ts'
 import { catalogName, journalName } from '../../database/checkpoint.ts'
 import { isDataFileName } from '../../database/data-files.ts'
 import { Database } from '../../database/database.ts'
 import { FrameChanges, unpackRanges, type FrameRange } from '../../database/frame-changes.ts'
 import { frameBytes } from '../../database/frame.ts'
+import { writeInPlaceMark } from '../../database/journal.ts'
 import { catalogDataFiles } from '../../database/recover.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
@@ -136,7 +137,7 @@ async function copyMoving(
   await copy.files(catalog, true)
   await copy.frames(changed)
   await ask('copy-release')
-  await copy.finish(catalog)
+  await copy.finishCopy(catalog)
   const end = await readDurableMark(disk, layout.log)
   if ((end?.txn ?? 0) < catalog.stamp.txn) {
     // A write of it that failed may have left anything. Without the mark the copy's log would end before its database.
@@ -304,6 +305,14 @@ class DatabaseCopy {
       await source.close()
       await target.close()
     }
+  }
+
+  /** The same, of files that stood still without a journal to be put in place. */
+  async finishCopy(catalog: CatalogBytes): Promise<void> {
+    const bytes = encodeCopy(catalog)
+    const { journal } = decodeCatalog(bytes, this.#to)
+    await writeInPlaceMark(this.#disk, path.join(this.#to, journalName), journal)
+    await this.finish({ ...catalog, bytes })
   }
 
   /** Makes the copy durable; the catalog comes last. */

@@ -108,7 +108,9 @@ async function goesFurther(disk: Disk, layout: Layout, seed: Layout): Promise<bo
     const begin = await beginOf(disk, layout)
     // Both logs are cut at the same places. That both have the same chain value at one of them makes them the same.
     const copied = await segmentFiles(disk, seed.log)
-    const follows = copied.some(({ firstTxn }) => firstTxn === begin.txn + 1)
+    // The copy may end where its last segment does, and ours begin with the next.
+    const follows =
+      theirs.txn === begin.txn || copied.some(({ firstTxn }) => firstTxn === begin.txn + 1)
     for (const from of [theirs, stamp.txn < begin.txn && follows ? begin : stamp]) {
       await readTo(disk, layout.log, from, ours)
     }

@@ -5,12 +5,15 @@ import type { Database } from '../../database/database.ts'
 import { hashId } from '../../database/hash.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
 import type { DamagedRange } from '../../database/quarantine.ts'
+import { vouchFor } from '../../database/vouch.ts'
 import { HotBackupError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
 import type { GroupItem } from '../../wire/group-items.ts'
 import type { GroupRange } from '../../wire/messages/mend.ts'
 import type { Updates } from '../updates/updates.ts'
 
+/** Items that are counted in one turn. */
+const countedItems = 1000
 /** One transaction is about so large, unless an item is larger. */
 const partBytes = 8 * MiB
 
@@ -36,6 +39,9 @@ export class GroupMends {
    */
   async writeAgain({ fileNumber, from, to }: GroupRange): Promise<number> {
     let txn = 0
+    const counted = this.#database.fileByNumber(fileNumber)
+    // Other groups may be damaged here: then nothing but what each frame says of itself can be told.
+    if (counted !== undefined && counted.vouched !== false) await vouchFor(counted, countedItems)
     for (let hash = from; hash < to;) {
       const file = this.#database.fileByNumber(fileNumber)
       if (file === undefined) {

@@ -175,11 +175,24 @@ async function damagesOfDatabase(
   reading: Reading,
 ): Promise<Damage[]> {
   const found = await scrubDatabase(disk, layout.database, reading)
-  const hint =
+  const [ofFrame, ofWhole] =
     type === 'slave'
-      ? '"hb scrub --repair" has its group mended by the log; for more than that, "hb seed" on the master.'
-      : '"hb scrub --repair" fetches its group from a slave; else let a slave take over ("hb promote").'
-  return found.map(damage => ({ ...nowhere, part: 'database', ...damage, hint }))
+      ? [
+          '"hb scrub --repair" has its group mended by the log; for more than that, "hb seed" on the master.',
+          'No group can be mended here: make the slave anew, by "hb seed" on the master.',
+        ]
+      : [
+          '"hb scrub --repair" fetches its group from a slave; else let a slave take over ("hb promote").',
+          'No group can be mended here: let a slave take over ("hb promote"), or restore a save ("hb restore").',
+        ]
+  return found.map(damage => {
+    return {
+      ...nowhere,
+      part: 'database',
+      ...damage,
+      hint: damage.frame === null ? ofWhole : ofFrame,
+    }
+  })
 }
 
 async function damagesOfAcks({ disk }: Platform, { slaves }: Layout): Promise<Damage[]> {

@@ -1,6 +1,8 @@
 // Accounts and files as objects: handles by name, which hold nothing themselves. A handle stays good as long as
 // its account or file exists; after that its methods fail with ERR_NO_ACCOUNT or ERR_NO_FILE.
+import { CountedScan } from '../../database/counted-scan.ts'
 import type { Database } from '../../database/database.ts'
+import { copying } from '../../database/group-walk.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
 import { HotBackupError } from '../../errors.ts'
 import type { Bytes } from '../../log/record.ts'
@@ -155,13 +157,21 @@ export class File {
    * end comes exactly once; one that is written or deleted meanwhile comes or not. Memory stays small.
    */
   async *items(): AsyncGenerator<Item, void, undefined> {
-    let cursor: number | null = 0
-    while (cursor !== null) {
-      const batch: Item[] = []
-      const file: HashedFile = this[stored]
-      cursor = file.scan(cursor, scanItems, (id, value) => batch.push({ id, value }))
-      await this.#updates.settledFile(file)
-      yield* batch
+    const file = this[stored]
+    const scan = new CountedScan(file)
+    try {
+      for (let more = true; more;) {
+        if (this[stored] !== file) throw goneFile(file)
+        const batch: Item[] = []
+        more = scan.next(
+          scanItems,
+          copying((id, value) => batch.push({ id, value })),
+        )
+        await this.#updates.settledFile(file)
+        yield* batch
+      }
+    } finally {
+      scan.end()
     }
   }
 
@@ -195,4 +205,9 @@ export function findFile(database: Database, account: string, file: string): Has
   if (found !== undefined) return found
   checkAccount(database, account)
   throw new HotBackupError('ERR_NO_FILE', `there is no file ${account} ${file}`, { account, file })
+}
+
+export function goneFile({ account, name }: HashedFile): HotBackupError {
+  const message = `file ${account} ${name} has been deleted meanwhile`
+  return new HotBackupError('ERR_NO_FILE', message, { account, file: name })
 }

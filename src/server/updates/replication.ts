@@ -2,6 +2,7 @@
 // has become replicated. Its items are written into the log again, as ordinary writes, in slices: each item as it is
 // in the turn of the event loop in which it is written, so that what others write meanwhile is never undone. A crash,
 // or the end of the process, begins it anew: the flag "filling" stays until it is complete.
+import { CountedScan } from '../../database/counted-scan.ts'
 import type { Database } from '../../database/database.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
 import { isHotBackupError } from '../../errors.ts'
@@ -76,17 +77,21 @@ export class Replication {
   }
 
   async #copyInto(file: HashedFile): Promise<void> {
-    let cursor: number | null = 0
-    while (cursor !== null) {
-      if (this.#ended(file)) return
-      const ids: Buffer[] = []
-      const take = (bytes: Uint8Array, start: number, end: number) =>
-        ids.push(Buffer.from(bytes.subarray(start, end)))
-      cursor = file.scanEntries(cursor, scanItems, take, false)
-      for (let next = 0; next < ids.length && !this.#ended(file);) {
-        const from = next
-        next = await this.#patiently(() => this.#updates.writeAgain(file, ids, from, sliceBytes))
+    const scan = new CountedScan(file, false)
+    try {
+      for (let more = true; more;) {
+        if (this.#ended(file)) return
+        const ids: Buffer[] = []
+        const take = (bytes: Uint8Array, start: number, end: number) =>
+          ids.push(Buffer.from(bytes.subarray(start, end)))
+        more = scan.next(scanItems, take)
+        for (let next = 0; next < ids.length && !this.#ended(file);) {
+          const from = next
+          next = await this.#patiently(() => this.#updates.writeAgain(file, ids, from, sliceBytes))
+        }
       }
+    } finally {
+      scan.end()
     }
     if (!this.#ended(file)) await this.#patiently(() => this.#updates.endFilling(file))
   }

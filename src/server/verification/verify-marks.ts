@@ -4,10 +4,16 @@ import type { Database } from '../../database/database.ts'
 import { hashEnd } from '../../database/hash.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
 import { hashItems, sliceAt, sumRange } from '../../database/range-digest.ts'
+import { Tally } from '../../database/tally.ts'
+import { vouchFor } from '../../database/vouch.ts'
+import type { HotBackupError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
 import { isOnSlaves } from '../../log/file-flags.ts'
 import type { FilesRecord } from '../../log/verify-record.ts'
 import type { Updates } from '../updates/updates.ts'
+
+/** Items that are counted in one turn. */
+const countedItems = 1000
 
 /** Of one transaction that mends. */
 const repairBytes = 1 * MiB
@@ -59,18 +65,23 @@ export class VerifyMarks {
   }
 
   /**
-   * The slice of the file that begins with `hash`: resolves with what is behind it. Throws ERR_DATABASE_CORRUPT,
-   * ERR_DISK, and as updates do.
+   * The slice of the file that begins with `hash`: resolves with what is behind it. `tally` is of all slices of the
+   * file, if they were looked at. Throws ERR_DATABASE_CORRUPT, also when the file should hold other items than they
+   * had, ERR_DISK, and as updates do.
    */
-  async slice(file: HashedFile, hash: number): Promise<Marked> {
+  async slice(file: HashedFile, hash: number, tally = new Tally()): Promise<Marked> {
     let next = hashEnd
+    let fault: HotBackupError | null = null
     const txn = await this.#updates.verify(() => {
       if (!isCompared(file)) return null
       const slice = sliceAt(file, hash)
       next = slice.to
-      const record = { form: 'range', ...slice, ...sumRange(file, slice) } as const
-      return { fileNumber: file.number, record }
+      const sum = sumRange(file, slice)
+      tally.met(next, sum.items, sum.bytes)
+      fault = tally.fault(file)
+      return { fileNumber: file.number, record: { form: 'range', ...slice, ...sum } }
     })
+    if (fault !== null) throw fault as HotBackupError
     return { next, txn }
   }
 
@@ -94,8 +105,12 @@ export class VerifyMarks {
     return { next, txn }
   }
 
-  /** Writes the items again as they are, or deletes them again. */
+  /**
+   * Writes the items again as they are, or deletes them again. What this server does not hold is deleted on its word,
+   * so that is proved first. Throws ERR_DATABASE_CORRUPT, ERR_GROUP_DAMAGED, and as updates do.
+   */
   async repair(file: HashedFile, ids: readonly Buffer[]): Promise<void> {
+    await vouchFor(file, countedItems)
     let some: Buffer[] = []
     let bytes = 0
     for (const id of ids) {

@@ -2,6 +2,7 @@
 // item, and the mending of items. Each answers, in its last part, with the last transaction that it has written.
 import { hashEnd } from '../../database/hash.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
+import { Tally } from '../../database/tally.ts'
 import { HotBackupError } from '../../errors.ts'
 import type { DataSource, Verifier } from '../control/data-source.ts'
 import type { Operation } from '../control/operations.ts'
@@ -25,14 +26,19 @@ export const verifyOperations: Readonly<Record<string, Operation>> = {
     let itemsDone = 0
     let slices = 0
     for (const file of files) {
+      const tally = file.watch(new Tally())
       for (let hash = 0; hash < hashEnd; slices++) {
-        const { next, txn } = await marks.slice(file, hash)
+        const { next, txn } = await marks.slice(file, hash, tally).catch((error: unknown) => {
+          file.unwatch(tally)
+          throw error
+        })
         itemsDone += (file.itemCount * (next - hash)) / hashEnd
         hash = next
         lastTxn = txn ?? lastTxn
         if (slices % slicesPerPart !== 0) await nextTurn()
         else yield { header: { itemsDone: Math.floor(itemsDone), itemsTotal } }
       }
+      file.unwatch(tally)
     }
     if (account === null) {
       lastTxn = await marks.end(firstTxn)
