@@ -9,5 +9,6 @@ const commands = new Set(Object.values(bin).map(path => path.replace(/^\.\/dist\
 
 for (const file of readdirSync(source, { recursive: true, encoding: 'utf8' }).sort()) {
   if (!file.endsWith('.js') || commands.has(file) || file.endsWith('-process.js')) continue
+  if (file.startsWith('chunk-')) continue // Of the bundle.
   await t.resolves(import(new URL(file, source).href), file)
 }

@@ -1,7 +1,7 @@
 // hb help: a command's place in hb(1), rendered by what the system has for man pages; without that, what --help shows.
-import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
 import type { Platform } from '../platform/platform.ts'
+import { manualPaths } from '../programs.ts'
 import { usageError, withExamples, type Context } from './command-line.ts'
 
 export function addHelpCommand(program: Command, context: Context): void {
@@ -32,9 +32,7 @@ async function manualOf(
   { disk, processes }: Pick<Platform, 'disk' | 'processes'>,
   names: readonly string[],
 ): Promise<string | null> {
-  // From dist/cli, and from build/src/cli.
-  for (const place of ['../../man/hb.1', '../../../man/hb.1']) {
-    const page = fileURLToPath(new URL(place, import.meta.url))
+  for (const page of manualPaths) {
     if (!(await disk.exists(page))) continue
     const rendered =
       (await processes.output('mandoc', ['-T', 'utf8', page])) ??

@@ -2,7 +2,7 @@
 // has started. By this process, or, when that is large and has prepared for it, by a small one that its nursery starts
 // (command-process.ts): a process is started by a copy of the one that starts it.
 import { spawn } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
+import { programPath } from '../programs.ts'
 import type { Nursery } from './node-nursery.ts'
 import type { CommandOptions } from './processes.ts'
 
@@ -59,7 +59,7 @@ export async function runCommandFrom(
 ): Promise<string | null> {
   const order = Buffer.from(JSON.stringify([command, options])).toString('base64')
   const parts = order.match(new RegExp(`.{1,${argumentLengthMax}}`, 'g')) ?? []
-  const module = fileURLToPath(new URL('command-process.js', import.meta.url))
+  const module = programPath('platform/command-process')
   let answer = ''
   const child = nursery.start([process.execPath, module, ...parts], line => {
     answer = line

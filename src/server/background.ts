@@ -1,11 +1,11 @@
 // Starts and stops the server in the background: a process of its own, which goes on when the command ends.
-import { fileURLToPath } from 'node:url'
 import { errorCodes, HotBackupError, type ErrorCode } from '../errors.ts'
 import { KiB } from '../limits.ts'
 import { readFile } from '../platform/atomic-file.ts'
 import { sleep } from '../platform/clock.ts'
 import type { LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
+import { programPath, type Program } from '../programs.ts'
 import { loadConfig, type Config } from './config/config.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { shipperPurpose, slavePurpose } from './owner.ts'
@@ -24,7 +24,7 @@ type BackgroundPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'pr
 interface Service {
   readonly config: Config
   readonly layout: Layout
-  readonly module: string
+  readonly program: Program
   readonly lock: string
   readonly socket: string
   readonly output: string
@@ -37,7 +37,7 @@ async function serviceOf(platform: BackgroundPlatform, directory: string): Promi
     ? {
         config,
         layout,
-        module: 'hb-shipper.js',
+        program: 'cli/hb-shipper',
         lock: layout.shipperLock,
         socket: layout.shipperSocket,
         output: layout.shipperOutput,
@@ -45,7 +45,7 @@ async function serviceOf(platform: BackgroundPlatform, directory: string): Promi
     : {
         config,
         layout,
-        module: 'hb-slave.js',
+        program: 'cli/hb-slave',
         lock: layout.ownerLock,
         socket: layout.ownerSocket,
         output: layout.ownerOutput,
@@ -69,11 +69,10 @@ export async function startServer(
   if (holder !== null && !holder.elsewhere) throw alreadyRunning(config, holder)
   await platform.disk.makeDirectory(layout.run)
   await platform.disk.remove(output)
-  const child = platform.processes.start(
-    fileURLToPath(new URL(`../cli/${service.module}`, import.meta.url)),
-    ['-d', layout.directory],
-    { detached: { outputPath: output }, environment: { [backgroundVariable]: '1' } },
-  )
+  const child = platform.processes.start(programPath(service.program), ['-d', layout.directory], {
+    detached: { outputPath: output },
+    environment: { [backgroundVariable]: '1' },
+  })
   let exited = false
   void child.exited.then(() => {
     exited = true

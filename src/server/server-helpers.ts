@@ -1,13 +1,11 @@
 // The helpers of a server, on either side: where they build, what program they are, and who hears of them.
-import { fileURLToPath } from 'node:url'
 import type { Database } from '../database/database.ts'
 import { Helpers, type HelpersOptions } from '../helpers/helpers.ts'
 import type { Platform } from '../platform/platform.ts'
+import { programPath } from '../programs.ts'
 import type { Config } from './config/config.ts'
 import type { Layout } from './layout.ts'
 import type { Log } from './messages-log.ts'
-
-const module = fileURLToPath(new URL('./helper-process.js', import.meta.url))
 
 /** `prepared` is called when no helper will be started any more. Throws ERR_DISK. */
 export async function startHelpers(
@@ -21,7 +19,7 @@ export async function startHelpers(
   const { patienceMs, tries } = config.helpers
   const options: HelpersOptions = {
     directory: layout.helpers,
-    module,
+    module: programPath('server/helper-process'),
     databaseDirectory: layout.database,
     patienceMs,
     tries,

@@ -231,6 +231,17 @@ function mended(frame: Buffer, payloadBytes = frame.length - frameHeaderBytes): 
   return frame
 }
 
+/** The code of the error that `work` throws, when it says something; else what was wrong. */
+function refusal(work: () => unknown): string {
+  try {
+    work()
+  } catch (error) {
+    if (!(error instanceof HotBackupError)) return String(error)
+    return /\S/.test(error.message) ? error.code : 'no message'
+  }
+  return 'taken'
+}
+
 function run(head: { segmentFirstTxn: number; offset: number; durableTxn: number }, bytes: Buffer) {
   return Buffer.concat([encodeBlocksHead(head, bytes.length), bytes])
 }
@@ -267,18 +278,23 @@ t.test('a run shares no memory with what it was read from, and has its own lengt
 t.test(
   'each message cut short anywhere is no message; its frame cut short is an error',
   async t => {
+    // Judged in one go for each message: a line of output for each length would take longer than the test.
     for (const sample of samples) {
       const whole = encodeMessage(sample)
+      const wrong: string[] = []
       for (let length = 0; length < whole.length; length++) {
-        t.strictSame(read(whole.subarray(0, length), 7), [], 'waits for the rest')
+        if (read(whole.subarray(0, length), 7).length > 0) wrong.push(`cut to ${length}`)
       }
       // The header says that the payload is shorter than its fields.
       for (let length = frameHeaderBytes; length < whole.length; length++) {
         const cut = Buffer.from(whole.subarray(0, length))
         cut.writeUInt32LE(length - frameHeaderBytes, 8)
-        const expected = { code: /^ERR_(WIRE|LINK_REFUSED)$/, message: /\S/ }
-        t.throws(() => read(mended(cut), length), expected, `${sample.name} ${length}`)
+        const code = refusal(() => read(mended(cut), length))
+        if (code !== 'ERR_WIRE' && code !== 'ERR_LINK_REFUSED') {
+          wrong.push(`payload of ${length - frameHeaderBytes}: ${code}`)
+        }
       }
+      t.strictSame(wrong, [], sample.name)
     }
   },
 )

@@ -1,0 +1,15 @@
+// Where the package's own files lie that are started or opened by path, rather than imported. The paths hold beside
+// this module as tsc writes it, and beside the chunk that a bundle has it in: bundles keep chunks at their root.
+import { fileURLToPath } from 'node:url'
+
+export type Program =
+  'cli/hb-shipper' | 'cli/hb-slave' | 'server/helper-process' | 'platform/command-process'
+
+export function programPath(program: Program): string {
+  return fileURLToPath(new URL(`./${program}.js`, import.meta.url))
+}
+
+/** Where hb(1) may be: from dist, and from build/src. */
+export const manualPaths: readonly string[] = ['../man/hb.1', '../../man/hb.1'].map(place =>
+  fileURLToPath(new URL(place, import.meta.url)),
+)
