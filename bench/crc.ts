@@ -1,9 +1,10 @@
 // Where zlib.crc32 overtakes crc-32: the threshold in src/log/crc.ts. Run: node bench/crc.ts (after tsc), 2 s.
 import CRC32 from 'crc-32'
 import * as zlib from 'node:zlib'
+import { sized } from './workload.ts'
 
 const lengths = [64, 128, 192, 224, 256, 288, 320, 384, 512, 1024, 4096, 65_536, 1_048_576]
-const bytesPerRound = 16 * 1024 * 1024
+const bytesPerRound = sized(16 * 1024 * 1024)
 
 function nanoseconds(run: (bytes: Uint8Array) => number, bytes: Uint8Array): number {
   const rounds = Math.min(200_000, Math.ceil(bytesPerRound / bytes.length))

@@ -12,8 +12,9 @@ import { Database } from '../src/database/database.ts'
 import { digestFile } from '../src/database/digest.ts'
 import { RecordEncoder } from '../src/log/record.ts'
 import { nodePlatform } from '../src/platform/node-platform.ts'
+import { sized } from './workload.ts'
 
-const operations = 400_000
+const operations = sized(400_000)
 const recordBytes = 115
 const value = Buffer.alloc(88, 'v')
 
@@ -104,4 +105,5 @@ function rate(count: number, ms: number): string {
 }
 
 const sizes = process.argv.slice(2).map(Number)
-for (const items of sizes.length > 0 ? sizes : [10_000, 200_000, 1_000_000]) await measure(items)
+for (const items of sizes.length > 0 ? sizes : [10_000, 200_000, 1_000_000].map(sized))
+  await measure(items)

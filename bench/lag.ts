@@ -6,7 +6,7 @@ import { nodePlatform } from '../src/platform/node-platform.ts'
 import { ControlClient } from '../src/server/control/control-client.ts'
 import { layoutOf } from '../src/server/layout.ts'
 import { hb, type Pair } from './servers.ts'
-import { itemId, itemValue, moduloFor, percentile, randomNumbers } from './workload.ts'
+import { itemId, itemValue, moduloFor, percentile, randomNumbers, sized } from './workload.ts'
 
 export interface LagOptions {
   readonly items: number
@@ -24,7 +24,7 @@ export interface Lag {
 }
 
 /** A checkpoint is due after so much log; the measurement starts shortly before. */
-const checkpointLogBytes = 64 * 2 ** 20
+const checkpointLogBytes = sized(64 * 2 ** 20)
 
 export async function measureLag(pair: Pair, options: LagOptions): Promise<Lag> {
   const master = await Master.open(pair.master)

@@ -9,6 +9,7 @@ import { verifyLog } from '../src/log/verify.ts'
 import { segmentBytesDefault, unsyncedBytesMax } from '../src/limits.ts'
 import { nodeClock } from '../src/platform/node-clock.ts'
 import { nodeDisk } from '../src/platform/node-disk.ts'
+import { lasting, sized } from './workload.ts'
 
 const platform = { disk: nodeDisk, clock: nodeClock }
 const options: LogOptions = {
@@ -109,10 +110,10 @@ const parent = process.argv[2] ?? tmpdir()
 const directory = fs.mkdtempSync(join(parent, 'hotbackup-bench-'))
 try {
   const bulk = join(directory, 'bulk')
-  await withLog(bulk, log => pipelined(log, 200_000))
+  await withLog(bulk, log => pipelined(log, sized(200_000)))
   show(
     'pipelined updates of 100 bytes',
-    await withLog(bulk, log => pipelined(log, 1_500_000)),
+    await withLog(bulk, log => pipelined(log, sized(1_500_000))),
     '/s',
   )
 
@@ -121,14 +122,14 @@ try {
   await withLog(join(directory, 'single'), async log => {
     const bare: number[] = []
     const one: number[] = []
-    for (let slice = 0; slice < 60; slice++) {
+    for (let slice = 0; slice < lasting(60); slice++) {
       bare.push(bareLoop.run(80))
       one.push(await waiting(log, 1, 80))
     }
     show('bare writeSync and fdatasyncSync', median(bare), '/s')
     show('one writer, waiting for each update', median(one), '/s')
     show('', (100 * median(one)) / median(bare), '%')
-    show('64 writers, waiting', await waiting(log, 64, 2000), '/s')
+    show('64 writers, waiting', await waiting(log, 64, lasting(2000)), '/s')
   })
   bareLoop.close()
 

@@ -1,7 +1,7 @@
 // What updates to other files, and reads, feel of long work: the rate of updates while a large file is resized or
 // cleared, against the rate just before, and the longest read.
 import type { File, Master } from '../src/index.ts'
-import { itemId, itemValue, moduloFor, randomNumbers } from './workload.ts'
+import { itemId, itemValue, lasting, moduloFor, randomNumbers, sized } from './workload.ts'
 
 export interface LongWorkResult {
   readonly operation: string
@@ -20,9 +20,9 @@ export interface ReadTimes {
   readonly other: number
 }
 
-const otherItems = 100_000
+const otherItems = sized(100_000)
 const outstanding = 8192
-const sampleSeconds = 4
+const sampleSeconds = lasting(4)
 const readEveryMs = 3
 
 /** `large` is full; nobody else uses the master. */

@@ -11,7 +11,7 @@ import { measureSlaveLongWork } from './slave-long-work.ts'
 import { floods, measureFlood } from './strangers.ts'
 import { measureVerification } from './verification.ts'
 import type { WorkerArguments, WorkerResult } from './worker.ts'
-import { updateBytes } from './workload.ts'
+import { lasting, sized, tiny, updateBytes } from './workload.ts'
 
 const run = promisify(execFile)
 const workerPath = new URL('worker.js', import.meta.url).pathname
@@ -42,32 +42,21 @@ const benchmarks: Readonly<Record<string, () => Promise<Row[]>>> = {
   strangers: benchStrangers,
 }
 
-const asked = process.argv.slice(2)
-const unknown = asked.find(name => benchmarks[name] === undefined)
-if (unknown !== undefined) {
-  console.error(`no benchmark "${unknown}"; there are ${Object.keys(benchmarks).join(', ')}`)
-  process.exit(2)
-}
-const names = asked.length > 0 ? asked : Object.keys(benchmarks)
-console.log(
-  `${cpus().length} × ${cpus()[0]?.model ?? '?'}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}\n`,
-)
-console.log('| what | per second | MB/s | CPU s per million | peak MiB | |')
-console.log('| --- | ---: | ---: | ---: | ---: | --- |')
-for (const name of names) {
-  for (const row of await benchmarks[name]!()) print(row)
-}
-
 async function benchDurable(): Promise<Row[]> {
   return withAlone(async directory => {
-    await worker('load', { directory, items: 200_000, outstanding: 8192 })
-    const updates = 5000
+    await worker('load', { directory, items: sized(200_000), outstanding: 8192 })
+    const updates = sized(5000)
     const rows: Row[] = []
     const ratios: number[] = []
     // In turn, because the disk's speed drifts.
     for (let round = 0; round < 3; round++) {
       const bare = await worker('bare', { directory, updates })
-      const one = await worker('waiting', { directory, items: 200_000, updates, outstanding: 1 })
+      const one = await worker('waiting', {
+        directory,
+        items: sized(200_000),
+        updates,
+        outstanding: 1,
+      })
       ratios.push(bare.seconds / one.seconds)
       if (round < 2) continue
       rows.push(rowOf('bare write + fdatasync in Node', bare))
@@ -81,8 +70,8 @@ async function benchDurable(): Promise<Row[]> {
     }
     const many = await worker('waiting', {
       directory,
-      items: 200_000,
-      updates: 300_000,
+      items: sized(200_000),
+      updates: sized(300_000),
       outstanding: 64,
     })
     rows.push(rowOf('durable write, 64 writers waiting', many))
@@ -91,7 +80,7 @@ async function benchDurable(): Promise<Row[]> {
 }
 
 async function benchLongWork(): Promise<Row[]> {
-  const items = 5_000_000
+  const items = sized(5_000_000)
   return withAlone(async directory => {
     await worker('load', { directory, items, outstanding: 8192 })
     const { longWork = [], peakMiB: peak } = await worker('longWork', { directory, items })
@@ -107,14 +96,14 @@ async function benchLongWork(): Promise<Row[]> {
 
 async function benchPipelined(): Promise<Row[]> {
   const rows: Row[] = []
-  for (const items of [200_000, 1_000_000]) {
+  for (const items of [200_000, 1_000_000].map(sized)) {
     rows.push(
       await withAlone(async directory => {
         await worker('load', { directory, items, outstanding: 8192 })
         const result = await worker('pipelined', {
           directory,
           items,
-          updates: 2_000_000,
+          updates: sized(2_000_000),
           outstanding: 8192,
         })
         return rowOf(`durable write, 8,192 under way, ${items.toLocaleString('en')} items`, result)
@@ -128,7 +117,7 @@ async function benchPipelined(): Promise<Row[]> {
 const shortestSeconds = 1
 
 async function benchSlaveLongWork(): Promise<Row[]> {
-  const items = 5_000_000
+  const items = sized(5_000_000)
   return withPair(async pair => {
     await startBoth(pair)
     const results = await measureSlaveLongWork(pair, items)
@@ -147,7 +136,7 @@ async function benchSlaveLongWork(): Promise<Row[]> {
 
 async function benchStream(): Promise<Row[]> {
   const rows: Row[] = []
-  for (const items of [200_000, 1_000_000]) {
+  for (const items of [200_000, 1_000_000].map(sized)) {
     rows.push(
       await withPair(async pair => {
         const directory = pair.master
@@ -159,7 +148,7 @@ async function benchStream(): Promise<Row[]> {
         const result = await worker('streamed', {
           directory,
           items,
-          updates: 2_000_000,
+          updates: sized(2_000_000),
           outstanding: 8192,
         })
         const [shipper = 0, slave = 0] = pids.map((pid, i) => cpuSeconds(pid) - (before[i] ?? 0))
@@ -181,8 +170,8 @@ async function benchStream(): Promise<Row[]> {
 
 async function benchCatchUp(): Promise<Row[]> {
   return withPair(async pair => {
-    const items = 1_000_000
-    const updates = 2_000_000
+    const items = sized(1_000_000)
+    const updates = sized(2_000_000)
     await startBoth(pair)
     await worker('load', { directory: pair.master, items, outstanding: 8192 })
     await hb('wait', '-d', pair.master, '--timeout', '300')
@@ -207,7 +196,7 @@ async function benchCatchUp(): Promise<Row[]> {
 
 async function benchLogVerify(): Promise<Row[]> {
   return withPair(async pair => {
-    await worker('load', { directory: pair.master, items: 3_000_000, outstanding: 8192 })
+    await worker('load', { directory: pair.master, items: sized(3_000_000), outstanding: 8192 })
     const status = JSON.parse(await hb('status', '-d', pair.master, '--json')) as {
       log: { bytes: number }
     }
@@ -227,7 +216,7 @@ async function benchLogVerify(): Promise<Row[]> {
 }
 
 async function benchVerification(): Promise<Row[]> {
-  const items = 1_000_000
+  const items = sized(1_000_000)
   return withPair(async pair => {
     const found = await measureVerification(pair, items)
     const { without, beside, masterCpu, slaveCpu, passSeconds, findSeconds, mendSeconds } = found
@@ -254,7 +243,11 @@ async function benchVerification(): Promise<Row[]> {
 async function benchLag(): Promise<Row[]> {
   return withPair(async pair => {
     await startBoth(pair)
-    const lag = await measureLag(pair, { items: 200_000, perSecond: 1000, seconds: 20 })
+    const lag = await measureLag(pair, {
+      items: sized(200_000),
+      perSecond: 1000,
+      seconds: lasting(20),
+    })
     return [
       {
         what: 'lag, durable on the master to readable on the slave, 1,000 updates/s',
@@ -266,8 +259,9 @@ async function benchLag(): Promise<Row[]> {
 
 async function benchStrangers(): Promise<Row[]> {
   const rows: Row[] = []
-  for (const options of floods) {
-    const attempts = 50
+  // The kinds of strangers are those of the tests.
+  for (const options of tiny ? floods.slice(-1) : floods) {
+    const attempts = lasting(50)
     const row = await withPair(async pair => {
       await hb('start', '-d', pair.slave)
       const pid = await pidOf(pair.slave)
@@ -287,22 +281,28 @@ async function benchStrangers(): Promise<Row[]> {
 
 async function benchReads(): Promise<Row[]> {
   return withAlone(async directory => {
-    await worker('load', { directory, items: 1_000_000, outstanding: 8192 })
-    const result = await worker('reads', { directory, items: 1_000_000, updates: 2_000_000 })
+    await worker('load', { directory, items: sized(1_000_000), outstanding: 8192 })
+    const result = await worker('reads', {
+      directory,
+      items: sized(1_000_000),
+      updates: sized(2_000_000),
+    })
     return [rowOf('point reads, warm, 1,000,000 items', result)]
   })
 }
 
 async function benchRestart(): Promise<Row[]> {
   return withAlone(async directory => {
-    const items = 1_000_000
+    const items = sized(1_000_000)
     await worker('load', { directory, items, outstanding: 8192 })
     const rows: Row[] = []
     for (const perSecond of [10_000, undefined]) {
       const seconds: number[] = []
       for (let round = 0; round < 3; round++) {
         const updates =
-          perSecond === undefined ? 700_000 + round * 200_000 : 90_000 + round * 30_000
+          perSecond === undefined
+            ? sized(700_000 + round * 200_000)
+            : sized(90_000 + round * 30_000)
         const args = { directory, items, updates, outstanding: 8192, perSecond }
         const child = spawn(process.execPath, [
           workerPath,
@@ -326,14 +326,14 @@ async function benchRestart(): Promise<Row[]> {
 async function benchGrowth(): Promise<Row[]> {
   const rows: Row[] = []
   let first: number | undefined
-  for (const items of [10_000, 100_000, 1_000_000, 10_000_000]) {
+  for (const items of [10_000, 100_000, 1_000_000, 10_000_000].map(sized)) {
     rows.push(
       await withAlone(async directory => {
         await worker('load', { directory, items, outstanding: 8192 })
         const result = await worker('pipelined', {
           directory,
           items,
-          updates: 2_000_000,
+          updates: sized(2_000_000),
           outstanding: 8192,
         })
         first ??= result.cpuSeconds
@@ -351,7 +351,7 @@ async function benchMemory(): Promise<Row[]> {
     const toml = `${directory}/hb.toml`
     const text = await readFile(toml, 'utf8')
     await writeFile(toml, text.replace(/^#?\s*cache_size.*$/m, 'cache_size = "256MiB"'))
-    const result = await worker('load', { directory, items: 4_000_000, outstanding: 1024 })
+    const result = await worker('load', { directory, items: sized(4_000_000), outstanding: 1024 })
     return [rowOf('memory: cache_size 256 MiB, loading 4,000,000 items', result, 'bound: 356 MiB')]
   })
 }
@@ -425,4 +425,21 @@ function median(values: readonly number[]): number {
 
 function percent(fraction: number): string {
   return `${Math.round(fraction * 100)} %`
+}
+
+// Last: what runs needs everything above.
+const asked = process.argv.slice(2)
+const unknown = asked.find(name => benchmarks[name] === undefined)
+if (unknown !== undefined) {
+  console.error(`no benchmark "${unknown}"; there are ${Object.keys(benchmarks).join(', ')}`)
+  process.exit(2)
+}
+const names = asked.length > 0 ? asked : Object.keys(benchmarks)
+console.log(
+  `${cpus().length} × ${cpus()[0]?.model ?? '?'}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}\n`,
+)
+console.log('| what | per second | MB/s | CPU s per million | peak MiB | |')
+console.log('| --- | ---: | ---: | ---: | ---: | --- |')
+for (const name of names) {
+  for (const row of await benchmarks[name]!()) print(row)
 }

@@ -7,7 +7,7 @@ import { nodePlatform } from '../src/platform/node-platform.ts'
 import { ControlClient } from '../src/server/control/control-client.ts'
 import { layoutOf } from '../src/server/layout.ts'
 import { hb, type Pair } from './servers.ts'
-import { itemId, itemValue, moduloFor, percentile, randomNumbers } from './workload.ts'
+import { itemId, itemValue, moduloFor, percentile, randomNumbers, sized } from './workload.ts'
 
 export interface SlaveLongWork {
   readonly operation: string
@@ -26,11 +26,11 @@ export interface ReadTimes {
   readonly longest: number
 }
 
-const otherItems = 100_000
+const otherItems = sized(100_000)
 const outstanding = 8192
 /** So many before the work, and so many behind it: more than the slave applies while it works. */
-const updatesBefore = 2_000_000
-const updatesBehind = 8_000_000
+const updatesBefore = sized(2_000_000)
+const updatesBehind = sized(8_000_000)
 const askEveryMs = 3
 
 /** Both servers run, and nobody else uses them. */

@@ -10,6 +10,7 @@ import { layoutOf } from '../src/server/layout.ts'
 import type { StrangerKind } from '../test/helpers/flood.ts'
 import { Proxy } from '../test/helpers/proxy.ts'
 import { cpuSeconds, type Pair } from './servers.ts'
+import { lasting } from './workload.ts'
 
 export interface FloodOptions {
   readonly kind: StrangerKind
@@ -43,6 +44,7 @@ export interface FloodResult {
 }
 
 const latencyMs = 40
+const fillingMs = lasting(3000)
 
 export async function measureFlood(
   pair: Pair,
@@ -70,7 +72,7 @@ export async function measureFlood(
   })
   const made = text(flooding.stdout)
   // Until the places are taken.
-  await new Promise(resolve => setTimeout(resolve, 3000))
+  await new Promise(resolve => setTimeout(resolve, fillingMs))
   const begun = performance.now()
   const cpuBefore = cpuSeconds(pid)
   const times: number[] = []
@@ -93,7 +95,7 @@ export async function measureFlood(
   for (const end of ends) end()
   return {
     connected: times.length,
-    strangersPerSecond: Number(await made) / (seconds + 3),
+    strangersPerSecond: Number(await made) / (seconds + fillingMs / 1000),
     medianMs: times.toSorted((a, b) => a - b)[times.length >> 1] ?? NaN,
     descriptorsMax,
     residentMiB: Number(resident) / 1024,

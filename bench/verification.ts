@@ -9,7 +9,7 @@ import { loadConfig } from '../src/server/config/config.ts'
 import { layoutOf } from '../src/server/layout.ts'
 import { closeSlaveData, openSlaveData, startReplayer } from '../src/server/slave-parts.ts'
 import { cpuSeconds, hb, pidOf, type Pair } from './servers.ts'
-import { itemId, itemValue, moduloFor, randomNumbers } from './workload.ts'
+import { itemId, itemValue, moduloFor, randomNumbers, sized, tiny } from './workload.ts'
 
 export interface VerificationResult {
   /** Updates a second, applied on the slave at the end. */
@@ -23,8 +23,8 @@ export interface VerificationResult {
   readonly mendSeconds: number
 }
 
-const rounds = 3
-const roundUpdates = 400_000
+const rounds = tiny ? 1 : 3
+const roundUpdates = sized(400_000)
 const outstanding = 8192
 
 export async function measureVerification(pair: Pair, items: number): Promise<VerificationResult> {
@@ -97,7 +97,7 @@ async function damage(directory: string): Promise<void> {
   const { number } = data.database.file('BENCH', 'F')!
   const encoder = new RecordEncoder(1024, 0)
   encoder.writeItem(number, itemId(17), 'changed')
-  encoder.deleteItem(number, itemId(4711))
+  encoder.deleteItem(number, itemId(42))
   encoder.writeItem(number, 'extra', 'x')
   encoder.endTransaction()
   await replayer.applyAside(Buffer.from(encoder.bytes.subarray(0, encoder.end)))

@@ -7,7 +7,7 @@ import { nodePlatform } from '../src/platform/node-platform.ts'
 import { layoutOf } from '../src/server/layout.ts'
 import { readAck } from '../src/ship/ack-file.ts'
 import { measureLongWork, type LongWorkResult } from './long-work.ts'
-import { itemId, itemValue, moduloFor, percentile, randomNumbers } from './workload.ts'
+import { itemId, itemValue, moduloFor, percentile, randomNumbers, sized } from './workload.ts'
 
 export interface WorkerArguments {
   readonly directory: string
@@ -30,7 +30,7 @@ export interface WorkerResult {
   readonly longWork?: readonly LongWorkResult[]
 }
 
-const warmUpWrites = 3000
+const warmUpWrites = sized(3000)
 
 const scenarios: Readonly<Record<string, (args: WorkerArguments) => Promise<WorkerResult>>> = {
   bare,

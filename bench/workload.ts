@@ -2,6 +2,19 @@
 
 export const valueBytes = 100
 
+/** "npm run bench:tiny": every benchmark runs to its end, in a minute for all; its figures mean nothing. */
+export const tiny = process.env['HB_BENCH_TINY'] === '1'
+
+/** How many items, updates or bytes. */
+export function sized(count: number): number {
+  return tiny ? Math.min(count, Math.max(200, Math.ceil(count / 2000))) : count
+}
+
+/** How many rounds, seconds or milliseconds. */
+export function lasting(count: number): number {
+  return tiny ? Math.ceil(count / 20) : count
+}
+
 /** What a log reader would call the update's payload: item-id and value. */
 export const updateBytes = 15 + valueBytes
 
