@@ -29,6 +29,8 @@ const targets = {
 
 /** Left to itself the bundler makes many small chunks. Each costs a millisecond, and parsing costs little. */
 const groups = [
+  // Before anything else is loaded.
+  { name: 'signals', test: /src\/platform\/node-signals/, priority: 1 },
   {
     name: 'base',
     test: /src\/(platform\/(?!command-process)|server\/config\/|errors|limits|programs)|cli\/(command-line|output|progress)|\/(commander|valibot|smol-toml)\//,

@@ -12,12 +12,16 @@ import { Progress } from './progress.ts'
 
 export const version = '0.1.0'
 
-/** SIGINT or SIGTERM came. */
+/** The signals that end a command, and the exit status that says so. */
+const interruptions = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
+type Interruption = keyof typeof interruptions
+
+/** One of these signals came. */
 export class Interrupted extends Error {
   readonly exitCode: number
-  constructor(signal: 'SIGINT' | 'SIGTERM') {
+  constructor(signal: Interruption) {
     super(signal)
-    this.exitCode = signal === 'SIGINT' ? 130 : 143
+    this.exitCode = interruptions[signal]
   }
 }
 
@@ -43,8 +47,8 @@ export class Context {
   readonly stdin: AsyncIterable<Uint8Array>
   readonly terminal: Terminal | null
   readonly #stderr: Streams['stderr']
-  #interrupt: (signal: 'SIGINT' | 'SIGTERM') => void = () => {}
-  /** Rejects on SIGINT and SIGTERM. */
+  #interrupt: (signal: Interruption) => void = () => {}
+  /** Rejects when such a signal comes. */
   readonly #interrupted: Promise<never>
 
   constructor({ stdin, stdout, stderr, terminal = null }: Streams) {
@@ -58,11 +62,13 @@ export class Context {
     this.#interrupted.catch(() => {})
   }
 
-  /** Ends the command on SIGINT and SIGTERM: what it holds is closed first. */
+  /** Ends the command on a signal: what it holds is closed first. The same signal again ends it at once. */
   endOnSignals(): void {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
       process.once(signal, () => this.#interrupt(signal))
     }
+    // Node would open the port of its debugger.
+    process.on('SIGUSR1', () => {})
   }
 
   /** Runs `work` with the server's data; a signal ends it, and what it holds is closed before the process ends. */
@@ -164,6 +170,8 @@ export async function execute(
 /** The streams of this process. */
 export function processStreams(): Streams {
   const { stdin, stdout, stderr } = process
+  // What cannot be shown is no reason to stop.
+  stderr.on('error', () => {})
   const terminal = stdin.isTTY && stdout.isTTY ? { input: stdin, output: stdout } : null
   // A serial line or a bare pseudo terminal does not tell its size.
   if (terminal !== null && stdout.columns === 0) Object.assign(stdout, { columns: 80, rows: 24 })

@@ -1,16 +1,19 @@
-// A server in the foreground, for a service manager and for "hb start": starts it, and stops it cleanly on SIGTERM
-// or SIGINT. Its messages go to standard error, or to messages.log when "hb start" has started it.
+// A server in the foreground, for a service manager and for "hb start": starts it, and stops it cleanly on a signal.
+// Its messages go to standard error, or to messages.log when "hb start" has started it.
 import { Command } from 'commander'
-import type { HotBackupError } from '../errors.ts'
+import { isHotBackupError, type HotBackupError } from '../errors.ts'
 import { openLineFile } from '../platform/node-line-file.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
-import { Alarm } from '../server/alarm.ts'
+import { Alarm, type AlarmPolicy } from '../server/alarm.ts'
 import { backgroundVariable } from '../server/background.ts'
 import { loadConfig } from '../server/config/config.ts'
+import type { LiveConfig } from '../server/config/live-config.ts'
+import { FollowWatch, type Follower } from '../server/follow-watch.ts'
 import { layoutOf } from '../server/layout.ts'
 import { MessagesLog, type Log } from '../server/messages-log.ts'
 import { openAgain } from '../server/owner.ts'
+import { reload } from '../server/reload.ts'
 import {
   Context,
   directoryOption,
@@ -22,12 +25,17 @@ import {
   withExamples,
   type ServerOptions,
 } from './command-line.ts'
+import { watchSignals } from './server-signals.ts'
 
 /** A server's disk has failed: it has stopped for good. No command ends with it. */
 const stoppedExitCode = 7
 
 interface RunningServer {
   stop(): Promise<void>
+  /** What of hb.toml is in force. */
+  readonly config: LiveConfig
+  /** Who follows whom here, for the alarm. */
+  following(): Follower[]
   /** Resolves when the server has become a master, or could not: then it must be stopped. */
   readonly promoted?: Promise<HotBackupError | null>
   /** Resolves when a copy of the master's database has come: the server must be stopped and started anew. */
@@ -72,41 +80,69 @@ async function serve(
   const messages = background
     ? MessagesLog.toFile(openLineFile, layout.messages)
     : MessagesLog.toPeople(line => context.tell(line))
+  const current: { server: RunningServer | null } = { server: null }
+  const policy = () => (current.server?.config ?? config).alarm
+  const prepare = preparation(policy)
   // As long as the process is small, and for as long as it lives.
-  if (config.alarm.command !== null) nodePlatform.processes.prepare()
-  const alarm = new Alarm(nodePlatform, layout, config, messages.log)
+  prepare()
+  const alarm = new Alarm(nodePlatform, layout, config.name, policy, messages.log)
   const { say } = alarm
+  const following = () => current.server?.following() ?? null
+  const follow = new FollowWatch(nodePlatform.clock, say, () => policy().afterMs, following)
   const close = () => {
+    follow.stop()
     alarm.end()
     messages.release()
   }
   const signals = watchSignals()
+  let readAgain = false
+  const hungUp = () => {
+    messages.release()
+    const { server } = current
+    // While it starts it may have read hb.toml already.
+    readAgain = server === null
+    if (server !== null) void readConfigAgain(server, say)
+  }
+  signals.onHangUp(hungUp)
   const ended: { error: HotBackupError | null } = { error: null }
+  let lose: (reason: 'lost') => void = () => {}
+  const lost = new Promise<'lost'>(resolve => {
+    lose = resolve
+  })
   const begin = async (how: Start): Promise<RunningServer> => {
     try {
       const starting = how(nodePlatform, layout.directory, say, error => {
         ended.error = error
-        signals.resolve('lost')
+        lose('lost')
       })
-      const reason = await Promise.race([signals.came, starting])
-      if (reason === 'SIGTERM' || reason === 'SIGINT') {
+      const reason = await Promise.race([signals.end, lost, starting])
+      if (typeof reason === 'string' && reason !== 'lost') {
         // A start may take long, and wait for others; breaking it off is a crash, for which each of its steps is made.
         say('info', `${name} stops while it starts`, { reason })
         close()
         process.exit(0)
       }
-      return await starting
+      const server = await starting
+      server.config.onChange(prepare)
+      current.server = server
+      if (readAgain) hungUp()
+      return server
     } catch (error) {
       if (background) say('error', `${name} did not start: ${String(error)}`)
       close()
       throw error
     }
   }
+  const end = (server: RunningServer): Promise<void> => {
+    current.server = null
+    return server.stop()
+  }
   let server = await begin(start)
   say('info', `${name} is ready`, { pid: process.pid })
   const next = () =>
     Promise.race([
-      signals.came,
+      signals.end,
+      lost,
       promotionOf(server, ended),
       reseedingOf(server),
       reopeningOf(server),
@@ -114,13 +150,13 @@ async function serve(
   let reason = await next()
   while (reason === 'reseeded' || reason === 'reopen') {
     // What it holds is given up: that it could not be closed well does not matter.
-    await server.stop().catch((error: unknown) => say('warn', `closing: ${String(error)}`))
+    await end(server).catch((error: unknown) => say('warn', `closing: ${String(error)}`))
     server = await begin((...args) => openAgain(nodePlatform, layout, () => start(...args)))
     say('info', `${name} is ready again`, { pid: process.pid })
     reason = await next()
   }
   if (reason === 'promoted') {
-    await server.stop()
+    await end(server)
     if (ended.error !== null) {
       say('error', errorText(ended.error))
       close()
@@ -128,7 +164,7 @@ async function serve(
     }
     server = await begin(successor)
     say('info', `${name} goes on as the shipper of a master`, { pid: process.pid })
-    reason = await signals.came
+    reason = await Promise.race([signals.end, lost])
   }
   if (reason === 'lost' && ended.error !== null) {
     // Somebody else may own the directory by now, or its disk has failed: write nothing more into it.
@@ -138,9 +174,28 @@ async function serve(
     process.exit(ended.error.code === 'ERR_STOPPED' ? stoppedExitCode : code)
   }
   say('info', `${name} stops`, { reason })
-  await server.stop()
+  await end(server)
   say('info', `${name} has stopped`)
   close()
+}
+
+/** Prepares, once, for the command of [alarm], as soon as there is one. */
+function preparation(policy: () => AlarmPolicy): () => void {
+  let prepared = false
+  return () => {
+    if (prepared || policy().command === null) return
+    prepared = true
+    nodePlatform.processes.prepare()
+  }
+}
+
+async function readConfigAgain({ config }: RunningServer, say: Log): Promise<void> {
+  try {
+    await reload(config, say)
+  } catch (error) {
+    // It was said, unless it is a fault of the program.
+    if (!isHotBackupError(error)) say('error', `hb.toml was not read again: ${String(error)}`)
+  }
 }
 
 async function reseedingOf({ reseeded }: RunningServer): Promise<'reseeded'> {
@@ -160,15 +215,4 @@ async function promotionOf(
 async function reopeningOf({ reopen }: RunningServer): Promise<'reopen'> {
   await (reopen ?? new Promise<void>(() => {}))
   return 'reopen'
-}
-
-type Reason = 'SIGTERM' | 'SIGINT' | 'lost' | 'promoted' | 'reopen'
-
-function watchSignals(): { came: Promise<Reason>; resolve: (reason: Reason) => void } {
-  let resolve: (reason: Reason) => void = () => {}
-  const came = new Promise<Reason>(resolver => {
-    resolve = resolver
-  })
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve(signal))
-  return { came, resolve }
 }

@@ -1,7 +1,12 @@
 #!/usr/bin/env node
 // hb-shipper(8): a master's shipper in the foreground.
-import { ShipperServer } from '../server/shipper-server.ts'
-import { runServer } from './foreground.ts'
+import { guardSignals } from '../platform/node-signals.ts'
+
+guardSignals()
+const [{ ShipperServer }, { runServer }] = await Promise.all([
+  import('../server/shipper-server.ts'),
+  import('./foreground.ts'),
+])
 
 await runServer(
   'hb-shipper',

@@ -1,8 +1,13 @@
 #!/usr/bin/env node
 // hb-slave(8): a slave's server in the foreground.
-import { ShipperServer } from '../server/shipper-server.ts'
-import { SlaveServer } from '../server/slave-server.ts'
-import { runServer } from './foreground.ts'
+import { guardSignals } from '../platform/node-signals.ts'
+
+guardSignals()
+const [{ ShipperServer }, { SlaveServer }, { runServer }] = await Promise.all([
+  import('../server/shipper-server.ts'),
+  import('../server/slave-server.ts'),
+  import('./foreground.ts'),
+])
 
 await runServer(
   'hb-slave',

@@ -1,9 +1,11 @@
-// hb setup, start, stop, status, wait and apply.
+// hb setup, start, stop, reload, status, wait and apply.
 import { Argument, Option, type Command } from 'commander'
 import { sleep } from '../platform/clock.ts'
 import { startServer, stopServer } from '../server/background.ts'
 import type { ServerType } from '../server/config/role.ts'
 import { setup } from '../server/config/setup.ts'
+import { reloadServer } from '../server/reload-server.ts'
+import { reloadText } from '../server/reload.ts'
 import { switchApplyUpdates } from '../server/replay/apply-updates.ts'
 import { collectStatus } from '../server/views/status.ts'
 import { waitForTxn } from '../server/wait.ts'
@@ -28,6 +30,7 @@ export function addServerCommands(program: Command, context: Context): void {
   program.addCommand(setupCommand(context))
   program.addCommand(startCommand(context))
   program.addCommand(stopCommand(context))
+  program.addCommand(reloadCommand(context))
   program.addCommand(statusCommand(context))
   program.addCommand(waitCommand(context))
   program.addCommand(applyCommand(context))
@@ -137,6 +140,23 @@ function stopCommand(context: Context): Command {
     const pid = await context.untilSignal(stopServer(context.platform, dir))
     await context.out.line(`stopped, it was process ${pid}`)
   })
+}
+
+function reloadCommand(context: Context): Command {
+  return serverCommand(
+    'reload',
+    'Have the running server read hb.toml again. Says which keys are in force now, and which wait for a restart.',
+    `hb reload -d /srv/north
+hb reload -d /srv/north --json`,
+  )
+    .option('--json', 'as JSON')
+    .action(async ({ dir, json = false }: StatusArguments) => {
+      const reloaded = await context.untilSignal(reloadServer(context.platform, dir))
+      if (json) return context.out.json({ processes: reloaded })
+      for (const { pid, purpose, ...report } of reloaded) {
+        await context.out.line(`process ${pid} (${purpose}): ${reloadText(report)}`)
+      }
+    })
 }
 
 const watchMs = 1000

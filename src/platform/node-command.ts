@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process'
 import { programPath } from '../programs.ts'
 import type { Nursery } from './node-nursery.ts'
+import { nodeArguments } from './node-signals.ts'
 import type { CommandOptions } from './processes.ts'
 
 /** Resolves with what was wrong, for people, or null; never rejects. */
@@ -61,7 +62,7 @@ export async function runCommandFrom(
   const parts = order.match(new RegExp(`.{1,${argumentLengthMax}}`, 'g')) ?? []
   const module = programPath('platform/command-process')
   let answer = ''
-  const child = nursery.start([process.execPath, module, ...parts], line => {
+  const child = nursery.start([process.execPath, ...nodeArguments, module, ...parts], line => {
     answer = line
   })
   const { code, signal } = await child.exited

@@ -13,7 +13,7 @@ import { type ChildProcess } from './processes.ts'
  * says itself, "ended STATUS". Signals for all of a terminal or a service are not for the shell: it ends when its
  * input does.
  */
-const script = `trap '' HUP INT TERM
+const script = `trap '' HUP INT QUIT USR1 USR2 TERM
 while read -r line; do
   eval "set -- $line"
   number=$1

@@ -8,6 +8,7 @@ import { KiB } from '../limits.ts'
 import { runCommand, runCommandFrom } from './node-command.ts'
 import { hearLines } from './node-lines.ts'
 import { Nursery } from './node-nursery.ts'
+import { nodeArguments } from './node-signals.ts'
 import { type ChildProcess, type ProcessIdentity, type Processes, sharesPids } from './processes.ts'
 
 /** As `nice` would. */
@@ -37,12 +38,15 @@ export const nodeProcesses: Processes = {
    */
   start(modulePath, args, { detached, output: heard, environment }) {
     if (detached === undefined && heard !== undefined && environment === undefined) {
-      const child = openNursery()?.start([process.execPath, modulePath, ...args], heard)
+      const child = openNursery()?.start(
+        [process.execPath, ...nodeArguments, modulePath, ...args],
+        heard,
+      )
       if (child !== undefined) return child
     }
     const output = detached === undefined ? 'inherit' : openSync(detached.outputPath, 'a', 0o600)
     try {
-      const child = spawn(process.execPath, [modulePath, ...args], {
+      const child = spawn(process.execPath, [...nodeArguments, modulePath, ...args], {
         detached: detached !== undefined,
         stdio: [
           detached === undefined ? 'pipe' : 'ignore',

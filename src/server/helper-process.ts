@@ -1,8 +1,13 @@
 // A helper: a process of its own that carries out one order, at low priority, and ends with the server that has
 // started it.
-import { nodePlatform } from '../platform/node-platform.ts'
-import { parseOrder } from '../helpers/messages.ts'
-import { doWork } from '../helpers/work.ts'
+import { guardSignals } from '../platform/node-signals.ts'
+
+guardSignals()
+const [{ nodePlatform }, { parseOrder }, { doWork }] = await Promise.all([
+  import('../platform/node-platform.ts'),
+  import('../helpers/messages.ts'),
+  import('../helpers/work.ts'),
+])
 
 const { processes } = nodePlatform
 processes.yieldToOthers()

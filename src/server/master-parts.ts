@@ -95,31 +95,23 @@ export async function openParts(
       const left = await leftOut(platform.disk, layout.lostAndFound)
       await replayLog(platform.disk, layout.log, database, mark, { left })
     }
-    const slaves = config.slaves.map(slave => slave.name)
     const checkpointer = new Checkpointer(
       database,
       checkpointLog(
         log,
         database,
-        new ReachedSlaves(platform, ackSourceOf(layout, 'master'), slaves),
+        new ReachedSlaves(platform, ackSourceOf(layout, 'master'), config),
       ),
       platform.clock,
       events.checkpointed,
       events.failed,
     )
-    const commits = new Commits(
-      platform,
-      ackSourceOf(layout, 'master'),
-      slaves,
-      config.commit,
-      log,
-      events.happened,
-    )
+    const source = ackSourceOf(layout, 'master')
+    const commits = new Commits(platform, source, config, log, events.happened)
     const queue = await QueueLimit.start({
       platform,
       acksDirectory: layout.slaves,
-      slaves,
-      policy: config.queue,
+      config,
       log,
       happened: events.happened,
     })
@@ -131,8 +123,8 @@ export async function openParts(
     const replication = new Replication(database, updates, platform.clock)
     const marks = new VerifyMarks(database, updates)
     const verification = new ContinuousVerification(platform, marks, {
-      // Nobody would compare.
-      intervalMs: slaves.length === 0 ? null : config.verify.intervalMs,
+      // Without slaves there is nobody to compare.
+      intervalMs: config.slaves.length === 0 ? null : config.verify.intervalMs,
       path: layout.verify,
       failed: message => events.happened({ type: 'verify-failed', message }),
     })

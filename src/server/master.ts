@@ -13,7 +13,8 @@ import type { Lock } from '../platform/locks.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { AckLevel } from '../ship/ack-file.ts'
-import { loadConfig, type Config } from './config/config.ts'
+import type { Config } from './config/config.ts'
+import { LiveConfig } from './config/live-config.ts'
 import { ControlServer } from './control/control.ts'
 import type { DataSource } from './control/data-source.ts'
 import { NamedWrites } from './control/named-writes.ts'
@@ -101,7 +102,7 @@ export class Master {
   #control: ControlServer | null = null
   #closing: Promise<void> | null = null
 
-  private constructor(layout: Layout, config: Config, platform: Platform, parts: Parts) {
+  private constructor(layout: Layout, config: LiveConfig, platform: Platform, parts: Parts) {
     this.directory = layout.directory
     this.name = config.name
     this.#now = () => platform.clock.now()
@@ -122,16 +123,13 @@ export class Master {
     // What is durable may reach the slaves yet, but nobody waits for that for ever.
     parts.log.onFailure(error => void this.#commits.close(error.message))
     if (config.failover.leaseMs > 0) this.#commits.lapsed = () => this.#gate.refusal
-    const slaves = config.slaves.map(slave => slave.name)
-    this.#retention = new Retention(
-      platform,
-      parts.log,
-      layout.slaves,
-      slaves,
-      config.log,
-      logBytes => neededForReturn(platform, layout, logBytes),
-    )
-    this.#reached = new ReachedSlaves(platform, ackSourceOf(layout, 'master'), slaves)
+    const needed = (logBytes: number) => neededForReturn(platform, layout, logBytes)
+    this.#retention = new Retention(platform, parts.log, layout.slaves, config, needed)
+    this.#reached = new ReachedSlaves(platform, ackSourceOf(layout, 'master'), config)
+    config.onChange(async () => {
+      await this.#commits.configured()
+      await this.#queue.configured()
+    })
     this.#drainer = new Drainer(parts.database, parts.checkpointer, platform.clock, error =>
       this.#log.fail(asHotBackupError(error)),
     )
@@ -145,7 +143,7 @@ export class Master {
   static async open(directory: string, options: MasterOptions = {}): Promise<Master> {
     const platform = options.platform ?? nodePlatform
     const layout = layoutOf(path.resolve(directory))
-    const config = await loadConfig(platform.disk, layout)
+    const config = await LiveConfig.load(platform.disk, layout, 'master')
     if (config.type !== 'master') {
       throw new HotBackupError('ERR_WRONG_TYPE', `${directory} is a ${config.type}`, {
         path: directory,
@@ -212,7 +210,7 @@ export class Master {
     this.#drainer.wake()
   }
 
-  async #serve(platform: Platform, layout: Layout, config: Config, say: Log): Promise<void> {
+  async #serve(platform: Platform, layout: Layout, config: LiveConfig, say: Log): Promise<void> {
     let opening: Promise<void> | null = null
     // After it listens: whoever was fencing it before it could be told so has left the marker by then.
     const opened = () => (opening ??= this.#gate.open())
@@ -240,6 +238,7 @@ export class Master {
         const peers = slavePeers(platform, config, await ownDatabaseId(platform, layout), say)
         return mendRunning(platform, layout, this.#retention, peers, say)
       },
+      reload: () => config.reload(),
     })
     await opened()
     this.#removeSegments()

@@ -7,7 +7,10 @@ import { harmlessText } from './harmless-text.ts'
 import { messageText } from './message-text.ts'
 
 export type MessageLevel = 'debug' | 'info' | 'warn' | 'error'
-export type MessageFields = Readonly<Record<string, unknown>>
+export type MessageFields = Readonly<Record<string, unknown>> & {
+  /** Whether the operator's command gets it (alarm.ts), whatever the level is; without this the level decides. */
+  readonly alarm?: boolean
+}
 
 /** How the parts of a server speak. */
 export type Log = (level: MessageLevel, message: string, fields?: MessageFields) => void

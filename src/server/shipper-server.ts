@@ -12,9 +12,11 @@ import type { ShipStatus } from '../ship/status.ts'
 import { Gatekeeper } from '../slave/gatekeeper.ts'
 import type { GroupRange } from '../wire/messages/mend.ts'
 import { addressText } from './config/address.ts'
-import { loadConfig, type Config } from './config/config.ts'
+import type { Config } from './config/config.ts'
 import { readServerId } from './config/identity.ts'
 import { readKey } from './config/key.ts'
+import { LiveConfig } from './config/live-config.ts'
+import { reload } from './reload.ts'
 import { ControlClient } from './control/control-client.ts'
 import { ControlServer } from './control/control.ts'
 import { Seeder, withSeeds } from './copy/seeder.ts'
@@ -30,6 +32,8 @@ import {
 import { removeSlave } from './failover/forget.ts'
 import { answerJoin, ownMark } from './failover/joining.ts'
 import { readPromotion } from './failover/promotion.ts'
+import type { Follower } from './follow-watch.ts'
+import { slavesAsFollowers } from './followers.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { openBegunLog } from './master-log.ts'
 import { recoveryPurpose, shipperPurpose } from './owner.ts'
@@ -49,37 +53,28 @@ const ownerPollMs = 500
 /** What keeps the log from being brought in order will not go away by itself: said again, but not all the time. */
 const ownerRetryMs = 60_000
 
-export class ShipperServer {
-  readonly #lock: Lock
-  readonly #shipper: Shipper
+/** What works for the shipper, and ends with it. */
+interface Parts {
+  readonly config: LiveConfig
+  readonly lock: Lock
+  readonly shipper: Shipper
+  readonly seeder: Seeder
   /** Null on a server that was never a slave: nobody takes it for one. */
-  readonly #gatekeeper: Gatekeeper | null
-  readonly #fence: Fence
-  readonly #control: ControlServer
+  readonly gatekeeper: Gatekeeper | null
+  readonly fence: Fence
+  readonly control: ControlServer
   /** Looks now and then whether the owner has died. */
-  readonly #watch: OwnerWatch
-  readonly #queueWatch: QueueWatch
-  readonly #mending: ShipperMending
+  readonly watch: OwnerWatch
+  readonly queueWatch: QueueWatch
+  readonly mending: ShipperMending
+}
+
+export class ShipperServer {
+  readonly #parts: Parts
   #stopping: Promise<void> | null = null
 
-  private constructor(
-    lock: Lock,
-    shipper: Shipper,
-    gatekeeper: Gatekeeper | null,
-    fence: Fence,
-    control: ControlServer,
-    watch: OwnerWatch,
-    queueWatch: QueueWatch,
-    mending: ShipperMending,
-  ) {
-    this.#lock = lock
-    this.#shipper = shipper
-    this.#gatekeeper = gatekeeper
-    this.#fence = fence
-    this.#control = control
-    this.#watch = watch
-    this.#queueWatch = queueWatch
-    this.#mending = mending
+  private constructor(parts: Parts) {
+    this.#parts = parts
   }
 
   /**
@@ -93,7 +88,7 @@ export class ShipperServer {
     lost: (error: HotBackupError) => void,
   ): Promise<ShipperServer> {
     const layout = layoutOf(directory)
-    const config = await loadConfig(platform.disk, layout)
+    const config = await LiveConfig.load(platform.disk, layout, 'shipper')
     if (config.type !== 'master') {
       const message = `${directory} is a slave: its server ships by itself when it logs slave updates`
       throw new HotBackupError('ERR_WRONG_TYPE', message, { path: directory })
@@ -108,6 +103,7 @@ export class ShipperServer {
       const mending = new ShipperMending(platform, layout, config, say)
       const fence = new Fence(platform, layout, config, say, seeder, mending)
       const shipper = await fence.shipper()
+      config.onChange(() => fence.slavesChanged())
       const gatekeeper = await startGatekeeper(platform, layout, config, shipper, say)
       const control = await ControlServer.start(platform, layout.shipperSocket, {
         status: () =>
@@ -123,23 +119,27 @@ export class ShipperServer {
           await shipper.remove(slave)
           say('info', `"${slave}" is a slave no longer`, { slave })
         },
+        reload: () => reload(config, say),
       })
       const watch = new OwnerWatch(platform, layout, config, say)
       const queueWatch = new QueueWatch(platform, layout, config, say)
-      return new ShipperServer(
-        lock,
-        shipper,
-        gatekeeper,
-        fence,
-        control,
-        watch,
-        queueWatch,
-        mending,
-      )
+      const links = { shipper, seeder, gatekeeper, fence, mending }
+      return new ShipperServer({ config, lock, control, watch, queueWatch, ...links })
     } catch (error) {
       await lock.release()
       throw error
     }
+  }
+
+  /** What of hb.toml is in force. */
+  get config(): LiveConfig {
+    return this.#parts.config
+  }
+
+  /** The slaves. */
+  following(): Follower[] {
+    const { shipper, seeder } = this.#parts
+    return slavesAsFollowers(withSeeds(shipper.status(), seeder))
   }
 
   stop(): Promise<void> {
@@ -148,14 +148,15 @@ export class ShipperServer {
   }
 
   async #stop(): Promise<void> {
-    await this.#watch.stop()
-    await this.#queueWatch.stop()
-    await this.#control.close()
-    await this.#gatekeeper?.stop()
-    await this.#fence.stop()
-    await this.#shipper.stop()
-    await this.#mending.stop()
-    await this.#lock.release()
+    const { watch, queueWatch, control, gatekeeper, fence, shipper, mending, lock } = this.#parts
+    await watch.stop()
+    await queueWatch.stop()
+    await control.close()
+    await gatekeeper?.stop()
+    await fence.stop()
+    await shipper.stop()
+    await mending.stop()
+    await lock.release()
   }
 }
 
@@ -249,6 +250,11 @@ class Fence {
       },
     })
     return this.#shipper
+  }
+
+  /** Of hb.toml, while the shipper works; but nothing is sent to anybody when this master is over. */
+  async slavesChanged(): Promise<void> {
+    if (!this.#met) await this.#shipper?.setSlaves(this.#config.slaves)
   }
 
   async stop(): Promise<void> {

@@ -8,18 +8,16 @@ import { readPiece } from '../log/pieces.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
-import { Shipper } from '../ship/shipper.ts'
 import { GroupAnswers } from '../slave/group-answers.ts'
 import { Receiver } from '../slave/receiver.ts'
 import type { Replayer } from '../slave/replayer.ts'
-import { loadConfig, type Config } from './config/config.ts'
 import { readServerId, readUpstream, writeUpstream } from './config/identity.ts'
 import { readKey } from './config/key.ts'
+import { LiveConfig } from './config/live-config.ts'
 import { ControlServer } from './control/control.ts'
 import type { DataSource } from './control/data-source.ts'
 import { installSeed } from './copy/seed-install.ts'
 import { DirectorySeedTaker } from './copy/seed-taker.ts'
-import { Seeder, withSeeds } from './copy/seeder.ts'
 import { ownDatabaseId, slavePeers, withSoundLog } from './damage/mend.ts'
 import { SlaveGroups } from './damage/slave-groups.ts'
 import { SlaveMending } from './damage/slave-mending.ts'
@@ -32,15 +30,18 @@ import {
   type PromoteReport,
 } from './failover/promote.ts'
 import { tryPromotion, unfinishedPromotion } from './failover/promotion.ts'
+import type { Follower } from './follow-watch.ts'
+import { slaveAsFollower, slavesAsFollowers } from './followers.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import type { Log } from './messages-log.ts'
 import { slavePurpose } from './owner.ts'
 import { Retention } from './queue/retention.ts'
+import { reload } from './reload.ts'
 import { ApplySwitch } from './replay/apply-switch.ts'
 import { readApplyUpdates } from './replay/apply-updates.ts'
 import { ManualReplays } from './replay/manual-replays.ts'
 import { startHelpers } from './server-helpers.ts'
-import { shipperOptions } from './shipper-server.ts'
+import { SlaveShipping } from './slave-shipping.ts'
 import {
   closeSlaveData,
   openServedData,
@@ -48,13 +49,14 @@ import {
   startReplayer,
   type SlaveData,
 } from './slave-parts.ts'
-import { slaveStatus, type SlaveStatus } from './slave-status.ts'
+import { applyingOf, slaveStatus, type SlaveStatus } from './slave-status.ts'
 import { answerStatistics } from './views/statistics.ts'
 
 export class SlaveServer {
   readonly #platform: Platform
   readonly #layout: Layout
-  readonly #config: Config
+  /** What of hb.toml is in force. */
+  readonly config: LiveConfig
   readonly #say: Log
   readonly #lock: Lock
   readonly #data: SlaveData
@@ -65,8 +67,7 @@ export class SlaveServer {
   readonly #replayer: Replayer
   #helpers: Helpers | null = null
   #receiver: Receiver | null = null
-  #shipper: Shipper | null = null
-  #seeder: Seeder | null = null
+  #shipping: SlaveShipping | null = null
   #reseeded: () => void = () => {}
   /** Resolves when a copy of the master's database is to take the place of this one: stop, and start anew. */
   readonly reseeded = new Promise<void>(resolve => {
@@ -98,7 +99,7 @@ export class SlaveServer {
   private constructor(
     platform: Platform,
     layout: Layout,
-    config: Config,
+    config: LiveConfig,
     say: Log,
     lock: Lock,
     data: SlaveData,
@@ -106,25 +107,23 @@ export class SlaveServer {
   ) {
     this.#platform = platform
     this.#layout = layout
-    this.#config = config
+    this.config = config
     this.#say = say
     this.#lock = lock
     this.#data = data
     this.#database = data.database
     this.#log = data.log
-    const next = config.ships ? config.slaves.map(slave => slave.name) : []
     this.#seeds = new DirectorySeedTaker(platform, layout, {
       name: config.name,
-      auto: config.slave.autoSeed,
+      auto: () => config.slave.autoSeed,
       log: data.log,
       damaged: () => this.#databaseDamaged,
       completed: () => {
         if (this.#promoting === null) this.#reseeded()
       },
     })
-    this.#retention = new Retention(platform, data.log, layout.slaves, next, config.log, () =>
-      Promise.resolve(this.#seeds.neededAfter),
-    )
+    const needed = () => Promise.resolve(this.#seeds.neededAfter)
+    this.#retention = new Retention(platform, data.log, layout.slaves, config, needed)
     this.#replayer = replayer(this)
     this.#replays = new ManualReplays({
       platform,
@@ -169,7 +168,7 @@ export class SlaveServer {
     lost: (error: HotBackupError) => void,
   ): Promise<SlaveServer> {
     const layout = layoutOf(directory)
-    const config = await loadConfig(platform.disk, layout)
+    const config = await LiveConfig.load(platform.disk, layout, 'slave')
     if (config.type !== 'slave') {
       const text = `${directory} is a ${config.type}`
       throw new HotBackupError('ERR_WRONG_TYPE', text, { path: directory })
@@ -200,7 +199,7 @@ export class SlaveServer {
   static async #open(
     platform: Platform,
     layout: Layout,
-    config: Config,
+    config: LiveConfig,
     say: Log,
     lock: Lock,
     lost: (error: HotBackupError) => void,
@@ -230,7 +229,9 @@ export class SlaveServer {
         checkpointed: () => server.#removeSegments(),
         failed: (error, reopen) => {
           const what = reopen ? 'the database is opened again' : 'updates are not applied any more'
-          say('error', `${what}: ${error.message}`, { code: error.code })
+          // When it lasts it is an alarm (followers.ts).
+          say('error', `${what}: ${error.message}`, { code: error.code, alarm: reopen })
+          server.#receiver?.ackSoon()
           if (reopen) server.#reopen()
           else if (error.code === 'ERR_LOG_CORRUPT') server.#mending.damaged(error)
           else if (error.code === 'ERR_DATABASE_CORRUPT') server.#receiver?.askForCopy()
@@ -242,18 +243,19 @@ export class SlaveServer {
   }
 
   async #listen(): Promise<void> {
-    const { link } = this.#config
+    const { link } = this.config
     const key = link.keyPath === null ? null : await readKey(this.#platform, link.keyPath)
     const serverId = await readServerId(this.#platform.disk, this.#layout)
-    const answers = new GroupAnswers(this.#config.name, this.#database, this.#log)
+    const answers = new GroupAnswers(this.config.name, this.#database, this.#log)
     this.#receiver = await Receiver.start(this.#platform, {
-      name: this.#config.name,
+      name: this.config.name,
       serverId,
       key,
       listen: link.listen,
       log: this.#log,
       appliedTxn: () => this.#replayer.appliedTxn,
       appliedTime: () => this.#replayer.appliedTime,
+      applying: () => applyingOf(this.#replayer),
       statistics: () => this.#database.operations.totals(),
       differences: start => this.#data.differences.page(start),
       heartbeatMs: link.heartbeatMs,
@@ -263,7 +265,7 @@ export class SlaveServer {
           handOverTrouble(
             this.#platform,
             this.#layout,
-            this.#config,
+            this.config,
             this.#data,
             this.#replayer.failure,
           ),
@@ -285,22 +287,18 @@ export class SlaveServer {
       seeds: this.#seeds,
     })
     this.#log.diskRoom.onChange(lack => sayDiskRoom(this.#say, 'updates are not stored', lack))
-    if (this.#config.ships) {
-      const options = await shipperOptions(this.#platform, this.#layout, this.#config, this.#say)
-      const receiver = this.#receiver
-      const seeder = new Seeder(this.#platform, this.#layout, this.#config, this.#say, slave =>
-        this.#shipper?.add(slave),
-      )
-      this.#seeder = seeder
-      await seeder.forget()
-      this.#shipper = await Shipper.start(this.#platform, {
-        ...options,
-        upstream: () => receiver.upstream,
-        needsSeed: slave => seeder.needed(slave),
+    this.#shipping = await SlaveShipping.start(
+      this.#platform,
+      this.#layout,
+      this.config,
+      this.#say,
+      {
+        receiver: this.#receiver,
         damaged: error => this.#mending.damaged(error),
         mend: range => this.#groups.passOn(range),
-      })
-    }
+      },
+    )
+    const shipping = this.#shipping
     this.#control = await ControlServer.start(this.#platform, this.#layout.ownerSocket, {
       status: () => Promise.resolve(this.status()),
       damage: this.#data.damage,
@@ -308,9 +306,10 @@ export class SlaveServer {
       applyUpdates: on => this.#applySwitch.turn(on),
       replay: request => this.#replays.answer(request),
       promote: dryRun => (dryRun ? this.#tryPromotion() : this.promote()),
-      statistics: slave => answerStatistics(slave, this.#receiver, this.#shipper),
+      statistics: slave => answerStatistics(slave, this.#receiver, shipping.shipper),
       mend: () => this.#mending.mend(),
-      ...(this.#seeder === null ? {} : { seed: name => this.#seeder!.order(name) }),
+      seed: name => shipping.seed(name),
+      reload: () => reload(this.config, this.#say),
       copying: {
         database: this.#database,
         retention: this.#retention,
@@ -325,7 +324,7 @@ export class SlaveServer {
 
   /** Only with auto_seed: else the log is taken all the same, and an operator orders the copy. */
   get #needsCopy(): HotBackupError | null {
-    if (!this.#config.slave.autoSeed || !this.#databaseDamaged) return null
+    if (!this.config.slave.autoSeed || !this.#databaseDamaged) return null
     const text = `the database of this slave is damaged: ${this.#replayer.failure?.message}`
     return new HotBackupError('ERR_LINK_SEED', text)
   }
@@ -344,7 +343,7 @@ export class SlaveServer {
     return slaveStatus({
       pid: this.#platform.processes.self().pid,
       receiver: this.#receiver,
-      slaves: withSeeds(this.#shipper?.status() ?? [], this.#seeder),
+      slaves: this.#shipping?.status() ?? [],
       helpers: this.#helpers,
       replayer: this.#replayer,
       ...this.#data,
@@ -352,9 +351,15 @@ export class SlaveServer {
   }
 
   async #tryPromotion(): Promise<object> {
-    checkPromotable(this.#config, this.#log.identity !== null, this.#replayer.failure)
+    checkPromotable(this.config, this.#log.identity !== null, this.#replayer.failure)
     await tryPromotion(this.#platform, this.#layout)
     return {}
+  }
+
+  /** Itself, and the slaves that it hands the log on to. */
+  following(): Follower[] {
+    const status = this.status()
+    return [slaveAsFollower(this.config, status), ...slavesAsFollowers(status.slaves)]
   }
 
   /**
@@ -389,7 +394,7 @@ export class SlaveServer {
     await this.#replays.ended()
     await this.#applySwitch.settled()
     await this.#endLinks()
-    const parts = { config: this.#config, replayer: this.#replayer, ...this.#data }
+    const parts = { config: this.config, replayer: this.#replayer, ...this.#data }
     const report = await promoteParts(this.#platform, this.#layout, parts, master)
     const { timeline, lineage, lastTxn, drained } = report
     const fields = { timeline, lineage, lastTxn, drained }
@@ -423,8 +428,7 @@ export class SlaveServer {
     await this.#helpers?.stop()
     await this.#receiver?.stop()
     await this.#keeping
-    await this.#seeder?.stop()
-    await this.#shipper?.stop()
+    await this.#shipping?.stop()
   }
 
   #removeSegments(): void {

@@ -4,6 +4,7 @@ import type { Helpers, HelperStatus } from '../helpers/helpers.ts'
 import type { ShipStatus } from '../ship/status.ts'
 import type { Receiver, ReceiverStatus } from '../slave/receiver.ts'
 import type { Replayer } from '../slave/replayer.ts'
+import type { Applying } from '../wire/messages/ack.ts'
 import type { DifferencesStatus } from '../wire/messages/differences.ts'
 import { damagedGroups, type DamagedGroup } from './damage/damaged-groups.ts'
 import type { SlaveData } from './slave-parts.ts'
@@ -24,6 +25,13 @@ export interface SlaveStatus {
   readonly damaged: readonly DamagedGroup[]
   /** Why the slave applies or stores no more, for now or for good; null while it does. */
   readonly failure: string | null
+}
+
+/** What the master hears of it. */
+export function applyingOf({ on, delayMs, failure }: Replayer): Applying {
+  if (failure !== null) return 'failed'
+  if (!on) return 'off'
+  return delayMs > 0 ? 'later' : 'on'
 }
 
 export type SlaveStatusParts = Omit<SlaveData, 'lostAndFound'> & {

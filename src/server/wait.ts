@@ -11,7 +11,8 @@ import { ackSourceOf, layoutOf, type Layout } from './layout.ts'
 import { logEnd } from './log-end.ts'
 import type { MasterStatus } from './master.ts'
 import type { SlaveStatus } from './slave-status.ts'
-import { ask, readCheckpointTxn } from './views/status.ts'
+import type { ShipperStatus } from './shipper-server.ts'
+import { ask, liveHolder, readCheckpointTxn } from './views/status.ts'
 
 export interface WaitOptions {
   /** Only this slave; null for all of them, or for this server itself when it is a slave. */
@@ -26,8 +27,14 @@ export interface WaitOptions {
 type WaitPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'locks'>
 
 const pollMs = 20
+const senderLookMs = 1000
+/** A shipper that is started again is waited for. */
+const senderPatienceMs = 10_000
 
-/** Resolves with the transaction that was waited for. Throws ERR_TIMEOUT, which says who is where; ERR_NO_SLAVE. */
+/**
+ * Resolves with the transaction that was waited for. Throws ERR_TIMEOUT, which says who is where; ERR_NO_SLAVE, also
+ * for a slave that the running shipper does not know; ERR_NOT_RUNNING when nothing has run for ten seconds that sends.
+ */
 export async function waitForTxn(
   platform: WaitPlatform,
   directory: string,
@@ -38,9 +45,11 @@ export async function waitForTxn(
   const { clock } = platform
   const start = clock.monotonic()
   const txn = options.txn ?? (await lastTxn(platform, layout))
+  const sender = new SenderWatch(platform, layout, config, options.slave)
   for (;;) {
     const behind = await whoIsBehind(platform, layout, config, options, txn)
     if (behind === null) return txn
+    await sender.check()
     if (options.timeoutMs !== null && clock.monotonic() - start >= options.timeoutMs) {
       const message = `${behind} after ${options.timeoutMs / 1000} s`
       throw new HotBackupError('ERR_TIMEOUT', message, { txn })
@@ -88,6 +97,54 @@ async function whoIsBehind(
 function unconfirmed(name: string, level: AckLevel, txn: number, last: number): string {
   const known = `its last known position is transaction ${last}`
   return `slave ${name} is not connected and does not confirm to have ${level} transaction ${txn} (${known})`
+}
+
+/** Sees that somebody sends to the slaves that are waited for: else the wait would never end. */
+class SenderWatch {
+  readonly #platform: WaitPlatform
+  readonly #layout: Layout
+  readonly #config: Config
+  readonly #slaves: readonly string[]
+  #lookedAt = -Infinity
+  /** By the monotonic clock: nothing runs since then. */
+  #goneSince: number | null = null
+  /** At the last look the running server did not know them. */
+  #unknown: readonly string[] = []
+
+  constructor(platform: WaitPlatform, layout: Layout, config: Config, slave: string | null) {
+    this.#platform = platform
+    this.#layout = layout
+    this.#config = config
+    const itself = slave === null && config.type === 'slave'
+    this.#slaves = itself ? [] : slavesToWaitFor(config, slave)
+  }
+
+  /** Looks once a second. Throws ERR_NO_SLAVE, ERR_NOT_RUNNING. */
+  async check(): Promise<void> {
+    const { clock } = this.#platform
+    const now = clock.monotonic()
+    if (this.#slaves.length === 0 || now - this.#lookedAt < senderLookMs) return
+    this.#lookedAt = now
+    const { name, type } = this.#config
+    const { ownerLock, ownerSocket, shipperLock, shipperSocket } = this.#layout
+    const [lock, socket] =
+      type === 'master' ? [shipperLock, shipperSocket] : [ownerLock, ownerSocket]
+    const answer = (await ask(this.#platform, socket)) as Partial<ShipperStatus> | null
+    const runs = answer !== null || (await liveHolder(this.#platform, lock)) !== null
+    this.#goneSince = runs ? null : (this.#goneSince ?? now)
+    if (this.#goneSince !== null && now - this.#goneSince >= senderPatienceMs) {
+      const what = type === 'master' ? 'no shipper runs' : 'the server does not run'
+      throw new HotBackupError('ERR_NOT_RUNNING', `${what} for ${name}: no slave is sent anything`)
+    }
+    const known = answer?.slaves?.map(slave => slave.name)
+    const unknown = this.#slaves.filter(slave => known?.includes(slave) === false)
+    // A link that is just opened again is not there for a moment.
+    const slave = unknown.find(missing => this.#unknown.includes(missing))
+    this.#unknown = unknown
+    if (slave === undefined) return
+    const message = `the running server ${name} does not send to slave ${slave}; if it is new in hb.toml, run "hb reload"`
+    throw new HotBackupError('ERR_NO_SLAVE', message, { slave })
+  }
 }
 
 function slavesToWaitFor(config: Config, slave: string | null): string[] {

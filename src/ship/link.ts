@@ -96,9 +96,8 @@ export class Link {
     }
   }
 
-  /** Of the slave. */
-  get name(): string {
-    return this.#options.slave.name
+  get slave(): LinkOptions['slave'] {
+    return this.#options.slave
   }
 
   status(): ShipStatus {
@@ -113,6 +112,7 @@ export class Link {
       bytesSent: this.#bytesSentBefore + (channel?.bytesSent ?? 0),
       roundTripMs: channel?.roundTripMs ?? null,
       heardMs: this.#heardMs,
+      applying: this.#call?.welcome?.progress.applying ?? null,
       lastError: this.#lastError,
       now: this.#platform.clock.now(),
     })
@@ -121,7 +121,7 @@ export class Link {
   /** To ask the slave. Throws ERR_NO_STATISTICS when nothing streams to it. */
   get questions(): SlaveQuestions {
     const call = this.#state.name === 'streaming' ? this.#call : null
-    if (call === null) throw notConnected(this.name, this.#lastError)
+    if (call === null) throw notConnected(this.slave.name, this.#lastError)
     return call.questions
   }
 
@@ -186,7 +186,8 @@ export class Link {
     const fields = { slave: name, address: place, from: before.name, to, code }
     const say = (what: string) => `link to "${name}": ${what}`
     if (to === 'waiting') {
-      this.#options.log('warn', say(this.#lastError?.message ?? 'closed'), fields)
+      const text = this.#lastError?.message ?? 'closed'
+      this.#options.log('warn', say(text), { ...fields, alarm: false }) // Not before it has lasted.
     } else if (to === 'streaming') {
       const position = this.#call?.welcome?.position ?? historyStart
       this.#options.log('info', say(`streaming ${followingText(position)}`), fields)
@@ -249,10 +250,7 @@ export class Link {
       this.#handle(error.code === 'ERR_KEY' ? 'refused' : 'failed')
       return
     }
-    if (attempt !== this.#attempt) {
-      connection.destroy()
-      return
-    }
+    if (attempt !== this.#attempt) return connection.destroy()
     this.#call = this.#newCall(connection)
     this.#handle('connected')
   }
@@ -270,7 +268,7 @@ export class Link {
         this.#fail(error ?? new HotBackupError('ERR_WIRE', 'the slave closed the connection'))
       },
     })
-    const questions = new SlaveQuestions(this.name, this.#platform.clock, timeoutMs, channel)
+    const questions = new SlaveQuestions(this.slave.name, this.#platform.clock, timeoutMs, channel)
     const nothing = { hello: null, welcome: null, reader: null, stream: null }
     const call: Call = { channel, questions, ...nothing }
     return call
@@ -285,7 +283,7 @@ export class Link {
       if (call !== this.#call) return
       this.#kept.called(description)
       const path = upstream()
-      const slaveName = this.name
+      const slaveName = this.slave.name
       call.hello = { name: 'hello', serverName, serverId, slaveName, path, ...description }
       call.channel.send(call.hello)
     } catch (error) {
@@ -442,7 +440,7 @@ export class Link {
     }
     const { name: slave } = this.#options.slave
     const text = `"${slave}" asks again for ${followingText(position)}`
-    this.#options.log('warn', text, { slave, sentTxn: stream.sentTxn })
+    this.#options.log('warn', text, { slave, sentTxn: stream.sentTxn, alarm: false })
     call.welcome = { ...welcome, position }
     this.#handle('rewind')
   }

@@ -114,7 +114,7 @@ export class Shipper {
   }
 
   #linkTo(slave: string): Link {
-    const link = this.#links.find(({ name }) => name === slave)
+    const link = this.#links.find(link => link.slave.name === slave)
     if (link !== undefined) return link
     throw new HotBackupError('ERR_NO_SLAVE', `nothing is sent to "${slave}"`, { slave })
   }
@@ -129,8 +129,18 @@ export class Shipper {
 
   /** Nothing more is sent to that slave, if anything was. */
   async remove(slave: string): Promise<void> {
-    const known = this.#links.findIndex(link => link.name === slave)
+    const known = this.#links.findIndex(link => link.slave.name === slave)
     if (known >= 0) await this.#links.splice(known, 1)[0]?.stop()
+  }
+
+  /** These slaves and no others; the links to those that are known at their address stay as they are. */
+  async setSlaves(slaves: readonly LinkOptions['slave'][]): Promise<void> {
+    const gone = this.#links.filter(link => slaves.every(({ name }) => name !== link.slave.name))
+    for (const link of gone) await this.remove(link.slave.name)
+    for (const slave of slaves) {
+      const known = this.#links.find(link => link.slave.name === slave.name)?.slave
+      if (known === undefined || !sameAddress(known.address, slave.address)) await this.add(slave)
+    }
   }
 
   /** Hangs up all links. What was sent and not acknowledged is sent again by the next shipper. */
@@ -193,6 +203,10 @@ class ShippedLog implements LinkSource {
 function ignoreDisk(error: unknown): null {
   if (isHotBackupError(error)) return null
   throw error
+}
+
+function sameAddress(a: Address, b: Address): boolean {
+  return a.host === b.host && a.port === b.port
 }
 
 function noMend(): Promise<number> {

@@ -2,6 +2,7 @@
 import type { HotBackupError } from '../errors.ts'
 import type { DurableMark } from '../log/durable.ts'
 import type { Address } from '../platform/network.ts'
+import type { Applying } from '../wire/messages/ack.ts'
 import type { StatusWord } from '../wire/status-words.ts'
 import type { SlaveAck } from './ack-file.ts'
 import { secondsSince } from './lag.ts'
@@ -37,6 +38,8 @@ export interface ShipStatus {
   readonly appliedTxn: number | null
   /** The slave's last word, confirmed or not; null when it was never heard. */
   readonly lastKnown: LastKnown | null
+  /** Whether the slave applies what it stores; null when it does not say so over the connection that is open. */
+  readonly applying: Applying | null
   /** Transactions that are durable here and, by the slave's last word, not applied there. */
   readonly lagTxns: number
   /** Age of the oldest update that the slave has not applied; null when that cannot be known. */
@@ -69,6 +72,7 @@ export interface StatusSources {
   readonly bytesSent: number
   readonly roundTripMs: number | null
   readonly heardMs: number | null
+  readonly applying: Applying | null
   readonly lastError: HotBackupError | null
   /** Wall-clock milliseconds. */
   readonly now: number
@@ -115,6 +119,7 @@ export function shipStatus(from: StatusSources): ShipStatus {
     state: statusWord(from.state, activity, { reached: ack !== null, lastError }),
     sentTxn: stream?.sentTxn ?? ack?.receivedTxn ?? 0,
     ...positions,
+    applying: from.applying,
     lagSeconds: positions.lagTxns === 0 ? 0 : secondsSinceOldest(from),
     lastError:
       lastError === null

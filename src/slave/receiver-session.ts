@@ -20,7 +20,7 @@ import type { LinkLog } from '../wire/link-log.ts'
 import { LogQuestions } from '../wire/log-questions.ts'
 import { MendQuestions } from '../wire/mend-questions.ts'
 import type { Message } from '../wire/messages.ts'
-import type { Progress } from '../wire/messages/ack.ts'
+import type { Applying, Progress } from '../wire/messages/ack.ts'
 import type { DifferencesPage } from '../wire/messages/differences.ts'
 import type { AskGroup } from '../wire/messages/group.ts'
 import type { Hello } from '../wire/messages/hello.ts'
@@ -50,6 +50,8 @@ export interface ReceiverSessionOptions {
   readonly appliedTxn: () => number
   /** Wall-clock milliseconds by the master's clock. */
   readonly appliedTime: () => number
+  /** Whether it applies what it stores. */
+  readonly applying: () => Applying
   /** What the master may ask for. */
   readonly statistics: () => SlaveStatistics
   readonly piece: (question: PieceQuestion) => Promise<Uint8Array | null>
@@ -206,16 +208,18 @@ export class ReceiverSession {
     const name = who === null ? `link from ${this.#channel.remoteAddress}` : `link from "${who}"`
     const told = state === 'streaming' || state === 'seeding' || state === 'ended'
     const level = told ? 'info' : 'debug'
-    this.#options.logger(state === 'rewinding' ? 'warn' : level, `${name}: ${why}`, fields)
+    if (state !== 'rewinding') this.#options.logger(level, `${name}: ${why}`, fields)
+    else this.#options.logger('warn', `${name}: ${why}`, { ...fields, alarm: false })
   }
 
   get #progress(): Progress {
-    const { log, appliedTxn, appliedTime } = this.#options
+    const { log, appliedTxn, appliedTime, applying } = this.#options
     return {
       receivedTxn: log.lastTxn,
       durable: log.durablePosition,
       appliedTxn: appliedTxn(),
       appliedTime: appliedTime(),
+      applying: applying(),
     }
   }
 
@@ -438,6 +442,7 @@ function sameProgress(a: Progress, b: Progress): boolean {
     a.receivedTxn === b.receivedTxn &&
     a.durable.txn === b.durable.txn &&
     a.appliedTxn === b.appliedTxn &&
-    a.appliedTime === b.appliedTime
+    a.appliedTime === b.appliedTime &&
+    a.applying === b.applying
   )
 }

@@ -10,6 +10,7 @@ import type { Address, Connection, Listener, SharedKey } from '../platform/netwo
 import type { Platform } from '../platform/platform.ts'
 import type { LinkLog } from '../wire/link-log.ts'
 import type { MendQuestions } from '../wire/mend-questions.ts'
+import type { Applying } from '../wire/messages/ack.ts'
 import type { DifferencesPage } from '../wire/messages/differences.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import type { Promote } from '../wire/messages/promote.ts'
@@ -35,6 +36,8 @@ export interface ReceiverOptions {
   readonly appliedTxn: () => number
   /** Time of the block of that transaction, by the master's clock; wall-clock milliseconds, 0 for none. */
   readonly appliedTime: () => number
+  /** Whether it applies what it stores. */
+  readonly applying?: () => Applying
   /** What this slave has done since its start, but for what has come over the network. */
   readonly statistics: () => Omit<SlaveStatistics, 'bytesReceived'>
   /** Bytes of this log, for a master whose own are damaged. */
@@ -79,6 +82,8 @@ export interface ReceiverStatus {
   readonly masterDurableTxn: number
   /** From masters, since this process started. */
   readonly bytesReceived: number
+  /** A copy of the master's database is on its way. */
+  readonly seeding: boolean
   /** Connections that were dropped before they said a right HELLO. */
   readonly strangers: number
   /** Why the last link ended or was refused; null once a stream has started again. */
@@ -126,6 +131,7 @@ export class Receiver {
     this.#sessionOptions = {
       ...options,
       statistics: () => this.statistics(),
+      applying: options.applying ?? (() => 'on'),
       differences: this.#options.differences,
       heartbeatMs: options.heartbeatMs ?? heartbeatMsDefault,
       timeoutMs: options.timeoutMs ?? linkTimeoutMsDefault,
@@ -188,6 +194,7 @@ export class Receiver {
       appliedTxn: appliedTxn(),
       masterDurableTxn: Math.max(this.#masterDurableTxn, session?.masterDurableTxn ?? 0),
       bytesReceived: this.#bytesReceived,
+      seeding: this.#seeding !== null,
       strangers: this.#strangersDropped,
       lastError:
         error === null ? null : { code: error.code, message: error.message, hint: error.hint },

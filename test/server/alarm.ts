@@ -10,7 +10,7 @@ import { Alarm, type AlarmPolicy } from '../../src/server/alarm.ts'
 import { layoutOf } from '../../src/server/layout.ts'
 import { TestClock } from '../helpers/test-clock.ts'
 
-const policy: AlarmPolicy = { command: 'tell', level: 'error', timeoutMs: 5000 }
+const policy: AlarmPolicy = { command: 'tell', level: 'error', afterMs: 60_000, timeoutMs: 5000 }
 
 /** Commands that end when the test says so. */
 class World {
@@ -29,7 +29,8 @@ class World {
   }
 
   alarm(alarm: AlarmPolicy): Alarm {
-    return new Alarm(this, layoutOf('/srv/north'), { name: 'north', alarm }, (level, message) => {
+    const policyNow = () => alarm
+    return new Alarm(this, layoutOf('/srv/north'), 'north', policyNow, (level, message) => {
       this.logged.push(`${level} ${message}`)
     })
   }
@@ -87,6 +88,34 @@ t.test(
     t.strictSame(quiet.logged, ['error nobody hears'])
   },
 )
+
+t.test('the same message is sent again after an hour, with a count', async t => {
+  const world = new World()
+  const { say } = world.alarm({ ...policy, level: 'warn' })
+  const told = async () => {
+    const inputs = world.told()
+    world.runs.length = 0
+    await world.end(null)
+    return inputs
+  }
+  for (let times = 0; times < 14; times++) say('error', 'the log is not in order', { times })
+  say('warn', 'the log is not in order')
+  t.strictSame(await told(), ['error north: the log is not in order times=0\n'])
+  t.strictSame(await told(), ['warn north: the log is not in order\n'], 'of another level')
+  t.strictSame(await told(), [])
+  t.equal(world.logged.length, 15, 'messages.log has them all')
+  await world.clock.advance(3_600_000, 600_000)
+  say('error', 'the log is not in order')
+  t.strictSame(await told(), ['error north: the log is not in order (repeated 13 times)\n'])
+  say('error', 'the log is not in order')
+  say('info', 'south follows again', { alarm: true })
+  say('error', 'a link broke', { alarm: false })
+  t.strictSame(await told(), ['info north: south follows again\n'], 'who raises it decides')
+  say('info', 'south follows again', { alarm: true })
+  t.strictSame(await told(), ['info north: south follows again\n'], 'and when it is news')
+  say('error', 'an item \u001b[2J\nsouth follows')
+  t.match(await told(), [/^error north: an item \\u001b\[2J\\u000asouth follows\n$/])
+})
 
 t.test('real commands: told, failing, and never ending', async t => {
   const directory = mkdtempSync(path.join(tmpdir(), 'hb-alarm-'))

@@ -46,7 +46,8 @@ class World {
   private constructor(slaves: readonly string[], policy: CommitPolicy) {
     const platform = { clock: this.clock, disk: this.disk, watcher: noWatcher, locks: this.locks }
     const happened = (event: CommitEvent) => this.events.push(event)
-    this.commits = new Commits(platform, source, slaves, policy, this.log, happened)
+    const config = { slaves: slaves.map(name => ({ name })), commit: policy }
+    this.commits = new Commits(platform, source, config, this.log, happened)
   }
 
   static async make(t: Test, slaves: readonly string[], policy: CommitPolicy): Promise<World> {

@@ -146,7 +146,7 @@ address = "192.0.2.7"
     commit: { level: 'applied', slaves: 2, timeoutMs: 3000, onTimeout: 'continue' },
     replicate: { include: ['SALES/*'], exclude: ['*/TEMP?'] },
     failover: { leaseMs: 10_000, keepBytes: 2 ** 30 },
-    alarm: { command: 'mail ops', level: 'warn', timeoutMs: 5000 },
+    alarm: { command: 'mail ops', level: 'warn', afterMs: 60_000, timeoutMs: 5000 },
     slaves: [{ name: 'far_south-2', address: { host: '192.0.2.7', port: 2000 } }],
     ships: true,
   })

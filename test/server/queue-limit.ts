@@ -46,8 +46,7 @@ class World {
     world.#limit = await QueueLimit.start({
       platform: world,
       acksDirectory: directory,
-      slaves,
-      policy,
+      config: { slaves: slaves.map(name => ({ name })), queue: policy },
       log: {
         get lastTxn() {
           return world.lastTxn

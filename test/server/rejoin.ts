@@ -129,10 +129,11 @@ t.test('database files wait for slaves that are there, and for no others', async
   await makeMaster(disk)
   const clock = new TestClock()
   const locks = new HeldLocks()
-  const reached = new ReachedSlaves({ disk, clock, locks }, source, ['beta'])
+  const world = { disk, clock, locks }
+  const reached = new ReachedSlaves(world, source, { slaves: [{ name: 'beta' }] })
   t.equal(await reached.wait(20, 0), true)
   t.equal(await reached.wait(21, 0), false)
-  t.equal(await new ReachedSlaves({ disk, clock, locks }, source, []).wait(21, 0), true, 'no slave')
+  t.equal(await new ReachedSlaves(world, source, { slaves: [] }).wait(21, 0), true, 'no slave')
   const waiting = reached.wait(21, 1000)
   await writeFileAtomic(disk, `${layout.slaves}/beta.ack`, ack(21))
   clock.advance(500)

@@ -72,10 +72,13 @@ function bytesOf({ directory, manifest, manifestBytes }: StagedImage): Buffer {
 
 const emptyLog = { identity: null, lastTxn: 0 } as unknown as LogWriter
 
-function takerOf(root: string, over: { auto?: boolean; log?: LogWriter; completed?: () => void }) {
+function takerOf(
+  root: string,
+  { auto = true, ...over }: { auto?: boolean; log?: LogWriter; completed?: () => void },
+) {
   return new DirectorySeedTaker(nodePlatform, layoutOf(path.join(root, 'beta')), {
     name: 'beta',
-    auto: true,
+    auto: () => auto,
     log: emptyLog,
     damaged: () => false,
     completed: () => {},

@@ -771,7 +771,13 @@ t.test('a slave is paused while its disk is behind', async t => {
 t.test('a slave that does not keep to the protocol is dropped, and believed nothing', async t => {
   const nobody = identity(0)
   const start = { txn: 0, chain: 0 }
-  const progress = { receivedTxn: 0, durable: start, appliedTxn: 0, appliedTime: 0 }
+  const progress = {
+    receivedTxn: 0,
+    durable: start,
+    appliedTxn: 0,
+    appliedTime: 0,
+    applying: 'on' as const,
+  }
   const welcome: Welcome = {
     name: 'welcome',
     version: 1,
@@ -897,7 +903,13 @@ t.test('older peers, and those that do not answer, are asked in vain and live on
     const master = await Master.open(world, '/m')
     await master.put(3)
     const start = { txn: 0, chain: 0 }
-    const progress = { receivedTxn: 0, durable: start, appliedTxn: 0, appliedTime: 0 }
+    const progress = {
+      receivedTxn: 0,
+      durable: start,
+      appliedTxn: 0,
+      appliedTime: 0,
+      applying: 'on' as const,
+    }
     const nobody = identity(0)
     const welcome: Welcome = {
       name: 'welcome',

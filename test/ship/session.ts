@@ -268,6 +268,7 @@ t.test('what status shows of a slave', async t => {
     bytesSent: 10,
     roundTripMs: 1.5,
     heardMs: 20,
+    applying: 'off' as const,
     lastError: new HotBackupError('ERR_LINK_SEED', 'too late'),
     now: 10_000,
   }
@@ -280,6 +281,7 @@ t.test('what status shows of a slave', async t => {
     durableTxn: 120,
     appliedTxn: 100,
     lastKnown: { receivedTxn: 2 ** 40, durableTxn: 120, appliedTxn: 100, time: ack.time },
+    applying: 'off',
     lagTxns: 50,
     lagSeconds: 6,
     lastError: {

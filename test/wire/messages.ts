@@ -15,6 +15,7 @@ import {
   type Message,
   type SmallMessage,
 } from '../../src/wire/messages.ts'
+import { applyingWords } from '../../src/wire/messages/ack.ts'
 import { differenceKinds } from '../../src/wire/messages/differences.ts'
 import { timelinesMax } from '../../src/wire/messages/history.ts'
 import { refusalOf } from '../../src/wire/messages/refuse.ts'
@@ -37,7 +38,8 @@ const progress = {
   durable: { txn: 100, chain: 0xfedcba98 },
   appliedTxn: 99,
   appliedTime: 1_700_000_000_123,
-}
+  applying: 'later',
+} as const
 
 const samples: readonly SmallMessage[] = [
   {
@@ -540,6 +542,7 @@ t.test('arbitrary bytes end in an error of ours, or in nothing', async t => {
         durableTxn: fc.maxSafeNat(),
         appliedTxn: fc.maxSafeNat(),
         appliedTime: fc.maxSafeNat(),
+        applying: fc.constantFrom(...applyingWords),
         chain: fc.integer({ min: 0, max: 0xffffffff }),
       }),
       fc.integer({ min: 1, max: 60 }),

@@ -84,7 +84,8 @@ const progress = {
   durable: { txn: 100, chain: 0xfedcba98 },
   appliedTxn: 99,
   appliedTime: 1_700_000_000_123,
-}
+  applying: 'failed',
+} as const
 const acknowledged = {
   'received txn': far,
   'durable txn': 100,
@@ -197,7 +198,10 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
     },
   ],
   [{ name: 'segment', headerBytes: new Uint8Array(96).fill(3) }, { header: '03'.repeat(96) }],
-  [{ name: 'ack', progress }, acknowledged],
+  [
+    { name: 'ack', progress },
+    { ...acknowledged, applying: 3 },
+  ],
   [
     { name: 'ping', token: far, durableTxn: 4 },
     { token: far, 'durable txn': 4 },

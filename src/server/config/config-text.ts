@@ -134,6 +134,8 @@ const alarmText = `[alarm]
 # the next run; after timeout it is killed.
 # command = ""
 # level = "error"
+# A slave that has not followed its master for this long is an error; so is, on a slave, a master that was not heard.
+# after = "1m"
 # timeout = "30s"
 `
 

@@ -185,6 +185,7 @@ const schema = v.strictObject({
     v.strictObject({
       command: v.optional(command, ''),
       level: v.optional(oneOf('error', 'warn'), 'error'),
+      after: v.optional(time(1000, 24 * hour, 'from 1 s to 24 h'), '1m'),
       timeout: v.optional(time(1000, hour, 'from 1 s to 1 h'), '30s'),
     }),
     {},
@@ -405,6 +406,7 @@ function resolve(settings: Settings, layout: Layout, { type, master }: Role): Co
     alarm: {
       command: alarm.command === '' ? null : alarm.command,
       level: alarm.level,
+      afterMs: alarm.after,
       timeoutMs: alarm.timeout,
     },
     slaves,

@@ -121,8 +121,16 @@ export const setupFields: readonly SetupField[] = [
     help: 'From which level on messages are told.',
     choices: [
       { word: 'error', help: 'something is wrong' },
-      { word: 'warn', help: 'warnings too, such as a link that breaks' },
+      { word: 'warn', help: 'warnings too, such as a queue that grows' },
     ],
+  },
+  {
+    ...both,
+    kind: 'text',
+    table: 'alarm',
+    key: 'after',
+    title: 'Notify after',
+    help: 'A slave that has not followed for this long is an error: "1m".',
   },
   {
     ...both,

@@ -10,6 +10,7 @@ import type { Clock } from '../../platform/clock.ts'
 import type { Connection } from '../../platform/network.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { DifferencesPage } from '../../wire/messages/differences.ts'
+import type { ReloadReport } from '../config/live-config.ts'
 import { CopySession, type CopySource } from '../copy/copy-session.ts'
 import type { DataSource } from './data-source.ts'
 import { differencesToJson } from './differences-json.ts'
@@ -49,6 +50,8 @@ export interface ControlServices {
   statistics?(slave: string | null): Promise<object>
   /** Mends what is damaged in the log, beside the server's work, and tells what that was. */
   mend?(): Promise<readonly object[]>
+  /** Reads hb.toml again. */
+  reload?(): Promise<ReloadReport>
   /** Where a slave that this server ships to knows itself to be different, from some line on. */
   differences?(slave: string, start: number): Promise<DifferencesPage>
 }
@@ -235,6 +238,10 @@ class Peer {
     } else if (name === 'mend') {
       if (services.mend === undefined) throw notHere(name)
       yield { header: { mended: (await services.mend()) as readonly JsonObject[] } }
+    } else if (name === 'reload') {
+      if (services.reload === undefined) throw notHere(name)
+      const { applied, needsRestart } = await services.reload()
+      yield { header: { applied, needsRestart } }
     } else if (name === 'differences') {
       if (services.differences === undefined) throw notHere(name)
       const start = Number(header['start'])

@@ -39,7 +39,7 @@ type State = v.InferOutput<typeof stateSchema>
 export interface SeedTakerOptions {
   readonly name: string
   /** A copy is taken without an operator's order. */
-  readonly auto: boolean
+  readonly auto: () => boolean
   readonly log: LogWriter
   /** The database here is damaged: a copy is of use although the log leads on. */
   readonly damaged: () => boolean
@@ -85,7 +85,7 @@ export class DirectorySeedTaker implements SeedTaker {
       code: 'ERR_LINK_SEED' | 'ERR_LINK_FOREIGN' | 'ERR_LINK_DIVERGED',
       why: string,
     ) => new HotBackupError(code, `${why}; ${theirs}, this slave transaction ${lastTxn}`)
-    if (!auto && !seed.ordered) {
+    if (!auto() && !seed.ordered) {
       return refuse('ERR_LINK_SEED', 'auto_seed is off here: "hb seed" on the master orders a copy')
     }
     if (identity === null) return null

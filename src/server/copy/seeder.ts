@@ -142,7 +142,8 @@ export class Seeder {
         } catch (error) {
           const broken = isHotBackupError(error, 'ERR_WIRE', 'ERR_WIRE_TIMEOUT', 'ERR_CONNECT')
           if (!broken || times === attemptsMax || this.#stop.signal.aborted) throw error
-          this.#say('warn', `seed of "${slave.name}": ${error.message}`, { slave: slave.name })
+          const fields = { slave: slave.name, alarm: false }
+          this.#say('warn', `seed of "${slave.name}": ${error.message}`, fields)
           await this.#sleep(backoffMs({ kind: 'failed', times }, random))
         }
       }

@@ -36,11 +36,16 @@ interface QueueLog {
   segments(): readonly SegmentInfo[]
 }
 
+interface QueueConfig {
+  readonly slaves: readonly { readonly name: string }[]
+  readonly queue: QueuePolicy
+}
+
 export interface QueueLimitOptions {
   readonly platform: { readonly disk: Disk; readonly clock: Clock }
   readonly acksDirectory: string
-  readonly slaves: readonly string[]
-  readonly policy: QueuePolicy
+  /** As it is at any time. */
+  readonly config: QueueConfig
   readonly log: QueueLog
   /** Hears of each event, also while `start` looks for the first time. */
   readonly happened: (event: QueueEvent) => void
@@ -53,8 +58,7 @@ const lookUnlimitedMs = 1000
 export class QueueLimit {
   readonly #platform: { readonly disk: Disk; readonly clock: Clock }
   readonly #acksDirectory: string
-  readonly #slaves: readonly string[]
-  readonly #policy: QueuePolicy
+  readonly #config: QueueConfig
   readonly #log: QueueLog
   readonly #happened: (event: QueueEvent) => void
   readonly #growth = new Growth()
@@ -70,8 +74,7 @@ export class QueueLimit {
   private constructor(options: QueueLimitOptions) {
     this.#platform = options.platform
     this.#acksDirectory = options.acksDirectory
-    this.#slaves = options.slaves
-    this.#policy = options.policy
+    this.#config = options.config
     this.#log = options.log
     this.#happened = options.happened
   }
@@ -79,16 +82,26 @@ export class QueueLimit {
   /** Has looked once when it resolves. Throws ERR_DISK. */
   static async start(options: QueueLimitOptions): Promise<QueueLimit> {
     const limit = new QueueLimit(options)
-    if (limit.#slaves.length > 0) {
-      await limit.#look()
-      limit.#arm()
-    }
+    await limit.configured()
     return limit
+  }
+
+  /** The limit, or the slaves, are other ones. Has looked once when it resolves. Throws ERR_DISK. */
+  async configured(): Promise<void> {
+    this.#timer?.cancel()
+    await this.#looking
+    // That look has set it again.
+    this.#timer?.cancel()
+    if (this.#closed) return
+    await this.#look()
+    if (this.#config.slaves.length > 0) this.#arm()
+    // Those who wait for room look again whether they must.
+    this.wake()
   }
 
   /** Of this moment: what was written since the last look counts. */
   get status(): QueueStatus {
-    const { limitBytes, onLimit } = this.#policy
+    const { limitBytes, onLimit } = this.#config.queue
     const { bytes } = this.#queue
     const state = !this.#full ? 'open' : onLimit === 'refuse' ? 'refusing' : 'pacing'
     const secondsToLimit = this.#growth.secondsTo(bytes, limitBytes)
@@ -101,17 +114,15 @@ export class QueueLimit {
 
   /** Updates must wait for `room`. */
   get paced(): boolean {
-    return this.#full && this.#policy.onLimit !== 'refuse'
+    return this.#full && this.#config.queue.onLimit !== 'refuse'
   }
 
   /** Throws ERR_QUEUE_FULL when updates are refused. */
   check(): void {
-    if (!this.#full || this.#policy.onLimit !== 'refuse') return
-    const { limitBytes } = this.#policy
-    throw new HotBackupError(
-      'ERR_QUEUE_FULL',
-      `${queueText(this.#queue.bytes, limitBytes)}: no updates`,
-    )
+    const { limitBytes, onLimit } = this.#config.queue
+    if (!this.#full || onLimit !== 'refuse') return
+    const text = queueText(this.#queue.bytes, limitBytes)
+    throw new HotBackupError('ERR_QUEUE_FULL', `${text}: no updates`)
   }
 
   /** Resolves when updates need not wait. */
@@ -145,7 +156,7 @@ export class QueueLimit {
     // Nobody but this wakes those who wait for room.
     const background = this.#open === null
     this.#timer = this.#platform.clock.after(
-      this.#policy.limitBytes > 0 ? lookMs : lookUnlimitedMs,
+      this.#config.queue.limitBytes > 0 ? lookMs : lookUnlimitedMs,
       () => {
         this.#looking = this.#look()
           // A disk that cannot be read is told by whoever must read it. Until then nothing is decided anew.
@@ -157,9 +168,9 @@ export class QueueLimit {
   }
 
   async #look(): Promise<void> {
-    const { limitBytes, onLimit } = this.#policy
+    const { limitBytes, onLimit } = this.#config.queue
     let queue = await this.#measure()
-    if (limitBytes === 0) return
+    if (limitBytes === 0) return this.#unlimited(queue)
     if (onLimit === 'drop') {
       while (queue.bytes >= limitBytes && queue.slave !== null) {
         await this.#drop(queue)
@@ -187,8 +198,18 @@ export class QueueLimit {
     this.#happened({ type: 'queue-open', slave, message: `${text}: updates go on` })
   }
 
+  #unlimited({ slave }: Queue): void {
+    this.#alarm = 0
+    if (!this.#full) return
+    this.#full = false
+    this.wake()
+    const message = 'the transaction log queue has no limit now: updates go on'
+    this.#happened({ type: 'queue-open', slave, message })
+  }
+
   async #measure(): Promise<Queue> {
-    this.#stored = await readStored(this.#platform.disk, this.#acksDirectory, this.#slaves)
+    const names = this.#config.slaves.map(({ name }) => name)
+    this.#stored = await readStored(this.#platform.disk, this.#acksDirectory, names)
     return this.#queue
   }
 
@@ -196,7 +217,7 @@ export class QueueLimit {
     if (slave === null) return
     const { disk, clock } = this.#platform
     await writeDropped(disk, this.#acksDirectory, slave, { durableTxn, time: clock.now() })
-    const text = queueText(bytes, this.#policy.limitBytes)
+    const text = queueText(bytes, this.#config.queue.limitBytes)
     const message = `${text}: ${slave} is dropped at transaction ${durableTxn} and needs a new copy`
     this.#happened({ type: 'slave-dropped', slave, message })
   }

@@ -35,7 +35,7 @@ export class QueueWatch {
     this.#layout = layout
     this.#config = config
     this.#say = say
-    if (config.queue.limitBytes > 0 && config.slaves.length > 0) this.#arm()
+    this.#arm()
   }
 
   async stop(): Promise<void> {
@@ -57,6 +57,10 @@ export class QueueWatch {
   async #look(): Promise<void> {
     const { disk } = this.#platform
     const { queue, slaves } = this.#config
+    if (queue.limitBytes === 0 || slaves.length === 0) {
+      this.#alarm = 0
+      return
+    }
     const lastTxn = (await readDurableMark(disk, this.#layout.log))?.txn ?? 0
     // What is damaged in the log is reported by the readers of it.
     const segments = await listSegments(disk, this.#layout.log, () => {})

@@ -12,12 +12,19 @@ export interface RetentionPolicy {
   readonly keepBytes: number
 }
 
+/** As it is at any time. */
+interface RetentionConfig {
+  readonly log: RetentionPolicy
+  readonly slaves: readonly { readonly name: string }[]
+  /** Whether the log is sent to them. */
+  readonly ships: boolean
+}
+
 export class Retention {
   readonly #platform: { readonly disk: Disk; readonly clock: Clock }
   readonly #log: LogWriter
   readonly #acksDirectory: string
-  readonly #slaves: readonly string[]
-  readonly #policy: RetentionPolicy
+  readonly #config: RetentionConfig
   /** What else must stay: everything behind the transaction that it answers. */
   readonly #needed: (logBytes: number) => Promise<number>
   #running: Promise<void> | null = null
@@ -27,15 +34,13 @@ export class Retention {
     platform: { readonly disk: Disk; readonly clock: Clock },
     log: LogWriter,
     acksDirectory: string,
-    slaves: readonly string[],
-    policy: RetentionPolicy,
+    config: RetentionConfig,
     needed: (logBytes: number) => Promise<number> = () => Promise.resolve(Infinity),
   ) {
     this.#platform = platform
     this.#log = log
     this.#acksDirectory = acksDirectory
-    this.#slaves = slaves
-    this.#policy = policy
+    this.#config = config
     this.#needed = needed
   }
 
@@ -60,8 +65,9 @@ export class Retention {
   async #remove(stampTxn: number): Promise<void> {
     let needed = stampTxn
     const { disk } = this.#platform
-    for (const slave of this.#slaves) {
-      needed = Math.min(needed, await neededAfter(disk, this.#acksDirectory, slave))
+    const { slaves, ships } = this.#config
+    for (const { name } of ships ? slaves : []) {
+      needed = Math.min(needed, await neededAfter(disk, this.#acksDirectory, name))
     }
     const bytes = this.#log.segments().reduce((sum, segment) => sum + segment.bytes, 0)
     needed = Math.min(needed, await this.#needed(bytes))
@@ -72,7 +78,7 @@ export class Retention {
 
   /** The first transaction that the operator's own wishes keep. */
   #keptFrom(): number {
-    const { keepMs, keepBytes } = this.#policy
+    const { keepMs, keepBytes } = this.#config.log
     if (keepMs === 0 && keepBytes === 0) return Infinity
     const segments = this.#log.segments()
     const oldest = this.#platform.clock.now() - keepMs

@@ -42,6 +42,12 @@ export interface CommitEvent {
   readonly message: string
 }
 
+/** As it is at any time. */
+interface CommitConfig {
+  readonly slaves: readonly { readonly name: string }[]
+  readonly commit: CommitPolicy
+}
+
 interface CommitLog {
   readonly lastTxn: number
   readonly durableTxn: number
@@ -67,8 +73,7 @@ type CommitPlatform = Pick<Platform, 'disk' | 'watcher' | 'clock' | 'locks'>
 export class Commits {
   readonly #platform: CommitPlatform
   readonly #source: AckSource
-  readonly #slaves: readonly string[]
-  readonly #policy: CommitPolicy
+  readonly #config: CommitConfig
   readonly #log: CommitLog
   readonly #happened: (event: CommitEvent) => void
   /** Made when somebody waits for a slave for the first time. */
@@ -95,35 +100,33 @@ export class Commits {
   constructor(
     platform: CommitPlatform,
     source: AckSource,
-    slaves: readonly string[],
-    policy: CommitPolicy,
+    config: CommitConfig,
     log: CommitLog,
     happened: (event: CommitEvent) => void,
   ) {
     this.#platform = platform
     this.#source = source
-    this.#slaves = slaves
-    this.#policy = policy
+    this.#config = config
     this.#log = log
     this.#happened = happened
   }
 
   get status(): CommitStatus {
-    return { level: this.#policy.level, state: this.#state, since: this.#since }
+    return { level: this.#config.commit.level, state: this.#state, since: this.#since }
   }
 
   /** Throws ERR_NO_SLAVE when there are too few slaves for the level. */
   check(level: CommitLevel | undefined): void {
     if (level === undefined || level === 'local') return
     if (!commitLevels.includes(level)) throw new TypeError(`there is no level ${String(level)}`)
-    const needed = this.#policy.slaves
-    if (this.#slaves.length >= needed) return
-    const message = `the level ${level} needs ${needed} slaves, and this master has ${this.#slaves.length}`
+    const needed = this.#config.commit.slaves
+    if (this.#config.slaves.length >= needed) return
+    const message = `the level ${level} needs ${needed} slaves, and this master has ${this.#config.slaves.length}`
     throw new HotBackupError('ERR_NO_SLAVE', message)
   }
 
   /** Resolves when all updates so far are done at the level; by default that of the policy. */
-  done(level: CommitLevel = this.#policy.level): Promise<void> {
+  done(level: CommitLevel = this.#config.commit.level): Promise<void> {
     const done = this.#done(level)
     return this.lapsed === null ? done : this.#unlessLapsed(done)
   }
@@ -169,7 +172,7 @@ export class Commits {
 
   async #close(reason: string): Promise<void> {
     const { clock } = this.#platform
-    const end = clock.monotonic() + this.#policy.timeoutMs
+    const end = clock.monotonic() + this.#config.commit.timeoutMs
     while (this.#waiters.length > 0 && clock.monotonic() < end) await sleep(clock, momentMs)
     this.#end(reason)
     await this.#acks?.close()
@@ -190,7 +193,7 @@ export class Commits {
   #answered(txn: number, level: AckLevel, deadline: number | null): Promise<void> {
     if (deadline === null && this.#state === 'alone') return answeredAlready
     if (this.#ended !== null) return Promise.reject(unconfirmed(txn, this.#ended))
-    this.#acks ??= new AckWatch(this.#platform, this.#source, this.#slaves, () => this.#settle())
+    this.#acks ??= this.#watchAcks()
     if (this.#reach(level) >= txn) return answeredAlready
     const promise = new Promise<void>((resolve, reject) => {
       const since = this.#platform.clock.monotonic()
@@ -200,10 +203,24 @@ export class Commits {
     return promise
   }
 
+  #watchAcks(): AckWatch {
+    const names = this.#config.slaves.map(({ name }) => name)
+    return new AckWatch(this.#platform, this.#source, names, () => this.#settle())
+  }
+
+  /** The policy or the slaves have changed: those who wait go on, or wait on, by the new ones. */
+  async configured(): Promise<void> {
+    const before = this.#acks
+    if (before === null || this.#ended !== null) return
+    this.#acks = this.#watchAcks()
+    this.#settle()
+    await before.close()
+  }
+
   /** The transaction that enough slaves have got to. */
   #reach(level: AckLevel): number {
     const reached = (this.#acks?.acks() ?? []).map(ack => ackReach(ack, level))
-    return reached.sort((a, b) => b - a)[this.#policy.slaves - 1] ?? 0
+    return reached.sort((a, b) => b - a)[this.#config.commit.slaves - 1] ?? 0
   }
 
   /** Lets those go on whose transaction has got far enough. */
@@ -241,7 +258,7 @@ export class Commits {
       return false
     })
     const oldest = this.#waiters.find(({ deadline }) => deadline === null)
-    const late = oldest !== undefined && now - oldest.since >= this.#policy.timeoutMs
+    const late = oldest !== undefined && now - oldest.since >= this.#config.commit.timeoutMs
     if (this.#state === 'in step') {
       if (late) this.#losesStep(oldest)
     } else if (this.#state === 'waiting') {
@@ -254,10 +271,10 @@ export class Commits {
 
   #losesStep({ txn, level }: Waiter): void {
     const reachedTxn = this.#reach(level)
-    const after = `after ${this.#policy.timeoutMs / 1000} s`
+    const after = `after ${this.#config.commit.timeoutMs / 1000} s`
     const where = `the slaves have ${level} transaction ${reachedTxn}, not ${txn}, ${after}`
     this.#since = this.#platform.clock.now()
-    if (this.#policy.onTimeout === 'wait') {
+    if (this.#config.commit.onTimeout === 'wait') {
       this.#state = 'waiting'
       this.#happened({ type: 'waiting', reachedTxn, message: `updates wait: ${where}` })
       return

@@ -10,19 +10,24 @@ import { confirmedAck, type AckSource } from '../../ship/confirmed.ts'
 const freshMs = 3000
 const pollMs = 10
 
+/** As it is at any time. */
+interface SlavesConfig {
+  readonly slaves: readonly { readonly name: string }[]
+}
+
 export class ReachedSlaves {
   readonly #platform: Pick<Platform, 'disk' | 'clock' | 'locks'>
   readonly #source: AckSource
-  readonly #slaves: ReadonlySet<string>
+  readonly #config: SlavesConfig
 
   constructor(
     platform: Pick<Platform, 'disk' | 'clock' | 'locks'>,
     source: AckSource,
-    slaves: readonly string[],
+    config: SlavesConfig,
   ) {
     this.#platform = platform
     this.#source = source
-    this.#slaves = new Set(slaves)
+    this.#config = config
   }
 
   /** True when no slave lacks the transaction. Waits up to `timeoutMs` for it, while `worth` says so. */
@@ -52,7 +57,7 @@ export class ReachedSlaves {
   /** When the slaves that lack the transaction were heard last, wall-clock milliseconds; 0 for those that are away. */
   async #behind(txn: number): Promise<number[]> {
     const times: number[] = []
-    for (const name of this.#slaves) {
+    for (const { name } of this.#config.slaves) {
       const ack = await confirmedAck(this.#platform, this.#source, name)
       if (ack === null || ack.durableTxn < txn) times.push(ack?.time ?? 0)
     }
