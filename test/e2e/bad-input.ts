@@ -112,6 +112,11 @@ t.test('a damaged database is refused, not served', async t => {
     bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at)
     writeFileSync(file, bytes)
     const read = await hb('read', '-d', broken, 'A', 'F', 'id')
+    if (name === 'journal') {
+      // It is in place, and without it all frames prove that the database is whole.
+      t.match(read, { code: 0, stdout: 'value' }, name)
+      continue
+    }
     t.equal(read.code, 5, name)
     // In a file it is one group, and the rest can be read.
     const code = /^[0-9a-f]{8}\./.test(name) ? 'ERR_GROUP_DAMAGED' : 'ERR_DATABASE_CORRUPT'

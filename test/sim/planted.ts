@@ -62,7 +62,7 @@ export const planted: readonly Planted[] = [
   {
     name: 'retention before ack',
     file: 'server/queue/retention.js',
-    find: '            needed = Math.min(needed, await neededAfter(disk, this.#acksDirectory, slave));\n',
+    find: '            needed = Math.min(needed, await neededAfter(disk, this.#acksDirectory, name));\n',
     replace: '',
   },
   {
