@@ -15,6 +15,7 @@ export function readingAround(disk: Disk, missed: Missed = () => {}): Disk {
     open: async (path, mode) => around(await disk.open(path, mode), missed),
     openSync: (path, mode) => around(disk.openSync(path, mode), missed),
     exists: path => disk.exists(path),
+    realPath: path => disk.realPath(path),
     list: path => disk.list(path),
     makeDirectory: path => disk.makeDirectory(path),
     rename: (from, to) => disk.rename(from, to),

@@ -38,6 +38,8 @@ export interface Disk {
   open(path: string, mode: OpenMode): Promise<DiskFile>
   openSync(path: string, mode: OpenMode): DiskFile
   exists(path: string): Promise<boolean>
+  /** The path without symbolic links, as far as it exists; the rest stays as it is. */
+  realPath(path: string): Promise<string>
   /** Names in the directory, sorted; an empty list when it does not exist. */
   list(path: string): Promise<DirectoryEntry[]>
   /** Creates the directory and its parents; it is no error when it exists. Durable when it resolves. */

@@ -1,7 +1,7 @@
 // Disks by node:fs. The hot calls wrap the callback functions: a FileHandle of fs.promises costs twice as much
 // per call. A file that is closed has no descriptor left, so that a late call can never hit another file's.
 import * as fs from 'node:fs'
-import { dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { diskError } from './disk-error.ts'
 import {
   systemErrorOf,
@@ -171,6 +171,8 @@ export const nodeDisk: Disk = {
     })
   },
 
+  realPath,
+
   list(path) {
     return new Promise((resolve, reject) => {
       fs.readdir(path, { withFileTypes: true }, (error, found) => {
@@ -243,6 +245,17 @@ async function makeDirectory(path: string): Promise<void> {
     if (!(await isDirectory(path))) throw error
   }
   await syncDirectory(parent)
+}
+
+async function realPath(path: string): Promise<string> {
+  const found = await new Promise<string | null>((resolve, reject) => {
+    fs.realpath(path, (error, real) => {
+      if (error === null) resolve(real)
+      else if (isMissing(error)) resolve(null)
+      else reject(diskError(error, 'look at', path))
+    })
+  })
+  return found ?? join(await realPath(dirname(path)), basename(path))
 }
 
 function isDirectory(path: string): Promise<boolean> {

@@ -98,8 +98,8 @@ const seed = {
   state: ['rename', '/beta/seed/state\\.json$', 'how far the copy has come'],
   complete: ['rename', '/seed/COMPLETE$', 'COMPLETE'],
   completeGone: ['remove', '/seed/COMPLETE$', 'COMPLETE'],
-  databaseIn: ['rename', '/beta/database$', "the copy's database"],
-  logIn: ['rename', '/beta/log$', "the copy's log"],
+  databaseIn: ['rename', '/beta/database/[0-9a-f]{8}\\.[0-9a-f]{8}$', "the copy's database"],
+  logIn: ['rename', '/beta/log/\\d+\\.log$', "the copy's log"],
 } as const satisfies Record<string, Place>
 
 const marks = {

@@ -79,6 +79,7 @@ class HelperAtHand implements ChildProcess {
       open: async (...args) => (await permit(), files(await disk.open(...args))),
       openSync: (...args) => files(disk.openSync(...args)),
       exists: async path => (await permit(), disk.exists(path)),
+      realPath: path => disk.realPath(path),
       list: async path => (await permit(), disk.list(path)),
       makeDirectory: async path => (await permit(), disk.makeDirectory(path)),
       rename: async (...args) => (await permit(), disk.rename(...args)),

@@ -169,6 +169,10 @@ export class MemoryDisk implements Disk {
     return this.#names.has(path) || this.#directories.has(path)
   }
 
+  async realPath(path: string): Promise<string> {
+    return path
+  }
+
   async list(path: string): Promise<DirectoryEntry[]> {
     this.#enter('list', path)
     return this.#entries(path)

@@ -4,9 +4,11 @@ import {
   appendFileSync,
   existsSync,
   mkdirSync,
-  readdirSync,
   readFileSync,
+  readdirSync,
+  renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import path from 'node:path'
@@ -287,6 +289,32 @@ t.test('nothing that somebody has is written over', async t => {
     await t.rejects(restoreServer(nodePlatform, savedSlave, master), { code: 'ERR_WRONG_TYPE' })
     t.ok(existsSync(path.join(master, 'hb.toml')), 'it is as it was')
   })
+})
+
+t.test('no save is made in the directory of a server, or in another save', async t => {
+  const { root, saved } = await smallSave(t)
+  const directory = path.join(root, 'alpha')
+  const other = path.join(root, 'other')
+  await makeServer(other)
+  // The log lies on another disk, and a link leads into the directory.
+  const elsewhere = path.join(root, 'elsewhere')
+  renameSync(path.join(directory, 'log'), elsewhere)
+  symlinkSync(elsewhere, path.join(directory, 'log'))
+  symlinkSync(directory, path.join(root, 'link'))
+  for (const target of [
+    directory,
+    path.join(directory, 'log', 'x'),
+    path.join(directory, 'log', '..', 'x', 'y'),
+    path.join(root, 'link', 'seed', 'x'),
+    path.join(elsewhere, 'x'),
+    path.join(other, 'database', 'deep', 'x'),
+    path.join(saved, 'x'),
+    path.join(saved, 'log', 'x'),
+  ]) {
+    await t.rejects(saveServer(nodePlatform, directory, target), { code: 'ERR_UNSAFE' }, target)
+    if (target !== directory) t.notOk(existsSync(target), 'nothing is made')
+  }
+  await saveServer(nodePlatform, directory, path.join(root, 'beside'))
 })
 
 t.test('changed frames are told once, in runs, each as often as it changes', t => {

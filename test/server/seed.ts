@@ -1,12 +1,21 @@
 // The two ends of a seed without a network: the copy that a master makes, and what a slave makes of its pieces,
 // interrupted, damaged, refused, and put in place with a crash between any two steps.
-import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { Database } from '../../src/database/database.ts'
 import { digestDatabase } from '../../src/database/digest.ts'
 import { replayLog } from '../../src/database/replay.ts'
-import type { HotBackupError } from '../../src/errors.ts'
+import { HotBackupError } from '../../src/errors.ts'
 import { readDurableMark } from '../../src/log/durable.ts'
 import { encodeSegmentHeader } from '../../src/log/segment.ts'
 import { segmentFiles } from '../../src/log/segments.ts'
@@ -165,7 +174,7 @@ t.test('a copy goes on where it was durable, and is put in place whole', async t
 })
 
 /** Puts a copy in place, until a crash after so many steps: then the answer is false. */
-async function installUntil(steps: number, layout: Layout): Promise<boolean> {
+async function installUntil(steps: number, layout: Layout, otherDisk = false): Promise<boolean> {
   let left = steps
   const step =
     <A extends unknown[]>(work: (...args: A) => Promise<void>) =>
@@ -173,7 +182,10 @@ async function installUntil(steps: number, layout: Layout): Promise<boolean> {
       left-- > 0 ? work(...args) : Promise.reject(new Error('crash'))
   const crashing: Disk = {
     ...disk,
-    rename: step(disk.rename.bind(disk)),
+    rename: step((from: string, to: string) => {
+      const moves = path.dirname(from) !== path.dirname(to)
+      return otherDisk && moves ? Promise.reject(otherDiskError(from)) : disk.rename(from, to)
+    }),
     remove: step(disk.remove.bind(disk)),
     syncDirectory: step(disk.syncDirectory.bind(disk)),
   }
@@ -185,6 +197,65 @@ async function installUntil(steps: number, layout: Layout): Promise<boolean> {
     return false
   }
 }
+
+function otherDiskError(file: string): HotBackupError {
+  const cause = Object.assign(new Error('EXDEV'), { code: 'EXDEV', syscall: 'rename' })
+  return new HotBackupError('ERR_DISK', `cannot rename ${file}: EXDEV`, { path: file }, cause)
+}
+
+t.test('directories on other disks, and what else lies in them, stay', async t => {
+  const { root, master } = await makeMaster(t, 300)
+  const image = await staged(t, master)
+  const digest = (await digestDatabase(master.source.database)).toString('hex')
+  await master.close()
+  const bytes = bytesOf(image)
+  const slave = layoutOf(path.join(root, 'beta'))
+  for (const name of ['database', 'log']) {
+    const elsewhere = path.join(root, 'elsewhere', name)
+    mkdirSync(path.join(elsewhere, 'lost+found'), { recursive: true })
+    writeFileSync(path.join(elsewhere, 'lost+found', 'theirs'), 'not ours')
+    writeFileSync(path.join(elsewhere, 'README'), 'not ours')
+    symlinkSync(elsewhere, path.join(slave.directory, name))
+  }
+  // The system moves nothing from one disk to another; then a crash between any two steps.
+  for (const otherDisk of [false, true]) {
+    const taker = takerOf(root, {})
+    await give(taker, image, bytes, 0, bytes.length)
+    await taker.complete()
+    await taker.end()
+    for (let steps = 1; !(await installUntil(steps, slave, otherDisk)); steps++);
+    t.notOk(await installSeed(disk, slave), 'once')
+    t.equal(await digestOf(slave.directory), digest)
+    for (const name of ['database', 'log']) {
+      t.ok(lstatSync(path.join(slave.directory, name)).isSymbolicLink(), `${name} is a link still`)
+      for (const theirs of ['README', 'lost+found/theirs']) {
+        t.equal(readFileSync(path.join(slave.directory, name, theirs), 'utf8'), 'not ours')
+      }
+    }
+  }
+})
+
+t.test('a step that fails, once or for good, is gone on with by the next start', async t => {
+  const { root, master } = await makeMaster(t, 20)
+  const image = await staged(t, master)
+  const digest = (await digestDatabase(master.source.database)).toString('hex')
+  await master.close()
+  const bytes = bytesOf(image)
+  const slave = layoutOf(path.join(root, 'beta'))
+  for (let nth = 1, failed = true; failed; nth++) {
+    const taker = takerOf(root, {})
+    await give(taker, image, bytes, 0, bytes.length)
+    await taker.complete()
+    await taker.end()
+    failed = !(await installUntil(nth - 1, slave))
+    // Behind the last step that counts nothing is left to do.
+    if (existsSync(path.join(slave.seed, 'COMPLETE'))) {
+      t.notOk(await installUntil(0, slave), 'nor now')
+      t.ok(await installSeed(disk, slave))
+    }
+    t.equal(await digestOf(slave.directory), digest, `step ${nth}`)
+  }
+})
 
 t.test('a scrub beside a copy that is put in place takes nothing for damage', async t => {
   const { master } = await makeMaster(t, 20)

@@ -16,6 +16,7 @@ import { loadConfig, parseConfig, type Config } from '../config/config.ts'
 import { makeServerId } from '../config/identity.ts'
 import { decodeRole, newRole, readRole, writeRole, type Role } from '../config/role.ts'
 import { layoutOf, type Layout } from '../layout.ts'
+import { isDatabaseFile, isLogFile, removeOwn } from '../own-files.ts'
 import { checkDigests, fileFault, readManifest, type Manifest } from './manifest.ts'
 import {
   contentOf,
@@ -134,7 +135,10 @@ async function beginRestore(
   }
   const config = parseConfig(await textOf(disk, pending), layout, await readRole(disk, layout))
   checkType(config, manifest)
-  for (const made of [layout.database, layout.log, layout.slaves, layout.lostAndFound]) {
+  for (const made of [layout.database, layout.log]) await disk.makeDirectory(made)
+  await removeOwn(disk, layout.database, isDatabaseFile)
+  await removeOwn(disk, layout.log, isLogFile)
+  for (const made of [layout.slaves, layout.lostAndFound]) {
     await disk.makeDirectory(made)
     for (const name of await filesBelow(disk, made)) await disk.remove(path.join(made, name))
     await disk.syncDirectory(made)

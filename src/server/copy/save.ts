@@ -15,6 +15,7 @@ import type { Platform } from '../../platform/platform.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { copyImage, type ImageTempo } from './image.ts'
+import { checkSaveTarget } from './save-target.ts'
 import { describeFiles, manifestName, writeManifest, type Manifest } from './manifest.ts'
 
 /** It lies in a save until that is complete. */
@@ -44,7 +45,8 @@ export interface SaveOptions {
 
 /**
  * Saves the server in `directory` to `to`, which must not be there, be empty, or hold half a save. Everything is
- * durable when it resolves. Throws ERR_NOT_A_SERVER, ERR_CONFIG, ERR_EXISTS, ERR_DISK, ERR_DISK_FULL, ERR_CLOSED.
+ * durable when it resolves. Throws ERR_UNSAFE for a target in a server's directory or a save, ERR_NOT_A_SERVER,
+ * ERR_CONFIG, ERR_EXISTS, ERR_DISK, ERR_DISK_FULL, ERR_CLOSED.
  */
 export async function saveServer(
   platform: SavePlatform,
@@ -56,6 +58,7 @@ export async function saveServer(
   const layout = layoutOf(directory)
   const config = await loadConfig(disk, layout)
   const target = layoutOf(to)
+  await checkSaveTarget(disk, layout, target.directory)
   await beginSave(disk, target)
   const steps = new Steps(progress)
   // Before as well as after: the copied database may lack what is replayed meanwhile, and what is lost meanwhile.

@@ -13,6 +13,7 @@ import type { Platform } from '../../platform/platform.ts'
 import { writeSeedHold } from '../../ship/seed-hold.ts'
 import type { Config } from '../config/config.ts'
 import { layoutOf, type Layout } from '../layout.ts'
+import { isDatabaseFile, sizeOfOwn } from '../own-files.ts'
 import { copyImage, type ImageTempo } from './image.ts'
 import {
   describeFiles,
@@ -83,7 +84,7 @@ export async function stageImage(
   const { directory } = stage
   await removeStaged(disk, layout, slave)
   for (const made of [directory, stage.database, stage.log]) await disk.makeDirectory(made)
-  const needed = await sizeBelow(disk, layout.database)
+  const needed = await sizeOfOwn(disk, layout.database, isDatabaseFile)
   const free = await disk.freeBytes(directory)
   if (needed > free) {
     const message = `a copy of the database takes up to ${needed} bytes, and ${free} are free`
@@ -101,16 +102,6 @@ export async function stageImage(
   const id = random.bytes(identityBytes)
   await writeFileAtomic(disk, path.join(directory, idName), id)
   return openStaged(disk, stage, id)
-}
-
-async function sizeBelow(disk: Disk, directory: string): Promise<number> {
-  let bytes = 0
-  for (const name of await filesBelow(disk, directory)) {
-    const file = await disk.open(path.join(directory, name), 'read').catch(() => null)
-    bytes += file?.size() ?? 0
-    await file?.close()
-  }
-  return bytes
 }
 
 /** Throws ERR_DISK. */

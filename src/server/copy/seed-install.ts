@@ -1,14 +1,17 @@
 // Puts the copy that a slave has taken and checked in the place of its log and database, at the start of the server.
-// A crash between any two steps leaves what the next start goes on with:
+// A crash, or an error, between any two steps leaves what the next start goes on with:
 //
 //   1. a copy of an earlier timeline than the log is by now is thrown away: the server was promoted since
-//   2. when the slave's own log passes the end of the copy's, and is sound, KEEP-LOG says that it stays: what has been
-//      acknowledged is never given up for a copy that was made before. What it has removed already, and the copy's
-//      database needs, is then moved into it from the copy's log, the newest segment first
-//   3. database, then log: the old one is emptied, the new one renamed. What slaves of this server have acknowledged
-//      was of the old log, and goes before it
+//   2. INSTALLING says, durably, whether the slave's own log stays: it does when it passes the end of the copy's, and
+//      is sound, since what has been acknowledged is never given up for a copy that was made before. What it has
+//      removed already, and the copy's database needs, is then moved into it from there, the newest segment first
+//   3. database, then log: the server's own files are removed, the copy's moved in one by one, the catalog last.
+//      What slaves of this server have acknowledged was of the old log, and goes before it
 //   4. what lies in lost+found is put away: the copy holds it, or the log brings it again
-//   5. the rest of seed/ is removed, COMPLETE last
+//   5. the manifest is removed: everything is in its place. Then the rest of seed/, COMPLETE last
+//
+// The directories stay, since they may be mount points or symbolic links, and so does whatever else lies in them. In 3
+// a file is the copy's when the manifest names it and it does not wait in seed/ any more.
 import path from 'node:path'
 import { catalogBytesMax, decodeCatalog } from '../../database/catalog.ts'
 import { catalogName } from '../../database/checkpoint.ts'
@@ -18,49 +21,52 @@ import { readDurableMark, type DurableMark } from '../../log/durable.ts'
 import { LogReader } from '../../log/reader.ts'
 import { readSegmentHeader, segmentFiles } from '../../log/segments.ts'
 import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
-import { isNotFound, isUnreadable, type Disk } from '../../platform/disk.ts'
-import { filesBelow } from '../../platform/file-copy.ts'
+import { isNotFound, isUnreadable, systemErrorOf, type Disk } from '../../platform/disk.ts'
+import { copyFile, filesBelow } from '../../platform/file-copy.ts'
 import { removeAcks } from '../../ship/ack-file.ts'
 import { putAwayLost } from '../../slave/lost-found.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { logEnd } from '../log-end.ts'
+import { isDatabaseFile, isLogFile, removeOwn, type IsOwn } from '../own-files.ts'
+import { manifestName, readManifest } from './manifest.ts'
 
 export const completeName = 'COMPLETE'
-const keepLogName = 'KEEP-LOG'
+const installingName = 'INSTALLING'
+const keepsLogText = "the slave's log stays\n"
 
 /**
  * The caller owns the server, and has nothing open. True when a copy is in place now that was not before. Throws
- * ERR_DISK.
+ * ERR_DISK, ERR_DISK_FULL; ERR_SAVE_CORRUPT for a manifest that was changed.
  */
 export async function installSeed(disk: Disk, layout: Layout): Promise<boolean> {
   const seed = layoutOf(layout.seed)
   const complete = path.join(seed.directory, completeName)
   if (!(await disk.exists(complete))) return false
-  // Whoever put it there, or KEEP-LOG, may have been killed before it was durable.
+  // The process that put it there, or the next mark, may have been killed before it was durable.
   await disk.syncDirectory(seed.directory)
-  const keepLog = path.join(seed.directory, keepLogName)
-  // As long as the database has not moved nothing has.
-  if (await disk.exists(seed.database)) {
-    if (await isOutdated(disk, layout, seed)) {
+  const manifest = path.join(seed.directory, manifestName)
+  if (await disk.exists(manifest)) {
+    const decided = await readDecision(disk, seed)
+    if (decided === null && (await isOutdated(disk, layout, seed))) {
       await disk.remove(complete)
       await disk.syncDirectory(seed.directory)
       await removeBelow(disk, seed.directory)
       return false
     }
-    const decided = await disk.exists(keepLog)
-    if (!decided && (await goesFurther(disk, layout, seed))) {
-      await writeFileAtomic(disk, keepLog, Buffer.from(''))
+    const keepsLog = decided ?? (await decide(disk, layout, seed))
+    const { files } = await readManifest(disk, seed.directory)
+    const names = files.map(file => file.path)
+    const there = await disk.exists(path.join(seed.database, catalogName))
+    if (keepsLog && there) await takeOlderSegments(disk, layout, seed)
+    await moveIn(disk, seed.database, layout.database, names, isDatabaseFile)
+    if (!keepsLog) {
+      await removeAcks(disk, layout.slaves)
+      await moveIn(disk, seed.log, layout.log, names, isLogFile)
     }
-    if (await disk.exists(keepLog)) await takeOlderSegments(disk, layout, seed)
-    await replace(disk, layout, seed.database, layout.database)
+    await putAwayLost(disk, layout.lostAndFound)
+    await disk.remove(manifest)
+    await disk.syncDirectory(seed.directory)
   }
-  // The copy's log goes, durably, before KEEP-LOG does: what is left of it must never be taken for the whole.
-  if (await disk.exists(keepLog)) await removeBelow(disk, seed.log)
-  else if ((await disk.list(seed.log)).length > 0) {
-    await removeAcks(disk, layout.slaves)
-    await replace(disk, layout, seed.log, layout.log)
-  }
-  await putAwayLost(disk, layout.lostAndFound)
   for (const name of await filesBelow(disk, seed.directory)) {
     if (name !== completeName) await disk.remove(path.join(seed.directory, name))
   }
@@ -70,10 +76,54 @@ export async function installSeed(disk: Disk, layout: Layout): Promise<boolean> 
   return true
 }
 
-async function replace(disk: Disk, layout: Layout, from: string, to: string): Promise<void> {
-  await removeBelow(disk, to)
-  await disk.rename(from, to)
-  await disk.syncDirectory(layout.directory)
+/** Whether the slave's own log stays; null when that was not decided yet. */
+async function readDecision(disk: Disk, seed: Layout): Promise<boolean | null> {
+  const bytes = await readFile(disk, path.join(seed.directory, installingName), 64)
+  return bytes === null ? null : bytes.toString() === keepsLogText
+}
+
+async function decide(disk: Disk, layout: Layout, seed: Layout): Promise<boolean> {
+  const keepsLog = await goesFurther(disk, layout, seed)
+  const text = keepsLog ? keepsLogText : "the copy's log is taken\n"
+  await writeFileAtomic(disk, path.join(seed.directory, installingName), Buffer.from(text))
+  return keepsLog
+}
+
+/** `names`: of all files of the copy, from its directory. */
+async function moveIn(
+  disk: Disk,
+  from: string,
+  to: string,
+  names: readonly string[],
+  isOwn: IsOwn,
+): Promise<void> {
+  await disk.makeDirectory(to)
+  const waiting = (await disk.list(from)).filter(entry => !entry.directory).map(({ name }) => name)
+  const moved = names
+    .filter(name => path.dirname(name) === path.basename(from))
+    .map(name => path.basename(name))
+    .filter(name => !waiting.includes(name))
+  await removeOwn(disk, to, isOwn, new Set(moved))
+  // Without a catalog a database is none.
+  const last = waiting.filter(name => name === catalogName)
+  for (const name of [...waiting.filter(name => name !== catalogName), ...last]) {
+    await move(disk, path.join(from, name), path.join(to, name))
+  }
+  await disk.syncDirectory(to)
+  if (waiting.length > 0) await disk.syncDirectory(from)
+}
+
+/** The target may lie on another disk. */
+async function move(disk: Disk, from: string, to: string): Promise<void> {
+  try {
+    return await disk.rename(from, to)
+  } catch (error) {
+    if (systemErrorOf(error)?.code !== 'EXDEV') throw error
+  }
+  await copyFile(disk, from, `${to}.tmp`, { took: async () => {} })
+  await disk.rename(`${to}.tmp`, to)
+  await disk.syncDirectory(path.dirname(to))
+  await disk.remove(from)
 }
 
 async function isOutdated(disk: Disk, layout: Layout, seed: Layout): Promise<boolean> {
@@ -129,7 +179,7 @@ async function takeOlderSegments(disk: Disk, layout: Layout, seed: Layout): Prom
     const begin = await beginOf(disk, layout)
     const older = (await segmentFiles(disk, seed.log)).findLast(it => it.firstTxn <= begin.txn)
     if (stamp.txn >= begin.txn || older === undefined) return
-    await disk.rename(older.path, path.join(layout.log, path.basename(older.path)))
+    await move(disk, older.path, path.join(layout.log, path.basename(older.path)))
     await disk.syncDirectory(layout.log)
   }
 }

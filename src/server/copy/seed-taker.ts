@@ -18,6 +18,7 @@ import { hashFile } from '../../platform/file-copy.ts'
 import type { SeedPlace, SeedTaker } from '../../slave/seed-session.ts'
 import type { Seed, SeedImage } from '../../wire/messages/seed.ts'
 import { layoutOf, type Layout } from '../layout.ts'
+import { isDatabaseFile, sizeOfOwn } from '../own-files.ts'
 import { checkDigests, fileFault, manifestName, parseManifest, type Manifest } from './manifest.ts'
 import { contentOf, type SavePlatform } from './save.ts'
 import { completeName, removeBelow } from './seed-install.ts'
@@ -152,6 +153,7 @@ export class DirectorySeedTaker implements SeedTaker {
     }
     this.#complete = false
     await removeBelow(disk, this.#root.directory)
+    await this.#checkRoom(totalBytes)
     if (totalBytes > free) {
       const message = `the copy has ${totalBytes} bytes, and ${free} are free`
       throw new HotBackupError('ERR_DISK_FULL', message, { path: this.#root.directory })
@@ -163,6 +165,18 @@ export class DirectorySeedTaker implements SeedTaker {
     this.#manifest = null
     this.#manifestParts = []
     this.#offset = 0
+  }
+
+  /** The database may lie on a disk of its own, where the copy takes the place of what is there. */
+  async #checkRoom(totalBytes: number): Promise<void> {
+    const { disk } = this.#platform
+    const { database } = layoutOf(path.dirname(this.#root.directory))
+    if (!(await disk.exists(database))) return
+    const room =
+      (await disk.freeBytes(database)) + (await sizeOfOwn(disk, database, isDatabaseFile))
+    if (totalBytes <= room) return
+    const message = `the copy has ${totalBytes} bytes, and ${room} are free or will be`
+    throw new HotBackupError('ERR_DISK_FULL', message, { path: database })
   }
 
   /** What lies behind the durable offset comes again. */

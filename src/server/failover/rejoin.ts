@@ -14,7 +14,6 @@
 // the stamp is behind it, or no fork is found, there is only a new copy: with the caller's consent log and database are
 // removed whole in 7, once what the new master may lack has been saved, and the new master sends a copy.
 // Before 6 nothing has changed, but for the copy. Interrupted behind it, the next "hb rejoin" goes on.
-import path from 'node:path'
 import * as v from 'valibot'
 import { Database } from '../../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
@@ -26,7 +25,6 @@ import { findFork } from '../../log/fork.ts'
 import { LogWriter } from '../../log/writer.ts'
 import { readFile, tryDirectory, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
-import { filesBelow } from '../../platform/file-copy.ts'
 import type { Address } from '../../platform/network.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { askHistory, type Peer } from '../../ship/ask.ts'
@@ -41,6 +39,7 @@ import { readKey } from '../config/key.ts'
 import { changeRole, tryRole, type Change } from '../config/role-change.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { openMasterLog } from '../master-log.ts'
+import { isDatabaseFile, isLogFile, removeOwn } from '../own-files.ts'
 import { ownMark } from './joining.ts'
 import { saveMissing, type MissingUpdates } from './missing-updates.ts'
 import { unknownRole } from './promotion.ts'
@@ -354,10 +353,6 @@ async function carryOut(
 
 /** The log first: without it the database is of no use to anybody. */
 async function empty(disk: Disk, layout: Layout): Promise<void> {
-  for (const directory of [layout.log, layout.database]) {
-    for (const name of await filesBelow(disk, directory)) {
-      await disk.remove(path.join(directory, name))
-    }
-    await disk.syncDirectory(directory)
-  }
+  await removeOwn(disk, layout.log, isLogFile)
+  await removeOwn(disk, layout.database, isDatabaseFile)
 }

@@ -40,6 +40,7 @@ export function diskPort(machine: Machine, process: SimProcess): Disk {
     open: (path, mode) => calls.later('open', path, () => openFile(calls, disk(), path, mode)),
     openSync: (path, mode) => calls.now('open', path, () => openFile(calls, disk(), path, mode)),
     exists: path => calls.later('look', path, () => disk().find(path) !== null),
+    realPath: path => Promise.resolve(path),
     list: path => calls.later('list', path, () => disk().list(path)),
     makeDirectory: path => calls.later('makeDirectory', path, () => disk().makeDirectory(path)),
     rename: (from, to) =>
