@@ -1,7 +1,7 @@
 // Makes bundles of the programs: a command that loads a few files starts in half the time of one that loads hundreds.
 // "dist" is what is published; in "build" the programs that tests start take the place of what tsc has made of them,
 // and the modules that tests import stay as they are.
-import { readFileSync, writeFileSync, readdirSync } from 'node:fs'
+import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { rolldown } from 'rolldown'
 
@@ -61,7 +61,10 @@ const { output } = await bundle.write({
 })
 await bundle.close()
 refuseSharedPrograms(output)
-if (name === 'dist') writeLicenses(output)
+if (name === 'dist') {
+  writeLicenses(output)
+  keepPublicTypes()
+}
 
 /** A program in a chunk that others load, too, would run in all of them. */
 function refuseSharedPrograms(chunks) {
@@ -93,4 +96,26 @@ function writeLicenses(chunks) {
       return `${name} ${version}\n\n${text}\n`
     })
   writeFileSync('dist/LICENSES.txt', texts.join(`\n${'-'.repeat(80)}\n\n`))
+}
+
+/** Of the declarations, what index.d.ts leads to. A library that is in the bundle is not there for the compiler. */
+function keepPublicTypes() {
+  const reached = new Set()
+  const follow = file => {
+    if (reached.has(file)) return
+    reached.add(file)
+    const imports = /(?:\bfrom|\bimport)[\s(]+'([^']+)'/g
+    for (const [, target] of readFileSync(file, 'utf8').matchAll(imports)) {
+      if (target.startsWith('.')) {
+        follow(path.join(path.dirname(file), target.replace(/\.ts$/, '.d.ts')))
+      } else if (!target.startsWith('node:')) {
+        throw new Error(`${file} needs ${target}, which is not installed with the package`)
+      }
+    }
+  }
+  follow(path.join('dist', 'index.d.ts'))
+  for (const entry of readdirSync('dist', { recursive: true })) {
+    const file = path.join('dist', entry)
+    if (file.endsWith('.d.ts') && !reached.has(file)) rmSync(file)
+  }
 }

@@ -10,7 +10,7 @@ export {
 export { Master, type MasterEvent, type MasterOptions, type MasterStatus } from './server/master.ts'
 export type { CommitLevel, CommitStatus } from './server/updates/commits.ts'
 export type { AckLevel } from './ship/ack-file.ts'
-export type { Transaction } from './server/updates/transaction.ts'
+export type { Synchronous, Transaction } from './server/updates/transaction.ts'
 export type { Bytes } from './log/record.ts'
 export { HotBackupError, isHotBackupError, errorCodes, exitCodes } from './errors.ts'
 export type { ErrorCode, ErrorPlace, ExitCode } from './errors.ts'

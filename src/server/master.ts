@@ -36,7 +36,7 @@ import { Account, checkAccount, type UpdateOptions } from './updates/account.ts'
 import type { Commits, CommitStatus } from './updates/commits.ts'
 import { ReachedSlaves } from './updates/reached-slaves.ts'
 import type { Replication } from './updates/replication.ts'
-import type { Transaction } from './updates/transaction.ts'
+import type { Synchronous, Transaction } from './updates/transaction.ts'
 import type { Updates } from './updates/updates.ts'
 import { WriteGate } from './updates/write-gate.ts'
 import type {
@@ -283,7 +283,7 @@ export class Master {
    * happened then. Resolves with its result when the transaction is durable, or has got as far as the level says.
    */
   async transaction<T>(
-    work: (transaction: Transaction) => T,
+    work: (transaction: Transaction) => Synchronous<T>,
     options: UpdateOptions = {},
   ): Promise<T> {
     return this.#updates.transaction(work, options.level)

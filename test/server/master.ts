@@ -129,6 +129,7 @@ t.test('a transaction is whole or not at all', async t => {
   t.equal(String(await file.read('sum')), '2')
   t.equal(master.lastTxn, before + 1)
   await t.rejects(
+    // @ts-expect-error The compiler refuses it already.
     master.transaction(async () => {}),
     TypeError,
   )

@@ -17,5 +17,15 @@ expectTypeOf(master.transaction<void>)
   .parameter(0)
   .toEqualTypeOf<Transaction>()
 expectTypeOf(error.exitCode).toEqualTypeOf<0 | 1 | 2 | 3 | 4 | 5 | 6>()
+expectTypeOf(master.transaction(() => {})).resolves.toBeVoid()
+expectTypeOf(master.transaction(() => ({ left: 'a' }))).resolves.toEqualTypeOf<{ left: string }>()
+// @ts-expect-error A transaction is one turn: its function waits for nothing.
+void master.transaction(async () => {})
+// @ts-expect-error
+void master.transaction(transaction => file.write(transaction.read(file, 'id') ?? '', 'x'))
+// @ts-expect-error
+void master.transaction((): number | Promise<number> => 7)
+// @ts-expect-error
+void master.transaction((): PromiseLike<number> => Promise.resolve(7))
 // @ts-expect-error An item is bytes or text, not a number.
 void file.write('id', 7)

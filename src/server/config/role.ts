@@ -21,15 +21,25 @@ import { addressText, parseAddress } from './address.ts'
 export type ServerType = 'master' | 'slave'
 
 /** An address, and what hb.toml said at that moment: null for nothing. */
+interface Learned {
+  address: string
+  instead: string | null
+}
+
+export interface Role {
+  type: ServerType
+  master: string | null
+  listen: Learned | null
+  slaves: (Learned & { name: string })[]
+}
+
 const learned = { address: v.string(), instead: v.nullable(v.string()) }
-const schema = v.strictObject({
+const schema: v.GenericSchema<unknown, Role> = v.strictObject({
   type: v.picklist(['master', 'slave']),
   master: v.nullable(v.string()),
   listen: v.nullable(v.strictObject(learned)),
   slaves: v.array(v.strictObject({ name: v.string(), ...learned })),
 })
-
-export type Role = v.InferOutput<typeof schema>
 
 /** Thousands of slaves would fit. */
 const fileBytesMax = 256 * KiB

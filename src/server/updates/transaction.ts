@@ -12,6 +12,9 @@ interface Change {
   readonly value: Buffer | null
 }
 
+/** What a transaction's function may return: anything but a promise, since all of it happens in one turn. */
+export type Synchronous<T> = T extends PromiseLike<unknown> ? never : T
+
 /** Several updates that happen together or not at all. Only usable while the function that got it runs. */
 export class Transaction {
   /** By file number and item-id; a later change of the same item replaces the earlier one. */
@@ -67,6 +70,15 @@ export class Transaction {
   #checkOpen(): void {
     if (this.#closed) throw new TypeError('the transaction is over')
   }
+}
+
+/** Throws TypeError for what the compiler refuses, too: JavaScript gets here without it. */
+export function refusePromise(result: unknown): void {
+  if (typeof result !== 'object' || result === null || !('then' in result)) return
+  if (typeof result.then !== 'function') return
+  // Its outcome does not count any more.
+  Promise.resolve(result).catch(() => {})
+  throw new TypeError('the function given to transaction() must not be async')
 }
 
 /** A copy: the caller may change its own bytes before the transaction is written. */

@@ -21,7 +21,7 @@ import type { FilePatterns } from '../config/file-patterns.ts'
 import type { GroupPart } from '../damage/group-mends.ts'
 import type { QueueLimit } from '../queue/queue-limit.ts'
 import type { CommitLevel, Commits } from './commits.ts'
-import { Transaction } from './transaction.ts'
+import { refusePromise, Transaction, type Synchronous } from './transaction.ts'
 import { Turns } from './turns.ts'
 
 /** See write-gate.ts. */
@@ -277,15 +277,15 @@ export class Updates {
    * Runs `work` in one turn of the event loop and commits what it did as one transaction; when it throws, nothing
    * has happened. Resolves with its result when the transaction is durable.
    */
-  transaction<T>(work: (transaction: Transaction) => T, level?: CommitLevel): Promise<T> {
+  transaction<T>(
+    work: (transaction: Transaction) => Synchronous<T>,
+    level?: CommitLevel,
+  ): Promise<T> {
     this.#commits.check(level)
     return this.turns.take(async () => {
       const transaction = new Transaction()
       const result = work(transaction)
-      if (result instanceof Promise) {
-        result.catch(() => {}) // Its outcome does not count any more.
-        throw new TypeError('the function given to transaction() must not be async')
-      }
+      refusePromise(result)
       transaction.close()
       if (transaction.size > 0) this.#update(encoder => this.#encode(transaction, encoder))
       await (transaction.size > 0 ? this.#commits.done(level) : this.settled())
