@@ -167,7 +167,7 @@ t.test('a disk that fails at any step of a promotion', async t => {
       const { type } = await readRole(disk, layout)
       const decided = log.identity?.timeline === 2
       if (error === null) t.ok(type === 'master' && decided, `step ${nth}`)
-      else if (!isHotBackupError(error)) throw error
+      else if (!isHotBackupError(error)) throw error as Error
       else if (error.code === 'ERR_PROMOTING') t.ok(decided, `step ${nth}: it goes on`)
       if (type === 'slave') seen[decided ? 'unfinished' : 'slave']++
       else seen.master++

@@ -683,7 +683,10 @@ t.test(
       const damaged: string[] = []
       await master.ship([slave.target], { damaged: error => void damaged.push(error.code) })
       await until('it is refused', () => master.status().lastError?.code === 'ERR_LOG_CORRUPT')
-      t.match(master.status(), { state: 'Damaged log', lastError: { message: /byte 96, transaction/ } })
+      t.match(master.status(), {
+        state: 'Damaged log',
+        lastError: { message: /byte 96, transaction/ },
+      })
       t.strictSame(damaged.slice(0, 1), ['ERR_LOG_CORRUPT'], 'its repair is asked for')
       world.disk.overwrite(path, 0, whole)
       await until('the slave has it all', () => slave.log.lastTxn === master.log.lastTxn)
