@@ -25,7 +25,10 @@ export class Interrupted extends Error {
   }
 }
 
-/** Where somebody sits who can be asked. */
+/** The person at the terminal was asked whether to go on, and said no. */
+export class Refused extends Error {}
+
+/** A terminal with a person at it who can be asked. */
 export interface Terminal {
   readonly input: Readable
   readonly output: Writable
@@ -190,6 +193,10 @@ function inherit(command: Command): void {
 export function tell(name: string, error: unknown, context: Context): number {
   if (error instanceof OutputClosed) return exitCodes.done
   if (error instanceof Interrupted) return error.exitCode
+  if (error instanceof Refused) {
+    context.tell(`${name}: ${error.message}\n`)
+    return exitCodes.failed
+  }
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return exitCodes.done
     // The help was shown, for want of a command.

@@ -6,6 +6,7 @@ import { itemBytesMax, moduloMax } from '../limits.ts'
 import type { DataClient } from '../server/control/data-client.ts'
 import { ItemPacker } from '../server/control/packed-items.ts'
 import { moduloDefault } from '../server/updates/account.ts'
+import type { Removed } from '../server/updates/updates.ts'
 import { whyLines, whyReplicated } from '../server/updates/why.ts'
 import { LineBuffer } from '../server/views/line-buffer.ts'
 import {
@@ -15,7 +16,8 @@ import {
   type Context,
   type ServerOptions,
 } from './command-line.ts'
-import { count, table } from './output.ts'
+import { confirmRemoval, yesOption } from './confirmation.ts'
+import { count, counted, table } from './output.ts'
 
 export function addDataCommands(program: Command, context: Context): void {
   addAccountCommands(program, context)
@@ -38,12 +40,21 @@ function addAccountCommands(program: Command, context: Context): void {
     serverCommand(
       'delete-account',
       'Delete an account with all its files.',
-      'hb delete-account -d /srv/north sales',
+      `hb delete-account -d /srv/north sales
+hb delete-account -d /srv/north sales --yes`,
     )
       .argument('<account>', 'name of the account')
-      .action((account: string, { dir }: ServerOptions) =>
-        context.data(dir, 'write', data => data.deleteAccount(account)),
-      ),
+      .addOption(yesOption())
+      .action(async (account: string, { dir, yes }: RemoveOptions) => {
+        await confirmRemoval(context, yes, async () => {
+          const files = await context.data(dir, 'read', data => data.files(account))
+          const items = files.reduce((sum, file) => sum + file.items, 0)
+          return `Delete account ${account} with ${counted(files.length, 'file')} and ${counted(items, 'item')}?`
+        })
+        const removed = await context.data(dir, 'write', data => data.deleteAccount(account))
+        const files = counted(removed.files, 'file')
+        await context.out.line(`deleted account ${account}: ${files}, ${removedText(removed)}`)
+      }),
   )
 }
 
@@ -85,16 +96,28 @@ function addFileCommands(program: Command, context: Context): void {
       ),
   )
   program.addCommand(
-    fileCommand('delete-file', 'Delete a file with its items.', '').action(
-      (account: string, file: string, { dir }: ServerOptions) =>
-        context.data(dir, 'write', data => data.deleteFile(account, file)),
-    ),
+    fileCommand('delete-file', 'Delete a file with its items.', ' --yes')
+      .addOption(yesOption())
+      .action(async (account: string, file: string, { dir, yes }: RemoveOptions) => {
+        await confirmRemoval(context, yes, async () => {
+          const items = await itemCount(context, dir, account, file)
+          return `Delete file ${account} ${file} with ${counted(items, 'item')}?`
+        })
+        const removed = await context.data(dir, 'write', data => data.deleteFile(account, file))
+        await context.out.line(`deleted file ${account} ${file}: ${removedText(removed)}`)
+      }),
   )
   program.addCommand(
-    fileCommand('clear-file', 'Delete all items of a file.', '').action(
-      (account: string, file: string, { dir }: ServerOptions) =>
-        context.data(dir, 'write', data => data.clearFile(account, file)),
-    ),
+    fileCommand('clear-file', 'Delete all items of a file.', ' --yes')
+      .addOption(yesOption())
+      .action(async (account: string, file: string, { dir, yes }: RemoveOptions) => {
+        await confirmRemoval(context, yes, async () => {
+          const items = await itemCount(context, dir, account, file)
+          return `Delete ${counted(items, 'item')} of ${account} ${file}?`
+        })
+        const removed = await context.data(dir, 'write', data => data.clearFile(account, file))
+        await context.out.line(`cleared file ${account} ${file}: ${removedText(removed)}`)
+      }),
   )
   program.addCommand(
     fileCommand(
@@ -107,6 +130,26 @@ function addFileCommands(program: Command, context: Context): void {
         context.data(options.dir, 'write', data => data.resizeFile(account, file, options.modulo)),
       ),
   )
+}
+
+interface RemoveOptions extends ServerOptions {
+  readonly yes?: boolean
+}
+
+async function itemCount(
+  context: Context,
+  dir: string,
+  account: string,
+  file: string,
+): Promise<number> {
+  const files = await context.data(dir, 'read', data => data.files(account))
+  const found = files.find(row => row.file === file)
+  if (found !== undefined) return found.items
+  throw new HotBackupError('ERR_NO_FILE', `there is no file ${account} ${file}`, { account, file })
+}
+
+function removedText({ items, bytes }: Removed): string {
+  return `${counted(items, 'item')}, ${counted(bytes, 'byte')}`
 }
 
 function addItemCommands(program: Command, context: Context): void {

@@ -3,6 +3,7 @@ import type { FramePlace } from '../../database/scrub.ts'
 import { HotBackupError } from '../../errors.ts'
 import type { FlagWord } from '../../log/file-flags.ts'
 import type { GroupRange } from '../../wire/messages/mend.ts'
+import type { Removed } from '../updates/updates.ts'
 import type { JsonObject } from './frames.ts'
 import type { Message } from './operations.ts'
 import { unpackItems, type PackedItem } from './packed-items.ts'
@@ -46,8 +47,8 @@ export class DataClient {
     await this.#one('create-account', { account })
   }
 
-  async deleteAccount(account: string): Promise<void> {
-    await this.#one('delete-account', { account })
+  async deleteAccount(account: string): Promise<Removed> {
+    return this.#remove('delete-account', { account })
   }
 
   /** `local`: it stays on the master alone. */
@@ -69,12 +70,12 @@ export class DataClient {
     return { flags: header['flags'] as unknown as FlagWord[], absent: header['absent'] === true }
   }
 
-  async deleteFile(account: string, file: string): Promise<void> {
-    await this.#one('delete-file', { account, file })
+  async deleteFile(account: string, file: string): Promise<Removed> {
+    return this.#remove('delete-file', { account, file })
   }
 
-  async clearFile(account: string, file: string): Promise<void> {
-    await this.#one('clear-file', { account, file })
+  async clearFile(account: string, file: string): Promise<Removed> {
+    return this.#remove('clear-file', { account, file })
   }
 
   async resizeFile(account: string, file: string, modulo: number): Promise<void> {
@@ -185,6 +186,15 @@ export class DataClient {
     for await (const { body } of this.#carry(operation, { account, file })) {
       if (body !== undefined) yield* unpackItems(asBuffer(body))
     }
+  }
+
+  async #remove(operation: string, args: JsonObject): Promise<Removed> {
+    const { header } = await this.#one(operation, args)
+    const [files, items, bytes] = ['files', 'items', 'bytes'].map(key => header[key])
+    if (typeof files !== 'number' || typeof items !== 'number' || typeof bytes !== 'number') {
+      throw new HotBackupError('ERR_WIRE', `${operation} was answered without counts`)
+    }
+    return { files, items, bytes }
   }
 
   async #rows<T>(operation: string, key: string, args: JsonObject): Promise<T[]> {

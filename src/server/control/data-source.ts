@@ -2,6 +2,7 @@
 import type { Database } from '../../database/database.ts'
 import type { Bytes } from '../../log/record.ts'
 import type { GroupMends } from '../damage/group-mends.ts'
+import type { Removed } from '../updates/updates.ts'
 import type { VerifyPass } from '../verification/continuous-verification.ts'
 import type { VerifyMarks } from '../verification/verify-marks.ts'
 
@@ -30,11 +31,11 @@ export interface Verifier {
 /** Updates by name. Every promise resolves when the update is durable. */
 export interface DataWrites {
   createAccount(account: string): Promise<void>
-  deleteAccount(account: string): Promise<void>
+  deleteAccount(account: string): Promise<Removed>
   createFile(account: string, file: string, modulo: number, local: boolean): Promise<void>
   setLocal(account: string, file: string, local: boolean): Promise<void>
-  deleteFile(account: string, file: string): Promise<void>
-  clearFile(account: string, file: string): Promise<void>
+  deleteFile(account: string, file: string): Promise<Removed>
+  clearFile(account: string, file: string): Promise<Removed>
   resizeFile(account: string, file: string, modulo: number): Promise<void>
   write(account: string, file: string, id: Bytes, value: Bytes): Promise<void>
   /** False when there was no such item. */

@@ -5,7 +5,7 @@ import { fileFlags } from '../../log/file-flags.ts'
 import type { Bytes } from '../../log/record.ts'
 import { checkAccount, findFile } from '../updates/account.ts'
 import type { Replication } from '../updates/replication.ts'
-import type { Updates } from '../updates/updates.ts'
+import type { Removed, Updates } from '../updates/updates.ts'
 import type { DataWrites } from './data-source.ts'
 
 export class NamedWrites implements DataWrites {
@@ -23,9 +23,9 @@ export class NamedWrites implements DataWrites {
     await this.#updates.createAccount(account)
   }
 
-  async deleteAccount(account: string): Promise<void> {
+  async deleteAccount(account: string): Promise<Removed> {
     checkAccount(this.#database, account)
-    await this.#updates.deleteAccount(account)
+    return this.#updates.deleteAccount(account)
   }
 
   async createFile(account: string, file: string, modulo: number, local: boolean): Promise<void> {
@@ -43,12 +43,12 @@ export class NamedWrites implements DataWrites {
     throw new HotBackupError('ERR_CLOSED', message, { account, file })
   }
 
-  async deleteFile(account: string, file: string): Promise<void> {
-    await this.#updates.deleteFile(findFile(this.#database, account, file))
+  async deleteFile(account: string, file: string): Promise<Removed> {
+    return this.#updates.deleteFile(findFile(this.#database, account, file))
   }
 
-  async clearFile(account: string, file: string): Promise<void> {
-    await this.#updates.clearFile(findFile(this.#database, account, file))
+  async clearFile(account: string, file: string): Promise<Removed> {
+    return this.#updates.clearFile(findFile(this.#database, account, file))
   }
 
   async resizeFile(account: string, file: string, modulo: number): Promise<void> {

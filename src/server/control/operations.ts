@@ -9,6 +9,7 @@ import { MiB } from '../../limits.ts'
 import { flagWords } from '../../log/file-flags.ts'
 import { groupOperations } from '../damage/group-operations.ts'
 import { checkAccount, findFile, goneFile } from '../updates/account.ts'
+import type { Removed } from '../updates/updates.ts'
 import { verifyOperations } from '../verification/verify-operations.ts'
 import type { DataSource, DataWrites } from './data-source.ts'
 import type { JsonObject } from './frames.ts'
@@ -123,8 +124,6 @@ class Slices {
   }
 }
 
-const done: Message = { header: {} }
-
 export const operations: Readonly<Record<string, Operation>> = {
   ...verifyOperations,
   ...groupOperations,
@@ -213,14 +212,14 @@ export const operations: Readonly<Record<string, Operation>> = {
   },
 }
 
-/** An operation that writes: it answers when the update is durable. */
-function write(run: (args: Arguments, writes: DataWrites) => Promise<void>): Operation {
+/** An operation that writes: it answers when the update is durable, with what that has removed where it says so. */
+function write(run: (args: Arguments, writes: DataWrites) => Promise<Removed | void>): Operation {
   return async function* (source, args) {
     if (source.writes === null) {
       throw new HotBackupError('ERR_READ_ONLY', 'this server is a slave')
     }
-    await run(args, source.writes)
-    yield done
+    const removed = await run(args, source.writes)
+    yield { header: { ...removed } }
   }
 }
 

@@ -6,13 +6,7 @@ import type { Database } from '../../database/database.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
 import { checkName } from '../../database/names.ts'
 import { HotBackupError } from '../../errors.ts'
-import {
-  itemBytesMax,
-  itemIdBytesMax,
-  moduloMax,
-  transactionBytesMax,
-  unsyncedBytesMax,
-} from '../../limits.ts'
+import { transactionBytesMax, unsyncedBytesMax } from '../../limits.ts'
 import { fileFlags, isReplicated } from '../../log/file-flags.ts'
 import type { Bytes, RecordEncoder } from '../../log/record.ts'
 import { encodeVerify, type VerifyRecord } from '../../log/verify-record.ts'
@@ -20,9 +14,18 @@ import type { LogWriter } from '../../log/writer.ts'
 import type { FilePatterns } from '../config/file-patterns.ts'
 import type { GroupPart } from '../damage/group-mends.ts'
 import type { QueueLimit } from '../queue/queue-limit.ts'
+import { checkItem, checkItemId, checkModulo } from './arguments.ts'
 import type { CommitLevel, Commits } from './commits.ts'
 import { refusePromise, Transaction, type Synchronous } from './transaction.ts'
 import { Turns } from './turns.ts'
+
+/** What an update has removed. */
+export interface Removed {
+  readonly files: number
+  readonly items: number
+  /** Of the item-ids and the items. */
+  readonly bytes: number
+}
 
 /** See write-gate.ts. */
 export interface Gate {
@@ -151,17 +154,17 @@ export class Updates {
   }
 
   /** Deletes the account with its files, in one transaction. */
-  deleteAccount(account: string): Promise<void> {
-    return this.turns.take(() =>
-      this.#updateAndSync(encoder => {
-        const here = this.#database.files(account)
+  deleteAccount(account: string): Promise<Removed> {
+    return this.turns.take(() => {
+      const here = this.#database.files(account)
+      return this.#remove(here, encoder => {
         for (const file of [...here, ...this.#database.absentFiles(account)]) {
           this.#log.ensureMapped(file.number, file.attributes)
           encoder.deleteFile(file.number)
         }
         encoder.deleteAccount(account)
-      }),
-    )
+      })
+    })
   }
 
   createFile(account: string, file: string, modulo: number, local = false): Promise<void> {
@@ -187,15 +190,15 @@ export class Updates {
     })
   }
 
-  deleteFile(file: HashedFile): Promise<void> {
+  deleteFile(file: HashedFile): Promise<Removed> {
     return this.turns.take(() =>
-      this.#updateAndSync(encoder => encoder.deleteFile(file.number), file),
+      this.#remove([file], encoder => encoder.deleteFile(file.number), file),
     )
   }
 
-  clearFile(file: HashedFile): Promise<void> {
+  clearFile(file: HashedFile): Promise<Removed> {
     return this.turns.take(() =>
-      this.#updateAndSync(encoder => encoder.clearFile(file.number), file),
+      this.#remove([file], encoder => encoder.clearFile(file.number), file),
     )
   }
 
@@ -309,6 +312,18 @@ export class Updates {
     return this.#commits.done()
   }
 
+  /** The counts are those of the moment of the update. */
+  async #remove(
+    files: readonly HashedFile[],
+    encode: (encoder: RecordEncoder) => void,
+    file?: HashedFile,
+  ): Promise<Removed> {
+    const items = files.reduce((sum, { itemCount }) => sum + itemCount, 0)
+    const bytes = files.reduce((sum, each) => sum + each.bytes, 0)
+    await this.#updateAndSync(encode, file)
+    return { files: files.length, items, bytes }
+  }
+
   /** Says in the log what happened to the server. Resolves when that is durable here. */
   async mark(what: string, details: object): Promise<void> {
     this.#change(encoder => encoder.mark(what, JSON.stringify(details)))
@@ -402,27 +417,6 @@ export class Updates {
 }
 
 const settledAlready = Promise.resolve()
-
-function checkItemId(id: Bytes): void {
-  const length = id.length
-  if (length === 0) throw new HotBackupError('ERR_ITEM_ID', 'the item-id is empty')
-  // Text can only be longer in UTF-8 than in units: the encoder measures that.
-  if (length > itemIdBytesMax) {
-    throw new HotBackupError('ERR_ITEM_ID', `the item-id has ${length} bytes`)
-  }
-}
-
-function checkItem(value: Bytes): void {
-  if (value.length > itemBytesMax) {
-    throw new HotBackupError('ERR_ITEM_SIZE', `the item has ${value.length} bytes`)
-  }
-}
-
-function checkModulo(modulo: number): void {
-  if (!Number.isInteger(modulo) || modulo < 1 || modulo > moduloMax) {
-    throw new HotBackupError('ERR_MODULO', `${modulo} is no modulo`)
-  }
-}
 
 /** It was there at the call, and deleted by an update before this one's turn. */
 function noFile({ account, name }: HashedFile): HotBackupError {
