@@ -10,6 +10,7 @@ const programs = [
   'cli/hb-replay',
   'cli/hb-shipper',
   'cli/hb-slave',
+  'server/check-process',
   'server/helper-process',
   'platform/command-process',
 ]

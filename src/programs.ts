@@ -3,7 +3,11 @@
 import { fileURLToPath } from 'node:url'
 
 export type Program =
-  'cli/hb-shipper' | 'cli/hb-slave' | 'server/helper-process' | 'platform/command-process'
+  | 'cli/hb-shipper'
+  | 'cli/hb-slave'
+  | 'server/check-process'
+  | 'server/helper-process'
+  | 'platform/command-process'
 
 export function programPath(program: Program): string {
   return fileURLToPath(new URL(`./${program}.js`, import.meta.url))

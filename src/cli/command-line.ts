@@ -28,6 +28,22 @@ export class Interrupted extends Error {
 /** The person at the terminal was asked whether to go on, and said no. */
 export class Refused extends Error {}
 
+/** The command has said what there is to say, and ends with this exit status. */
+export class ExitStatus extends Error {
+  readonly exitCode: number
+  constructor(exitCode: number) {
+    super(`exit status ${exitCode}`)
+    this.exitCode = exitCode
+  }
+}
+
+const failures = new WeakMap<Command, number>()
+
+/** Whatever goes wrong in the command, its usage too, ends with this exit status. */
+export function failsWith(command: Command, exitCode: number): void {
+  failures.set(command, exitCode)
+}
+
 /** A terminal with a person at it who can be asked. */
 export interface Terminal {
   readonly input: Readable
@@ -166,8 +182,16 @@ export async function execute(
   } catch (error) {
     // What was written before is shown; its own failure is no news beside this one.
     await context.out.flush().catch(() => {})
-    return tell(program.name(), error, context)
+    const code = tell(program.name(), error, context)
+    if (code === exitCodes.done || isOwnEnd(error)) return code
+    const called = program.commands.find(command => command.name() === program.args[0])
+    return (called === undefined ? undefined : failures.get(called)) ?? code
   }
+}
+
+/** By a signal, or with a status of its own. */
+function isOwnEnd(error: unknown): boolean {
+  return error instanceof Interrupted || error instanceof ExitStatus
 }
 
 /** The streams of this process. */
@@ -192,7 +216,7 @@ function inherit(command: Command): void {
 /** Says on standard error what went wrong, in one line, and returns the exit code. */
 export function tell(name: string, error: unknown, context: Context): number {
   if (error instanceof OutputClosed) return exitCodes.done
-  if (error instanceof Interrupted) return error.exitCode
+  if (error instanceof Interrupted || error instanceof ExitStatus) return error.exitCode
   if (error instanceof Refused) {
     context.tell(`${name}: ${error.message}\n`)
     return exitCodes.failed

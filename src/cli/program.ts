@@ -21,6 +21,11 @@ const parts: readonly Part[] = [
   },
   {
     group: 'Servers:',
+    commands: ['check'],
+    load: async () => (await import('./check-command.ts')).addCheckCommand,
+  },
+  {
+    group: 'Servers:',
     commands: ['query', 'statistics', 'queue'],
     load: async () => (await import('./view-commands.ts')).addViewCommands,
   },

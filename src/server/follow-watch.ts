@@ -28,6 +28,7 @@ const lasting: ReadonlySet<string> = new Set<ErrorCode>([
   'ERR_LINK_DIVERGED',
   'ERR_LINK_FOREIGN',
   'ERR_LINK_LOOP',
+  'ERR_LINK_NAME',
   'ERR_KEY',
 ])
 

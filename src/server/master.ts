@@ -28,7 +28,7 @@ import { neededForReturn } from './failover/old-master.ts'
 import { ackSourceOf, layoutOf, type Layout } from './layout.ts'
 import { openParts, type MasterEvent, type Parts, type PartsEvents } from './master-parts.ts'
 import type { Log } from './messages-log.ts'
-import { commandPurpose, takeOwnership } from './owner.ts'
+import { commandPurpose, masterPurpose, takeOwnership } from './owner.ts'
 import type { QueueLimit, QueueStatus } from './queue/queue-limit.ts'
 import { Retention } from './queue/retention.ts'
 import { startHelpers } from './server-helpers.ts'
@@ -167,7 +167,7 @@ export class Master {
     const lock = await takeOwnership(
       platform,
       layout,
-      helped ? 'master' : commandPurpose,
+      helped ? masterPurpose : commandPurpose,
       events.failed,
     )
     // Before the database takes memory.

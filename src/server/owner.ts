@@ -6,6 +6,28 @@ import type { Platform } from '../platform/platform.ts'
 import { ControlClient } from './control/control-client.ts'
 import type { Layout } from './layout.ts'
 
+/** The purpose of a lock that is held only until the log is in order. */
+export const recoveryPurpose = 'recovery'
+
+/** The purpose of a lock that a command holds while it works on a master that no process has open. */
+export const commandPurpose = 'command'
+
+/** Why an application holds the owner's lock. */
+export const masterPurpose = 'master'
+
+/** Why a slave's server holds the owner's lock. */
+export const slavePurpose = 'slave'
+
+/** Why a master's shipper holds the shipper's lock. */
+export const shipperPurpose = 'shipper'
+
+const listeners: readonly string[] = [commandPurpose, masterPurpose, slavePurpose, shipperPurpose]
+
+/** Whether the holder of a lock listens at a control socket, but for the moments in which it starts and stops. */
+export function listens(purpose: string): boolean {
+  return listeners.includes(purpose)
+}
+
 /** An owner that neither listens nor leaves for this long is not just starting or stopping. */
 const waitMs = 10_000
 const pollMs = 50
@@ -64,12 +86,6 @@ export async function byOwner<T>(
   }
 }
 
-/** The purpose of a lock that is held only until the log is in order. */
-export const recoveryPurpose = 'recovery'
-
-/** The purpose of a lock that a command holds while it works on a master that no process has open. */
-export const commandPurpose = 'command'
-
 /**
  * Takes the owner's lock. A command that has the master open, and a shipper that starts and brings the log in order,
  * own the directory for a moment: they are waited for as long as owners come and go. Throws ERR_RUNNING.
@@ -94,12 +110,6 @@ export async function takeOwnership(
     await sleep(clock, pollMs)
   }
 }
-
-/** Why a slave's server holds the owner's lock. */
-export const slavePurpose = 'slave'
-
-/** Why a master's shipper holds the shipper's lock. */
-export const shipperPurpose = 'shipper'
 
 /**
  * Opens a slave again that this process has just closed: a command that has taken the directory in that moment is

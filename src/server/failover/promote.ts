@@ -12,7 +12,7 @@ import type { ControlClient } from '../control/control-client.ts'
 import type { JsonObject } from '../control/frames.ts'
 import { damagedGroups, type DamagedGroup } from '../damage/damaged-groups.ts'
 import { layoutOf, type Layout } from '../layout.ts'
-import { byOwner } from '../owner.ts'
+import { byOwner, slavePurpose } from '../owner.ts'
 import { readApplyUpdates } from '../replay/apply-updates.ts'
 import { closeSlaveData, openSlaveData, startReplayer, type SlaveData } from '../slave-parts.ts'
 import { ask, collectStatus } from '../views/status.ts'
@@ -262,7 +262,7 @@ async function ownerGone(platform: Platform, layout: Layout): Promise<void> {
   const start = clock.monotonic()
   for (;;) {
     const holder = await locks.holder(layout.ownerLock)
-    if (holder === null || !holder.alive || holder.purpose !== 'slave') return
+    if (holder === null || !holder.alive || holder.purpose !== slavePurpose) return
     if (clock.monotonic() - start > ownerWaitMs) {
       const message = `process ${holder.identity.pid} has not given ${layout.directory} free`
       throw new HotBackupError('ERR_TIMEOUT', message)

@@ -62,6 +62,21 @@ export interface ContinuousOptions {
   readonly failed: (message: string) => void
 }
 
+/** The last whole pass, for those who only look; null when there was none. */
+export async function readLastPass(disk: Disk, file: string): Promise<VerifyPass | null> {
+  return (await readState(disk, file))?.last ?? null
+}
+
+async function readState(disk: Disk, file: string): Promise<State | null> {
+  const bytes = await readFile(disk, file, stateBytesMax)
+  if (bytes === null) return null
+  try {
+    return v.parse(stateSchema, JSON.parse(bytes.toString()))
+  } catch {
+    return null
+  }
+}
+
 export class ContinuousVerification {
   readonly #platform: { readonly disk: Disk; readonly clock: Clock }
   readonly #marks: VerifyMarks
@@ -197,14 +212,8 @@ export class ContinuousVerification {
   }
 
   /** What lies there otherwise is as good as nothing. */
-  async #read(): Promise<State | null> {
-    const bytes = await readFile(this.#platform.disk, this.#options.path, stateBytesMax)
-    if (bytes === null) return null
-    try {
-      return v.parse(stateSchema, JSON.parse(bytes.toString()))
-    } catch {
-      return null
-    }
+  #read(): Promise<State | null> {
+    return readState(this.#platform.disk, this.#options.path)
   }
 
   /** A disk that is full, say, takes only the memory of where it stands. */

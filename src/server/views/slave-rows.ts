@@ -1,10 +1,12 @@
 // The rows of "hb status" about a server's slaves: as the process that has the links open reports them, or, where none
 // answers, by the ack files.
+import type { SegmentInfo } from '../../log/segments.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { readAck } from '../../ship/ack-file.ts'
 import { confirmedAck } from '../../ship/confirmed.ts'
 import { readDropped } from '../../ship/dropped.ts'
 import { secondsSince } from '../../ship/lag.ts'
+import { bytesAfter } from '../../ship/queue.ts'
 import { positionsOf, type ShipStatus } from '../../ship/status.ts'
 import { nextStep, type StatusWord } from '../../wire/status-words.ts'
 import { addressText } from '../config/address.ts'
@@ -20,6 +22,7 @@ export type SlaveRow = Pick<
   | 'durableTxn'
   | 'appliedTxn'
   | 'lastKnown'
+  | 'applying'
   | 'lagTxns'
   | 'lagSeconds'
   | 'seed'
@@ -28,6 +31,8 @@ export type SlaveRow = Pick<
   readonly state: StatusWord
   /** What to do about it; null where the server goes on by itself. */
   readonly nextStep: string | null
+  /** Bytes of this server's log that, by the slave's last word, are not applied there. */
+  readonly lagBytes: number
   /** It was dropped from the queue and needs a new copy of the database. */
   readonly dropped: boolean
 }
@@ -43,6 +48,7 @@ export async function slaveRows(
   layout: Layout,
   config: Config,
   durableTxn: number,
+  segments: readonly SegmentInfo[],
   reported: readonly ShipStatus[] | null,
   alive: boolean,
 ): Promise<SlaveRow[]> {
@@ -56,7 +62,13 @@ export async function slaveRows(
         rows.get(slave.name) ??
         (await rowFromAck(platform, layout, config, slave, durableTxn, state))
       const dropped = await readDropped(platform.disk, layout.slaves, slave.name)
-      return { ...row, nextStep: nextStep(row.state), dropped: dropped !== null }
+      const appliedTxn = row.lastKnown?.appliedTxn ?? 0
+      return {
+        ...row,
+        nextStep: nextStep(row.state),
+        lagBytes: bytesAfter(segments, appliedTxn, durableTxn),
+        dropped: dropped !== null,
+      }
     }),
   )
 }
@@ -68,7 +80,7 @@ async function rowFromAck(
   { name, address }: SlaveAddress,
   durableTxn: number,
   state: StatusWord,
-): Promise<Omit<SlaveRow, 'dropped' | 'nextStep'>> {
+): Promise<Omit<SlaveRow, 'dropped' | 'nextStep' | 'lagBytes'>> {
   const ack = await readAck(platform.disk, layout.slaves, name)
   const confirmed = await confirmedAck(platform, ackSourceOf(layout, type), name)
   const positions = positionsOf(confirmed ?? ack, confirmed !== null, durableTxn)
@@ -78,6 +90,7 @@ async function rowFromAck(
     state,
     sentTxn: ack?.receivedTxn ?? 0,
     ...positions,
+    applying: null,
     lagSeconds: positions.lagTxns === 0 ? 0 : secondsWithout(ack?.time, platform.clock.now()),
     lastError: null,
   }

@@ -9,6 +9,7 @@ import type { HelperStatus } from '../../helpers/helpers.ts'
 import { readDurableMark, type DurableMark } from '../../log/durable.ts'
 import { listSegments, readSegmentHeader, type SegmentInfo } from '../../log/segments.ts'
 import { readFile } from '../../platform/atomic-file.ts'
+import { isNotFound } from '../../platform/disk.ts'
 import type { LockHolder } from '../../platform/locks.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { queueFor, readStored } from '../../ship/queue.ts'
@@ -28,7 +29,7 @@ import { readApplyUpdates } from '../replay/apply-updates.ts'
 import type { ShipperStatus } from '../shipper-server.ts'
 import type { SlaveStatus } from '../slave-status.ts'
 import type { CommitStatus } from '../updates/commits.ts'
-import type { VerificationStatus } from '../verification/continuous-verification.ts'
+import { readLastPass, type VerificationStatus } from '../verification/continuous-verification.ts'
 import { measureBacklog, type Backlog } from './backlog.ts'
 import { latestMessages } from './latest-messages.ts'
 import { slaveRows, type SlaveRow } from './slave-rows.ts'
@@ -45,8 +46,13 @@ export interface ServerStatus {
   readonly nextStep: string | null
   /** Why the server does not do its work though it runs, or will not start: what is damaged; null when it is well. */
   readonly failure: string | null
-  /** Who has the log and the database open: on a master an application or a command, on a slave its server. */
-  readonly owner: { readonly pid: number; readonly purpose: string } | null
+  /** The process that has log and database open: on a master an application or a command, on a slave its server. */
+  readonly owner: {
+    readonly pid: number
+    readonly purpose: string
+    /** To commands. Some that open the database only for a moment never do (owner.ts). */
+    readonly answers: boolean
+  } | null
   readonly log: LogStatus
   readonly slaves: readonly SlaveRow[]
   readonly apply: {
@@ -60,6 +66,8 @@ export interface ServerStatus {
   }
   /** The part of the log that some slave has not stored yet. */
   readonly queue: QueueStatus
+  /** What the server may still write: into its log, or into its database when that has less. */
+  readonly disk: { readonly freeBytes: number }
   /** When an update is done; null when no master answers. */
   readonly commit: CommitStatus | null
   readonly helpers: readonly HelperStatus[]
@@ -67,6 +75,8 @@ export interface ServerStatus {
   readonly lostAndFound: number
   /** On a master what verification does; null when nobody has it open. */
   readonly verify: VerificationStatus | null
+  /** When the last whole verification ended, here or by a slave's master: milliseconds since 1970; null for never. */
+  readonly lastVerified: number | null
   /** On a slave what it knows to be different from its master. */
   readonly differences: DifferencesStatus | null
   /** Groups that nobody may use, as whoever has the database open knows them. */
@@ -122,9 +132,11 @@ export async function collectStatus(
   const reported = (found.shipper ?? found.slave)?.slaves ?? null
   const { durableTxn } = log.status
   const alive = found.server !== null
-  const slaves = await slaveRows(platform, layout, config, durableTxn, reported, alive)
+  const { segments } = log
+  const slaves = await slaveRows(platform, layout, config, durableTxn, segments, reported, alive)
   const fenced = await readFence(platform, layout, config)
   const state = stateOf(config, found, slaves, fenced)
+  const differences = await differencesStatus(platform, layout, config, found)
   return {
     name: config.name,
     type: config.type,
@@ -134,23 +146,33 @@ export async function collectStatus(
     state,
     nextStep: nextStep(state),
     failure: fenced?.error.message ?? failureOf(config, found) ?? damages[0] ?? null,
-    owner:
-      found.owner === null ? null : { pid: found.owner.identity.pid, purpose: found.owner.purpose },
+    owner: ownerStatus(found),
     log: log.status,
     slaves,
     apply: await applyStatus(platform, layout, config, found, log, checkpointTxn),
     queue: found.master?.queue ?? (await queueStatus(platform, layout, config, log)),
+    disk: { freeBytes: await freeBytes(platform, layout) },
     commit: found.master?.commit ?? null,
     helpers: (found.master ?? found.slave)?.helpers ?? [],
     holds: ((found.master ?? found.slave)?.holds ?? []).map(holdRow),
     lostAndFound: await countLost(platform.disk, layout.lostAndFound),
     verify: found.master?.verify ?? null,
-    differences: await differencesStatus(platform, layout, config, found),
+    lastVerified:
+      config.type === 'slave'
+        ? (differences?.pass?.time ?? null)
+        : ((await readLastPass(platform.disk, layout.verify))?.ended ?? null),
+    differences,
     damaged: (found.master ?? found.slave)?.damaged ?? [],
     timeline: log.timeline,
     databaseId: log.databaseId,
     messages: await latestMessages(platform.disk, layout.messages),
   }
+}
+
+function ownerStatus({ owner, master, slave }: Found): ServerStatus['owner'] {
+  if (owner === null) return null
+  const { identity, purpose } = owner
+  return { pid: identity.pid, purpose, answers: master !== null || slave !== null }
 }
 
 /** Who runs, and what they answer: null for who does not run, or does not answer. */
@@ -253,6 +275,16 @@ async function queueStatus(
   const stored = await readStored(disk, layout.slaves, names)
   const { bytes } = queueFor(stored, segments, status.durableTxn)
   return { bytes, limitBytes: config.queue.limitBytes, state: 'open', secondsToLimit: null }
+}
+
+/** Log and database may lie on file systems of their own. */
+async function freeBytes({ disk }: StatusPlatform, layout: Layout): Promise<number> {
+  const of = (directory: string) =>
+    disk.freeBytes(directory).catch((error: unknown) => {
+      if (isNotFound(error)) return disk.freeBytes(layout.directory)
+      throw error
+    })
+  return Math.min(await of(layout.log), await of(layout.database))
 }
 
 async function readHistory({ disk }: Pick<Platform, 'disk'>, segment: SegmentInfo) {
