@@ -4,9 +4,10 @@ import { Master } from '../src/index.ts'
 
 const master = await Master.open(process.argv[2] ?? '.')
 try {
-  const sales = await master.createAccount('SALES')
-  const customers = await sales.createFile('CUSTOMERS', { modulo: 1009 })
-  const orders = await sales.createFile('ORDERS')
+  // Opened, or created if they are not there. The options are for a new file.
+  const sales = await master.openAccount('SALES')
+  const customers = await sales.openFile('CUSTOMERS', { modulo: 1009 })
+  const orders = await sales.openFile('ORDERS')
 
   // A write resolves when it is durable in the transaction log.
   await customers.write('CUST*1000', 'Ada Lovelace')
@@ -19,7 +20,7 @@ try {
     transaction.write(customers, 'ORDER.COUNT', String(before + 1))
     return before + 1
   })
-  console.log(`${count} order`)
+  console.log(`${count} ${count === 1 ? 'order' : 'orders'}`)
 
   for await (const { id, value } of customers.items()) console.log(`${id} = ${value}`)
 } finally {

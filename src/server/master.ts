@@ -32,7 +32,7 @@ import { commandPurpose, masterPurpose, takeOwnership } from './owner.ts'
 import type { QueueLimit, QueueStatus } from './queue/queue-limit.ts'
 import { Retention } from './queue/retention.ts'
 import { startHelpers } from './server-helpers.ts'
-import { Account, checkAccount, type UpdateOptions } from './updates/account.ts'
+import { Account, checkAccount, created, type UpdateOptions } from './updates/account.ts'
 import type { Commits, CommitStatus } from './updates/commits.ts'
 import { ReachedSlaves } from './updates/reached-slaves.ts'
 import type { Replication } from './updates/replication.ts'
@@ -268,6 +268,12 @@ export class Master {
   async createAccount(name: string): Promise<Account> {
     await this.#updates.createAccount(name)
     // Not looked up: it was created, and may have been deleted again.
+    return new Account(name, this.#database, this.#updates)
+  }
+
+  /** The account of that name, created if there is none; resolves when it is durable. Errors: ERR_NAME. */
+  async openAccount(name: string): Promise<Account> {
+    await created(this.createAccount(name), this.#updates)
     return new Account(name, this.#database, this.#updates)
   }
 

@@ -30,21 +30,25 @@ export function listens(purpose: string): boolean {
 
 /** An owner that neither listens nor leaves for this long is not just starting or stopping. */
 const waitMs = 10_000
+/** How long a server or an application waits for one command, such as an import, to end. */
+const commandWaitMs = 60_000
 const pollMs = 50
 
 /** How long to wait for owners of a directory that come and go: until one of them stays for 10 s. */
 export class OwnerPatience {
   readonly #clock: Clock
+  readonly #waitMs: number
   #last = ''
   #deadline: number
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, ownerWaitMs = waitMs) {
     this.#clock = clock
-    this.#deadline = clock.monotonic() + waitMs
+    this.#waitMs = ownerWaitMs
+    this.#deadline = clock.monotonic() + ownerWaitMs
   }
 
   renew(): void {
-    this.#deadline = this.#clock.monotonic() + waitMs
+    this.#deadline = this.#clock.monotonic() + this.#waitMs
   }
 
   /** `holder`: the owner now. Another one than at the last call means that the queue of owners moves. */
@@ -87,8 +91,9 @@ export async function byOwner<T>(
 }
 
 /**
- * Takes the owner's lock. A command that has the master open, and a shipper that starts and brings the log in order,
- * own the directory for a moment: they are waited for as long as owners come and go. Throws ERR_RUNNING.
+ * Takes the owner's lock. A shipper that starts and puts the log in order owns the directory for a moment, and so does
+ * a command: both are waited for, as long as owners come and go and no command stays for a minute. But a command does
+ * not wait here for another one: that one listens, and carries it out. Throws ERR_RUNNING.
  */
 export async function takeOwnership(
   { locks, clock }: Pick<Platform, 'clock' | 'locks'>,
@@ -96,7 +101,7 @@ export async function takeOwnership(
   purpose: string,
   lost: (error: HotBackupError) => void,
 ): Promise<Lock> {
-  const patience = new OwnerPatience(clock)
+  const patience = new OwnerPatience(clock, commandWaitMs)
   for (;;) {
     try {
       return await locks.acquire(layout.ownerLock, purpose, lost)
@@ -105,6 +110,7 @@ export async function takeOwnership(
       const holder = await locks.holder(layout.ownerLock)
       if (holder?.purpose === recoveryPurpose && holder.alive) patience.renew()
       else if (holder !== null && holder.purpose !== commandPurpose) throw error
+      else if (holder !== null && purpose === commandPurpose) throw error
       if (patience.isOver(holder)) throw error
     }
     await sleep(clock, pollMs)

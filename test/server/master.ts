@@ -50,6 +50,27 @@ t.test('accounts, files and items', async t => {
   t.throws(() => sales.files(), { code: 'ERR_NO_ACCOUNT' })
 })
 
+t.test('accounts and files are opened, and created if they are not there', async t => {
+  const directory = await makeMaster(t)
+  const master = await Master.open(directory)
+  t.teardown(() => master.close())
+  const opened = await Promise.all([master.openAccount('A'), master.openAccount('A')])
+  const [account] = opened
+  const files = await Promise.all([account.openFile('F', { modulo: 7 }), account.openFile('F')])
+  t.equal(master.lastTxn, 2, 'each is created once')
+  t.equal(master.durableTxn, 2)
+  await files[0].write('id', 'value')
+  const again = await account.openFile('F', { modulo: 11, local: true })
+  t.equal(String(await again.read('id')), 'value')
+  t.equal(again.modulo, 7, 'the options are for a new file')
+  t.equal(master.lastTxn, 3)
+  await master.deleteAccount('A')
+  await t.rejects(account.openFile('F'), { code: 'ERR_NO_ACCOUNT' })
+  await t.rejects(master.openAccount('.'), { code: 'ERR_NAME' })
+  await (await master.openAccount('A')).openFile('F')
+  await t.rejects(account.openFile('G', { modulo: 0 }), { code: 'ERR_MODULO' })
+})
+
 t.test('the queue of an open master with default settings', async t => {
   const directory = await makeMaster(t, '--slave', 'beta=127.0.0.1:2001')
   const master = await Master.open(directory)

@@ -4,7 +4,7 @@ import { CountedScan } from '../../database/counted-scan.ts'
 import type { Database } from '../../database/database.ts'
 import { copying } from '../../database/group-walk.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
-import { HotBackupError } from '../../errors.ts'
+import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import type { Bytes } from '../../log/record.ts'
 import type { CommitLevel } from './commits.ts'
 import type { Updates } from './updates.ts'
@@ -69,6 +69,15 @@ export class Account {
     const { modulo = moduloDefault, local = false } = options
     await this.#updates.createFile(this.name, name, modulo, local)
     // Not looked up: it was created, and may have been deleted again.
+    return new File(this.name, name, this.#database, this.#updates)
+  }
+
+  /**
+   * The file of that name, created with these options if there is none; resolves when it is durable. Of a file that
+   * exists nothing is changed. Errors: ERR_NAME, ERR_MODULO, ERR_NO_ACCOUNT.
+   */
+  async openFile(name: string, options: CreateFileOptions = {}): Promise<File> {
+    await created(this.createFile(name, options), this.#updates)
     return new File(this.name, name, this.#database, this.#updates)
   }
 
@@ -191,6 +200,16 @@ export class File {
     const found = this.#found
     if (found !== undefined && this.#database.fileByNumber(found.number) === found) return found
     return (this.#found = findFile(this.#database, this.account, this.name))
+  }
+}
+
+/** Resolves when what is created is durable, be it now or before. */
+export async function created(creating: Promise<unknown>, updates: Updates): Promise<void> {
+  try {
+    await creating
+  } catch (error) {
+    if (!isHotBackupError(error, 'ERR_EXISTS')) throw error
+    await updates.settled()
   }
 }
 
