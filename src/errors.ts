@@ -34,6 +34,10 @@ const catalogue = {
     hint: 'Split the transaction: all of it together is at most 128 MiB.',
   },
   ERR_USAGE: { exit: exitCodes.usage, hint: 'See the --help of the command.' },
+  ERR_INPUT: {
+    exit: exitCodes.failed,
+    hint: 'Give the command a file or a pipe to read; an empty item is the value "".',
+  },
   ERR_IMPORT: {
     exit: exitCodes.failed,
     hint: 'Mend the line and import the rest: items before it have been imported.',

@@ -2,6 +2,8 @@
 import type { Readable, Writable } from 'node:stream'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { exitCodes, HotBackupError, isHotBackupError } from '../errors.ts'
+import type { Inputs } from '../platform/inputs.ts'
+import { nodeInputs, nodeStandardInput } from '../platform/node-inputs.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { DataClient } from '../server/control/data-client.ts'
@@ -62,6 +64,7 @@ export interface Streams {
 /** What a command works with. */
 export class Context {
   readonly platform: Platform = nodePlatform
+  readonly inputs: Inputs = nodeInputs
   readonly out: Output
   readonly stdin: AsyncIterable<Uint8Array>
   readonly terminal: Terminal | null
@@ -202,7 +205,7 @@ export function processStreams(): Streams {
   const terminal = stdin.isTTY && stdout.isTTY ? { input: stdin, output: stdout } : null
   // A serial line or a bare pseudo terminal does not tell its size.
   if (terminal !== null && stdout.columns === 0) Object.assign(stdout, { columns: 80, rows: 24 })
-  return { stdin: stdin as AsyncIterable<Uint8Array>, stdout, stderr, terminal }
+  return { stdin: nodeStandardInput, stdout, stderr, terminal }
 }
 
 /** Subcommands that were made by themselves get the settings of the program. */

@@ -7,7 +7,7 @@ import { importedItems, type ImportFormat } from '../server/transfer/import-item
 import { importItems } from '../server/transfer/import.ts'
 import { moduloDefault } from '../server/updates/account.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
-import { inputBytes } from './input.ts'
+import { openInput } from './input.ts'
 import { count, counted } from './output.ts'
 
 export function addTransferCommands(program: Command, context: Context): void {
@@ -42,9 +42,9 @@ hb export -d /srv/old sales orders | hb import -d /srv/north sales orders --form
     .option('--value <field>', 'the field that is the item')
     .option('--create', 'create the account and the file if they are not there')
     .action(async (account: string, file: string, path: string, options: ImportArguments) => {
+      const { pieces } = await openInput(context, path)
       await context.data(options.dir, 'write', async data => {
-        if (options.create === true) await createMissing(data, account, file)
-        await importFrom(context, data, { account, file, path, ...options })
+        await importFrom(context, data, pieces, { account, file, ...options })
       })
     })
 }
@@ -60,35 +60,53 @@ async function createMissing(data: DataClient, account: string, file: string): P
 async function importFrom(
   context: Context,
   data: DataClient,
+  source: AsyncIterable<Uint8Array>,
   {
     account,
     file,
-    path,
     format,
     id,
     value,
-  }: ImportArguments & { readonly account: string; readonly file: string; readonly path: string },
+    create = false,
+  }: ImportArguments & { readonly account: string; readonly file: string },
 ): Promise<void> {
-  // A file that is not there is said before anything is read.
-  if (!(await data.fileExists(account, file))) {
-    throw new HotBackupError('ERR_NO_FILE', `there is no file ${account} ${file}`, {
-      account,
-      file,
-    })
-  }
+  if (!create) await checkFile(data, account, file)
   const progress = context.progress()
-  const source = inputBytes(context, path)
   const records = importedItems(source, { format, idField: id, valueField: value ?? null })
-  const { items, error } = await importItems(data, account, file, records, done => {
-    progress.update(
-      seconds => `${count(done)} items, ${count(Math.round(done / seconds))} a second`,
-    )
-  })
+  // Nothing is created for what cannot be read, or lacks the field.
+  const first = await records.next()
+  if (create) await createMissing(data, account, file)
+  const { items, error } = await importItems(
+    data,
+    account,
+    file,
+    withFirst(first, records),
+    done => {
+      progress.update(
+        seconds => `${count(done)} items, ${count(Math.round(done / seconds))} a second`,
+      )
+    },
+  )
   progress.end()
   if (error === null) return context.out.line(`${counted(items, 'item')} imported`)
   if (!isHotBackupError(error)) throw error
   const message = `${error.message.replace(/\.$/, '')} (imported before it: ${counted(items, 'item')})`
   throw new HotBackupError(error.code, message, error.place, error)
+}
+
+/** A file that is not there is reported before anything is read. */
+async function checkFile(data: DataClient, account: string, file: string): Promise<void> {
+  if (await data.fileExists(account, file)) return
+  throw new HotBackupError('ERR_NO_FILE', `there is no file ${account} ${file}`, { account, file })
+}
+
+async function* withFirst<T>(
+  first: IteratorResult<T, void>,
+  rest: AsyncGenerator<T, void, undefined>,
+): AsyncGenerator<T, void, undefined> {
+  if (first.done === true) return
+  yield first.value
+  yield* rest
 }
 
 function exportCommand(context: Context): Command {

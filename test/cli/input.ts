@@ -1,0 +1,80 @@
+// What commands read, and arguments as bytes: real processes, since Node and the shell have their part in it.
+import { execFile } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { ok, temporaryDirectory, type Outcome } from '../helpers/servers.ts'
+
+const program = new URL('../../src/cli/hb.js', import.meta.url).pathname
+
+/** A command line for the shell; "hb" and "$d" (the server's directory) are what they say. */
+function shell(directory: string, line: string, input = ''): Promise<Outcome> {
+  const script = `hb() { "$node" "$program" "$@"; }; ${line}`
+  const env = { ...process.env, node: process.execPath, program, d: directory }
+  return new Promise(resolve => {
+    const child = execFile('bash', ['-c', script], { env }, (error, stdout, stderr) => {
+      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1
+      resolve({ code, stdout, stderr })
+    })
+    child.stdin?.on('error', () => {}) // The command may end without reading.
+    child.stdin?.end(input)
+  })
+}
+
+async function master(test: Parameters<typeof temporaryDirectory>[0]): Promise<string> {
+  const directory = path.join(temporaryDirectory(test), 'north')
+  await ok('setup', '-d', directory, '--type', 'master', '--name', 'north')
+  await ok('create-account', '-d', directory, 'a')
+  await ok('create-file', '-d', directory, 'a', 'f')
+  return directory
+}
+
+t.test('what cannot be read is no empty item', async t => {
+  const dir = await master(t)
+  await ok('write', '-d', dir, 'a', 'f', 'i', 'kept')
+  const digest = await ok('digest', '-d', dir)
+  const file = path.join(temporaryDirectory(t), 'written')
+  for (const [redirection, said] of [
+    ['<&-', 'standard input is closed'],
+    ['< /', 'standard input is a directory'],
+    ['<> /dev/null', 'standard input is closed'],
+    [`0> ${file}`, 'cannot read standard input'],
+  ]) {
+    for (const command of [
+      'hb write -d "$d" a f i',
+      'hb import -d "$d" new f --create --format jsonl --id id',
+      'hb import -d "$d" new f --create --format csv --id id',
+    ]) {
+      const { code, stdout, stderr } = await shell(dir, `${command} ${redirection}`)
+      t.match({ code, stdout }, { code: 1, stdout: '' }, `${command} ${redirection}`)
+      t.ok(stderr.startsWith(`hb: ERR_INPUT: ${said}`), stderr)
+    }
+  }
+  const directory = await shell(dir, 'hb import -d "$d" new f / --create --format jsonl --id id')
+  t.match(directory, { code: 1, stderr: /^hb: ERR_INPUT: \/ is a directory/ })
+  t.equal(await ok('digest', '-d', dir), digest, 'nothing was changed')
+
+  t.match(await shell(dir, 'hb write -d "$d" a f i < /dev/null'), { code: 0 })
+  t.equal(await ok('read', '-d', dir, 'a', 'f', 'i'), '', 'an empty item that is meant')
+})
+
+t.test('a pipe can be named by a path', async t => {
+  const dir = await master(t)
+  const line = '{"id":"%s","value":"v"}\\n'
+  const command = 'hb import -d "$d" a f --format jsonl --id id'
+  const named = path.join(temporaryDirectory(t), 'pipe')
+  for (const script of [
+    `printf '${line}' 1 | ${command} /dev/stdin`,
+    `${command} <(printf '${line}' 2)`,
+    `mkfifo ${named}; (printf '${line}' 3 > ${named}) & ${command} ${named}`,
+  ]) {
+    t.match(await shell(dir, script), { code: 0, stdout: '1 item imported\n' }, script)
+  }
+  const input = '{"id":"4","value":"v"}\n'
+  t.match(await shell(dir, `${command} /dev/stdin`, input), { code: 0 }, 'a socket')
+  const file = path.join(temporaryDirectory(t), 'items')
+  writeFileSync(file, input.replace('4', '5'))
+  t.match(await shell(dir, `${command} /dev/stdin < ${file}`), { code: 0 }, 'a file')
+  const ids = await ok('list', '-d', dir, 'a', 'f')
+  t.strictSame(ids.trimEnd().split('\n').sort(), ['1', '2', '3', '4', '5'])
+})
