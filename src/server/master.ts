@@ -32,6 +32,7 @@ import { commandPurpose, masterPurpose, takeOwnership } from './owner.ts'
 import type { QueueLimit, QueueStatus } from './queue/queue-limit.ts'
 import { Retention } from './queue/retention.ts'
 import { startHelpers } from './server-helpers.ts'
+import { checkOptions, checkType } from './updates/arguments.ts'
 import { Account, checkAccount, created, type UpdateOptions } from './updates/account.ts'
 import type { Commits, CommitStatus } from './updates/commits.ts'
 import { ReachedSlaves } from './updates/reached-slaves.ts'
@@ -141,6 +142,10 @@ export class Master {
    * ERR_DATABASE_CORRUPT, ERR_DISK.
    */
   static async open(directory: string, options: MasterOptions = {}): Promise<Master> {
+    checkType('the directory of a master', 'string', directory)
+    checkOptions(options)
+    const { onEvent } = options
+    if (onEvent !== undefined) checkType('"onEvent"', 'function', onEvent)
     const platform = options.platform ?? nodePlatform
     const layout = layoutOf(path.resolve(directory))
     const config = await LiveConfig.load(platform.disk, layout, 'master')
@@ -150,6 +155,7 @@ export class Master {
       })
     }
     const helped = options.helpers ?? true
+    checkType('"helpers"', 'boolean', helped)
     // What happens behind everybody's back. Before the master is open, opening fails by itself.
     let master: Master | null = null
     const events: PartsEvents = {
@@ -161,7 +167,7 @@ export class Master {
       },
       happened: event => {
         if (master !== null) master.#take(event)
-        options.onEvent?.(event)
+        onEvent?.(event)
       },
     }
     const lock = await takeOwnership(
@@ -292,6 +298,8 @@ export class Master {
     work: (transaction: Transaction) => Synchronous<T>,
     options: UpdateOptions = {},
   ): Promise<T> {
+    checkType('the work of a transaction', 'function', work)
+    checkOptions(options)
     return this.#updates.transaction(work, options.level)
   }
 
@@ -300,6 +308,7 @@ export class Master {
    * ERR_TIMEOUT after `timeoutMs`, ERR_NO_SLAVE, ERR_UNCONFIRMED (closed meanwhile).
    */
   async wait(txn: number, level: AckLevel, options: { timeoutMs?: number } = {}): Promise<void> {
+    checkOptions(options)
     await this.#commits.reached(txn, level, options.timeoutMs ?? null)
   }
 

@@ -1,6 +1,7 @@
 // The library: accounts, files, items, transactions, iteration, errors, and what a crash leaves.
 import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
 import { HotBackupError } from '../../src/errors.ts'
 import { Master } from '../../src/index.ts'
@@ -121,6 +122,74 @@ t.test('what is refused changes nothing', async t => {
   t.equal(master.lastTxn, before)
   await file.write('x', Buffer.alloc(64 * 2 ** 20, 7))
   t.equal((await file.read('x'))?.length, 64 * 2 ** 20, 'the largest item')
+})
+
+t.test('a wrong type is a TypeError, whatever the method, and changes nothing', async t => {
+  const master = await Master.open(await makeMaster(t))
+  const other = await Master.open(await makeMaster(t))
+  t.teardown(() => Promise.all([master.close(), other.close()]))
+  const account = await master.createAccount('A')
+  const file = await account.createFile('F')
+  const stranger = await (await other.createAccount('A')).createFile('F')
+  const before = master.lastTxn
+  // As JavaScript calls it.
+  const call = (target: object, method: string, ...args: unknown[]): unknown =>
+    (Reflect.get(target, method) as (...args: unknown[]) => unknown).apply(target, args)
+  const notBytes = [5, 0, -1, NaN, 5n, null, undefined, true, Symbol('s'), {}, [], ['a'], () => {}]
+  const buffers = [new ArrayBuffer(4), new Uint16Array(4), new DataView(new ArrayBuffer(4))]
+  const notText = [5, null, undefined, true, {}, ['F'], Buffer.from('F')]
+  const notOptions = [null, 5, 'durable', true]
+  const rows: [object, string, unknown[][]][] = []
+  const add = (target: object, method: string, ...args: unknown[][]) => {
+    rows.push([target, method, args])
+  }
+  const ids = [...notBytes, ...buffers]
+  add(file, 'read', ...ids.map(id => [id]))
+  add(file, 'has', ...ids.map(id => [id]))
+  add(file, 'delete', ...ids.map(id => [id]), ...notOptions.map(options => ['a', options]))
+  add(file, 'write', ...ids.map(id => [id, 'x']), ...ids.map(value => ['a', value]))
+  add(file, 'write', ...notOptions.map(options => ['a', 'x', options]))
+  add(file, 'write', ['a', 'x', { level: 'nonsense' }], ['a', 'x', { level: 5 }])
+  add(file, 'resize', ['7'], [null], [undefined], [7n])
+  add(file, 'setLocal', ['on'], [1], [undefined])
+  for (const method of ['file', 'createFile', 'openFile', 'deleteFile']) {
+    add(account, method, ...notText.map(name => [name]))
+  }
+  for (const method of ['createFile', 'openFile']) {
+    add(account, method, ...notOptions.map(options => ['G', options]))
+    add(account, method, ['G', { modulo: '7' }], ['G', { modulo: null }], ['G', { local: 'yes' }])
+  }
+  for (const method of ['account', 'createAccount', 'openAccount', 'deleteAccount']) {
+    add(master, method, ...notText.map(name => [name]))
+  }
+  add(master, 'transaction', [undefined], [5], [{}], ...notOptions.map(each => [() => {}, each]))
+  add(master, 'wait', ['1', 'durable'], [-1, 'durable'], [1.5, 'durable'], [1, 'local'], [1])
+  add(master, 'wait', [1, 'durable', { timeoutMs: 'soon' }], [1, 'durable', null])
+  add(Master, 'open', [5], [undefined], [null], ['x', null], ['x', { onEvent: 5 }])
+  const inside = (method: string, ...args: unknown[]) => [
+    (transaction: object) => call(transaction, method, ...args),
+  ]
+  for (const method of ['read', 'delete', 'write']) {
+    const files = [stranger, null, undefined, {}, 'F', account]
+    add(master, 'transaction', ...files.map(each => inside(method, each, 'a', 'x')))
+    add(master, 'transaction', ...ids.map(id => inside(method, file, id, 'x')))
+  }
+  add(master, 'transaction', ...ids.map(value => inside('write', file, 'a', value)))
+  for (const [target, method, lists] of rows) {
+    for (const args of lists) {
+      let error: unknown = null
+      try {
+        await call(target, method, ...args)
+      } catch (thrown) {
+        error = thrown
+      }
+      const type = error instanceof Error ? error.constructor.name : typeof error
+      if (type !== 'TypeError')
+        t.equal(type, 'TypeError', `${method}(${args.map(arg => inspect(arg))})`)
+    }
+  }
+  t.equal(master.lastTxn, before)
+  t.equal(file.itemCount, 0)
 })
 
 t.test('a transaction is whole or not at all', async t => {

@@ -6,6 +6,7 @@ import { copying } from '../../database/group-walk.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import type { Bytes } from '../../log/record.ts'
+import { checkBytes, checkOptions, checkType } from './arguments.ts'
 import type { CommitLevel } from './commits.ts'
 import type { Updates } from './updates.ts'
 
@@ -65,8 +66,10 @@ export class Account {
 
   /** Creates a file; resolves when that is durable. Errors: ERR_NAME, ERR_MODULO, ERR_EXISTS, ERR_NO_ACCOUNT. */
   async createFile(name: string, options: CreateFileOptions = {}): Promise<File> {
+    checkOptions(options)
     checkAccount(this.#database, this.name)
     const { modulo = moduloDefault, local = false } = options
+    checkType('"local"', 'boolean', local)
     await this.#updates.createFile(this.name, name, modulo, local)
     // Not looked up: it was created, and may have been deleted again.
     return new File(this.name, name, this.#database, this.#updates)
@@ -116,11 +119,11 @@ export class File {
    * something that was written a moment ago waits for that write.
    */
   read(id: Bytes): Promise<Buffer | null> {
-    return this.#settled(file => file.read(id))
+    return this.#settled(id, file => file.read(id))
   }
 
   has(id: Bytes): Promise<boolean> {
-    return this.#settled(file => file.has(id))
+    return this.#settled(id, file => file.has(id))
   }
 
   /**
@@ -132,6 +135,7 @@ export class File {
    */
   write(id: Bytes, value: Bytes, options?: UpdateOptions): Promise<void> {
     try {
+      checkOptions(options)
       return this.#updates.writeItem(this[stored], id, value, options?.level)
     } catch (error) {
       return Promise.reject(error as Error)
@@ -140,6 +144,7 @@ export class File {
 
   /** Deletes an item. Resolves, when that is durable, with false if there was none. Errors as for write. */
   async delete(id: Bytes, options?: UpdateOptions): Promise<boolean> {
+    checkOptions(options)
     return this.#updates.deleteItem(this[stored], id, options?.level)
   }
 
@@ -158,6 +163,7 @@ export class File {
    * becomes local. One that becomes replicated is written into the log again in the background; see Master.filled.
    */
   async setLocal(local: boolean): Promise<void> {
+    checkType('"local"', 'boolean', local)
     await this.#updates.setLocal(this[stored], local)
   }
 
@@ -185,8 +191,9 @@ export class File {
   }
 
   /** What `look` sees now, as soon as it is durable. Nearly always it is, and then nothing is waited for. */
-  #settled<T>(look: (file: HashedFile) => T): Promise<T> {
+  #settled<T>(id: Bytes, look: (file: HashedFile) => T): Promise<T> {
     try {
+      checkBytes('an item-id', id)
       const file = this[stored]
       const seen = look(file)
       if (this.#updates.isSettled(file)) return Promise.resolve(seen)
@@ -214,12 +221,14 @@ export async function created(creating: Promise<unknown>, updates: Updates): Pro
 }
 
 export function checkAccount(database: Database, account: string): void {
+  checkType('the name of an account', 'string', account)
   if (!database.hasAccount(account)) {
     throw new HotBackupError('ERR_NO_ACCOUNT', `there is no account ${account}`, { account })
   }
 }
 
 export function findFile(database: Database, account: string, file: string): HashedFile {
+  checkType('the name of a file', 'string', file)
   const found = database.file(account, file)
   if (found !== undefined) return found
   checkAccount(database, account)

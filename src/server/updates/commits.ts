@@ -7,7 +7,7 @@
 import { HotBackupError } from '../../errors.ts'
 import { sleep, type Timer } from '../../platform/clock.ts'
 import type { Platform } from '../../platform/platform.ts'
-import { ackReach, type AckLevel } from '../../ship/ack-file.ts'
+import { ackLevels, ackReach, type AckLevel } from '../../ship/ack-file.ts'
 import { AckWatch } from '../../ship/ack-watch.ts'
 import type { AckSource } from '../../ship/confirmed.ts'
 
@@ -159,6 +159,9 @@ export class Commits {
    * ERR_TIMEOUT, which says how far they are; ERR_NO_SLAVE; ERR_UNCONFIRMED when the master is closed meanwhile.
    */
   async reached(txn: number, level: AckLevel, timeoutMs: number | null): Promise<void> {
+    if (!Number.isSafeInteger(txn) || txn < 0) throw new TypeError(`${txn} is no transaction`)
+    if (!ackLevels.includes(level)) throw new TypeError(`there is no level ${String(level)}`)
+    if (timeoutMs !== null && !(timeoutMs >= 0)) throw new TypeError(`${timeoutMs} is no time-out`)
     this.check(level)
     const start = this.#platform.clock.monotonic()
     await this.#answered(txn, level, timeoutMs === null ? Infinity : start + timeoutMs)

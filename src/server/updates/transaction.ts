@@ -1,9 +1,11 @@
 // What one transaction has changed so far, and reads that see it.
+import type { Database } from '../../database/database.ts'
 import type { HashedFile } from '../../database/hashed-file.ts'
 import { HotBackupError } from '../../errors.ts'
-import { itemBytesMax, itemIdBytesMax } from '../../limits.ts'
+import { itemIdBytesMax } from '../../limits.ts'
 import type { Bytes } from '../../log/record.ts'
-import { type File, stored } from './account.ts'
+import { File, stored } from './account.ts'
+import { checkBytes, checkItem } from './arguments.ts'
 
 interface Change {
   readonly file: HashedFile
@@ -19,7 +21,12 @@ export type Synchronous<T> = T extends PromiseLike<unknown> ? never : T
 export class Transaction {
   /** By file number and item-id; a later change of the same item replaces the earlier one. */
   readonly #changes = new Map<string, Change>()
+  readonly #database: Database
   #closed = false
+
+  constructor(database: Database) {
+    this.#database = database
+  }
 
   get size(): number {
     return this.#changes.size
@@ -32,16 +39,17 @@ export class Transaction {
   /** The item as it stands inside this transaction; null when there is none. */
   read(file: File, id: Bytes): Buffer | null {
     this.#checkOpen()
-    const change = this.#changes.get(keyOf(file[stored], bytesOf(id)))
-    if (change === undefined) return file[stored].read(id)
+    checkBytes('an item-id', id)
+    const hashed = this.#hashed(file)
+    const change = this.#changes.get(keyOf(hashed, bytesOf(id)))
+    if (change === undefined) return hashed.read(id)
     return change.value === null ? null : Buffer.from(change.value)
   }
 
   write(file: File, id: Bytes, value: Bytes): void {
+    checkItem(value)
     const item = bytesOf(value)
-    if (item.length > itemBytesMax) {
-      throw new HotBackupError('ERR_ITEM_SIZE', `the item has ${item.length} bytes`)
-    }
+    checkItem(item)
     this.#change(file, id, item)
   }
 
@@ -59,12 +67,20 @@ export class Transaction {
 
   #change(file: File, id: Bytes, value: Buffer | null): void {
     this.#checkOpen()
+    checkBytes('an item-id', id)
     const idBytes = bytesOf(id)
     if (idBytes.length === 0 || idBytes.length > itemIdBytesMax) {
       throw new HotBackupError('ERR_ITEM_ID', `the item-id has ${idBytes.length} bytes`)
     }
-    const hashed = file[stored]
+    const hashed = this.#hashed(file)
     this.#changes.set(keyOf(hashed, idBytes), { file: hashed, id: idBytes, value })
+  }
+
+  #hashed(file: File): HashedFile {
+    if (!(file instanceof File)) throw new TypeError('a transaction works on objects of class File')
+    const hashed = file[stored]
+    if (this.#database.fileByNumber(hashed.number) === hashed) return hashed
+    throw new TypeError(`file ${file.account} ${file.name} belongs to another master`)
   }
 
   #checkOpen(): void {

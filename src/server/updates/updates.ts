@@ -286,7 +286,7 @@ export class Updates {
   ): Promise<T> {
     this.#commits.check(level)
     return this.turns.take(async () => {
-      const transaction = new Transaction()
+      const transaction = new Transaction(this.#database)
       const result = work(transaction)
       refusePromise(result)
       transaction.close()
