@@ -19,7 +19,10 @@ export function nameFault(name: string): string | null {
   return null
 }
 
-/** Throws ERR_NAME, and TypeError for what is no text; `kind` says in the message what the name is for ("account", "file"). */
+/**
+ * Throws ERR_NAME, and TypeError for what is not text; `kind` says in the message what the name is for ("account",
+ * "file").
+ */
 export function checkName(kind: string, name: string): void {
   if (typeof name !== 'string') throw new TypeError(`the ${kind} name is not a string`)
   const fault = nameFault(name)
