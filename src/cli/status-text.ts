@@ -12,7 +12,7 @@ import { count, counted, table } from './output.ts'
 
 export function statusLines(status: ServerStatus, now: number): string[] {
   const { log, apply, owner } = status
-  const lines = [`${status.name}, ${status.type}, ${status.directory}`, '']
+  const lines = [`${status.name}, ${status.type ?? 'role unknown'}, ${status.directory}`, '']
   const rows: [string, string][] = [
     ['State', stateText(status)],
     ['Log', logText(status)],

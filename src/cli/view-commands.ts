@@ -54,7 +54,7 @@ function queryCommand(context: Context): Command {
       const rows: [string, string][] = [
         ['Server name', name],
         ['Process id', String(pid)],
-        ['Type', type],
+        ['Type', type ?? 'unknown'],
         ['Status', nextStep === null ? state : `${state}: ${nextStep}`],
         [type === 'slave' ? 'Total received' : 'Total logged', counted(log.lastTxn, 'transaction')],
         ['Current transaction', count(type === 'slave' ? apply.appliedTxn : sentTxn(status))],

@@ -32,6 +32,7 @@ import { dirname } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import { crc32 } from '../log/crc.ts'
+import { isWrongFile, replaceFile } from '../platform/atomic-file.ts'
 import { isNotFound, isUnreadable, type Disk, type DiskFile } from '../platform/disk.ts'
 import { catalogBytesMax, databaseVersion, type JournalId } from './catalog.ts'
 import { frameBytes } from './frame.ts'
@@ -138,7 +139,7 @@ export class JournalWriter {
 
   /** It counts from now on, once the directory has been synced. */
   async publish(disk: Disk): Promise<void> {
-    await disk.rename(freshPath(this.#path), this.#path)
+    await replaceFile(disk, freshPath(this.#path), this.#path)
   }
 
   async close(): Promise<void> {
@@ -173,7 +174,7 @@ export async function writeInPlaceMark(disk: Disk, path: string, id: JournalId):
   } finally {
     await fresh.close()
   }
-  await disk.rename(file, path)
+  await replaceFile(disk, file, path)
   await disk.syncDirectory(dirname(path))
 }
 
@@ -225,6 +226,7 @@ export class JournalReader {
       return new JournalReader(file, page).#checked()
     } catch (error) {
       await file.close()
+      if (isWrongFile(error)) throw corrupt(file, 'it is a directory', 0)
       throw error
     }
   }

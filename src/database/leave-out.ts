@@ -2,7 +2,7 @@
 // numbers and names stay, as on a slave that has followed the log from the beginning.
 import { join } from 'node:path'
 import { isReplicated } from '../log/file-flags.ts'
-import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
+import { readState, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Disk } from '../platform/disk.ts'
 import { catalogBytesMax, decodeCatalog, encodeCatalog } from './catalog.ts'
@@ -24,7 +24,7 @@ export async function leaveOutLocal(
   await (await Database.open(platform, directory, { cacheBytes })).close()
   const path = join(directory, 'database')
   const file = join(path, catalogName)
-  const bytes = await readFile(disk, file, catalogBytesMax)
+  const bytes = await readState(disk, file, catalogBytesMax)
   if (bytes === null) return
   const catalog = decodeCatalog(bytes, file)
   const left = catalog.files.filter(({ flags, absent }) => !isReplicated(flags) && !absent)

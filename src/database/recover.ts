@@ -18,7 +18,7 @@
 import { dirname, join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { historyStart } from '../log/chain.ts'
-import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
+import { readState, writeFileAtomic } from '../platform/atomic-file.ts'
 import { type Disk, type DiskFile } from '../platform/disk.ts'
 import {
   catalogBytesMax,
@@ -136,7 +136,7 @@ async function readCatalog(
   hasJournal: boolean,
 ): Promise<Catalog | null> {
   const path = join(directory, catalogName)
-  const bytes = await readFile(disk, path, catalogBytesMax)
+  const bytes = await readState(disk, path, catalogBytesMax)
   if (bytes !== null) return decodeCatalog(bytes, path)
   const dataFiles = (await disk.list(directory)).filter(entry => isDataFileName(entry.name))
   if (dataFiles.length === 0 && !hasJournal) return null

@@ -6,7 +6,7 @@ import { catalogName } from '../database/checkpoint.ts'
 import type { SumsPlace } from '../database/frame-sums.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
-import { readFile } from '../platform/atomic-file.ts'
+import { readState } from '../platform/atomic-file.ts'
 import { restful, type Clock } from '../platform/clock.ts'
 import { isNotFound, type Disk } from '../platform/disk.ts'
 import type { HelperAnswer, HelperOrder } from './messages.ts'
@@ -55,7 +55,7 @@ async function sourcePlaces(
   { source, sourceDirectory }: Extract<HelperOrder, { kind: 'build' }>,
 ): Promise<readonly SumsPlace[]> {
   const path = join(sourceDirectory, catalogName)
-  const bytes = await readFile(disk, path, catalogBytesMax)
+  const bytes = await readState(disk, path, catalogBytesMax)
   const files = bytes === null ? [] : decodeCatalog(bytes, path).files
   const { fileNumber, number } = source
   const entry = files.find(file => file.fileNumber === fileNumber && file.number === number)

@@ -20,6 +20,7 @@
 import { join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
+import { isWrongFile, removeDirectory } from '../platform/atomic-file.ts'
 import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
 import type { Watch, Watcher } from '../platform/watch.ts'
 import { hex, type LogPosition } from './chain.ts'
@@ -100,6 +101,10 @@ export async function readDurableState(disk: Disk, directory: string): Promise<D
   if (file === null) return { mark: null, damaged: false }
   try {
     return readState(file)
+  } catch (error) {
+    // A directory has its name: nothing is known of the log, and recovery checks all of it.
+    if (isWrongFile(error)) return { mark: null, damaged: true }
+    throw error
   } finally {
     await file.close()
   }
@@ -146,7 +151,14 @@ export class DurableFile {
   /** Opens the file; creates it, durably, when it is not there. */
   static async open(disk: Disk, directory: string): Promise<DurableFile> {
     const path = join(directory, durableName)
-    if (await disk.exists(path)) return new DurableFile(await disk.open(path, 'write'))
+    if (await disk.exists(path)) {
+      try {
+        return new DurableFile(await disk.open(path, 'write'))
+      } catch (error) {
+        if (!isWrongFile(error)) throw error
+        await removeDirectory(disk, path)
+      }
+    }
     const file = await disk.open(path, 'create')
     await disk.syncDirectory(directory)
     return new DurableFile(file)
@@ -252,6 +264,9 @@ export class DurableWatch {
       this.#file ??= this.#platform.disk.openSync(this.#path, 'read')
       return readState(this.#file).mark
     } catch (error) {
+      // A directory, say, that the writer replaces: what has its name then is another file.
+      this.#file?.closeSync()
+      this.#file = null
       if (error instanceof HotBackupError) return null
       throw error
     }

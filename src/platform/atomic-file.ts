@@ -1,7 +1,7 @@
 // Small files that are read and replaced as a whole: after a crash there is the old one or the new one.
 import { dirname, join } from 'node:path'
-import { HotBackupError } from '../errors.ts'
-import { isNotFound, type Disk } from './disk.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { isNotFound, systemErrorOf, type Disk } from './disk.ts'
 
 /**
  * Replaces the file at `path`, durably. One writer at a time: the new bytes lie in `path`.tmp meanwhile, and
@@ -19,13 +19,39 @@ export async function writeFileAtomic(disk: Disk, path: string, bytes: Uint8Arra
     } finally {
       await file.close()
     }
-    await disk.rename(temporary, path)
+    await replaceFile(disk, temporary, path)
   } catch (error) {
     // The space may be what the next attempt needs. The first error is the one to tell.
     await disk.remove(temporary).catch(() => {})
     throw error
   }
   await disk.syncDirectory(dirname(path))
+}
+
+/** A rename, also to where something has put a directory. Durable after a sync of the parent. */
+export async function replaceFile(disk: Disk, from: string, path: string): Promise<void> {
+  try {
+    await disk.rename(from, path)
+  } catch (error) {
+    if (!isDirectoryError(error)) throw error
+    await removeDirectory(disk, path)
+    await disk.rename(from, path)
+  }
+}
+
+/** Something has put a directory where a file belongs. One that holds something is moved aside, to PATH.aside. */
+export async function removeDirectory(disk: Disk, path: string): Promise<void> {
+  await disk.remove(path).catch(() => disk.rename(path, `${path}.aside`))
+}
+
+/** Removes a server's own small file, also when a directory has its place. Durable after a sync of the parent. */
+export async function removeState(disk: Disk, path: string): Promise<void> {
+  try {
+    await disk.remove(path)
+  } catch (error) {
+    if (systemErrorOf(error)?.code !== 'ENOTEMPTY') throw error
+    await removeDirectory(disk, path)
+  }
 }
 
 /**
@@ -45,6 +71,33 @@ export async function tryDirectory(disk: Disk, directory: string): Promise<void>
   await disk.rename(made, renamed)
   await disk.remove(renamed)
   await disk.syncDirectory(directory)
+}
+
+/**
+ * A server's own small file, whose reader decides what wrong content means: what is too long, or a directory, has no
+ * content. Null when there is nothing. Throws ERR_DISK when the disk does not give it.
+ */
+export async function readState(
+  disk: Disk,
+  path: string,
+  bytesMax: number,
+): Promise<Buffer | null> {
+  try {
+    return await readFile(disk, path, bytesMax)
+  } catch (error) {
+    if (isWrongFile(error)) return Buffer.alloc(0)
+    throw error
+  }
+}
+
+/** True for an error of `readFile` that is about the file, and not about the disk: it is too long, or a directory. */
+export function isWrongFile(error: unknown): error is HotBackupError {
+  if (!isHotBackupError(error, 'ERR_DISK')) return false
+  return systemErrorOf(error) === null || isDirectoryError(error)
+}
+
+function isDirectoryError(error: unknown): boolean {
+  return systemErrorOf(error)?.code === 'EISDIR'
 }
 
 /** The whole file; null when there is none. Throws ERR_DISK, also when it has more than `bytesMax` bytes. */

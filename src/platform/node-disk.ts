@@ -2,6 +2,7 @@
 // per call. A file that is closed has no descriptor left, so that a late call can never hit another file's.
 import * as fs from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import { HotBackupError } from '../errors.ts'
 import { diskError } from './disk-error.ts'
 import {
   systemErrorOf,
@@ -77,6 +78,7 @@ class NodeDiskFile implements DiskFile {
         const wanted = Math.min(length - done, transferBytesMax)
         fs.write(descriptor, buffer, start + done, wanted, offset + done, (error, count) => {
           if (error !== null) return reject(diskError(error, 'write', this.path))
+          if (count === 0 && done < length) return reject(nothingWritten(this.path))
           done += count
           if (done === length) return resolve()
           step()
@@ -91,7 +93,9 @@ class NodeDiskFile implements DiskFile {
     try {
       for (let done = 0; done < length;) {
         const wanted = Math.min(length - done, transferBytesMax)
-        done += fs.writeSync(descriptor, buffer, start + done, wanted, offset + done)
+        const count = fs.writeSync(descriptor, buffer, start + done, wanted, offset + done)
+        if (count === 0) throw nothingWritten(this.path)
+        done += count
       }
     } catch (error) {
       throw diskError(error, 'write', this.path)
@@ -296,6 +300,11 @@ function called(operation: string, path: string, call: (done: Done) => void): Pr
 
 function isMissing(error: NodeJS.ErrnoException): boolean {
   return error.code === 'ENOENT' || error.code === 'ENOTDIR'
+}
+
+/** Trying again could go on for ever. */
+function nothingWritten(path: string): HotBackupError {
+  return new HotBackupError('ERR_DISK', `cannot write ${path}: the system takes no byte`, { path })
 }
 
 function isForbidden(error: unknown): boolean {

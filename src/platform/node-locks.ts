@@ -31,7 +31,7 @@ import { dirname } from 'node:path'
 import * as lockfile from 'proper-lockfile'
 import * as v from 'valibot'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { readFile, writeFileAtomic } from './atomic-file.ts'
+import { readState, writeFileAtomic } from './atomic-file.ts'
 import { sleep } from './clock.ts'
 import { type Lock, type LockHolder, type Locks } from './locks.ts'
 import { nodeClock } from './node-clock.ts'
@@ -357,7 +357,7 @@ type HolderFile = v.InferOutput<typeof holderSchema>
 
 /** Null when there is none, or none that can be read: then nothing is known of the holder. */
 async function readHolderFile(path: string): Promise<HolderFile | null> {
-  const bytes = await readFile(nodeDisk, `${path}.json`, holderBytesMax)
+  const bytes = await readState(nodeDisk, `${path}.json`, holderBytesMax)
   if (bytes === null) return null
   try {
     const parsed = v.safeParse(holderSchema, JSON.parse(bytes.toString()))

@@ -9,7 +9,7 @@ import { Database } from '../database/database.ts'
 import { replayLog } from '../database/replay.ts'
 import { HotBackupError } from '../errors.ts'
 import { crc32 } from '../log/crc.ts'
-import { readFile } from '../platform/atomic-file.ts'
+import { readState } from '../platform/atomic-file.ts'
 import { isNotFound, type Disk } from '../platform/disk.ts'
 import type { Platform } from '../platform/platform.ts'
 import { leftOut } from '../slave/lost-found.ts'
@@ -96,7 +96,7 @@ export async function filesSignature(
   { disk }: Pick<Platform, 'disk'>,
   layout: Layout,
 ): Promise<string> {
-  const catalog = await readFile(disk, path.join(layout.database, catalogName), catalogBytesMax)
+  const catalog = await readState(disk, path.join(layout.database, catalogName), catalogBytesMax)
   const journal = await sizeOf(disk, path.join(layout.database, journalName))
   const crc = catalog === null ? 0 : crc32(catalog, 0, catalog.length)
   return `${catalog?.length ?? 0} ${crc} ${journal}`

@@ -6,6 +6,7 @@ import { HotBackupError } from '../errors.ts'
 import type { Helpers } from '../helpers/helpers.ts'
 import { readPiece } from '../log/pieces.ts'
 import type { LogWriter } from '../log/writer.ts'
+import { removeState } from '../platform/atomic-file.ts'
 import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { GroupAnswers } from '../slave/group-answers.ts'
@@ -206,7 +207,7 @@ export class SlaveServer {
   ): Promise<SlaveServer> {
     await checkNotRejoining(platform.disk, layout, config.name)
     if (await installSeed(platform.disk, layout)) {
-      await platform.disk.remove(layout.differences)
+      await removeState(platform.disk, layout.differences)
       say('info', 'log and database are those of the copy that the master has given')
     }
     const data = await withSoundLog(platform, layout, config, say, () =>

@@ -32,7 +32,7 @@ import { HotBackupError } from '../errors.ts'
 import { historyStart, sameIdentity, type LogPosition } from '../log/chain.ts'
 import { crc32 } from '../log/crc.ts'
 import { identityBytes } from '../log/segment.ts'
-import { readFile } from '../platform/atomic-file.ts'
+import { isWrongFile, readState, removeDirectory, removeState } from '../platform/atomic-file.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
 import { FieldReader, FieldWriter } from '../wire/fields.ts'
 import type { Progress } from '../wire/messages/ack.ts'
@@ -106,7 +106,7 @@ export async function readAck(
   slave: string,
 ): Promise<SlaveAck | null> {
   for (let attempt = 0; attempt < readAttempts; attempt++) {
-    const bytes = await readFile(disk, ackPath(directory, slave), ackBytes)
+    const bytes = await readState(disk, ackPath(directory, slave), ackBytes)
     if (bytes === null) return null
     const ack = decodeAck(bytes)
     if (ack !== null) return ack
@@ -133,9 +133,30 @@ export async function listAcks(
 export async function removeAcks(disk: Disk, directory: string): Promise<void> {
   if (!(await disk.exists(directory))) return
   for (const { name } of await disk.list(directory)) {
-    if (name.endsWith(ackSuffix)) await disk.remove(join(directory, name))
+    if (name.endsWith(ackSuffix)) await removeState(disk, join(directory, name))
   }
   await disk.syncDirectory(directory)
+}
+
+/** `anew`: what lies there is no ack. It is the same file all the same: others may have it open. */
+async function openToWrite(disk: Disk, path: string, anew: boolean): Promise<DiskFile> {
+  if (!(await disk.exists(path))) return disk.open(path, 'create')
+  let file: DiskFile
+  try {
+    file = await disk.open(path, 'write')
+  } catch (error) {
+    if (!isWrongFile(error)) throw error
+    await removeDirectory(disk, path)
+    return disk.open(path, 'create')
+  }
+  if (!anew) return file
+  try {
+    await file.truncate(0)
+    return file
+  } catch (error) {
+    await file.close()
+    throw error
+  }
 }
 
 /** The one writer of a slave's file. Acks that come while one is being written are replaced by the newest. */
@@ -170,8 +191,7 @@ export class AckFile {
     failed: (error: HotBackupError) => void,
   ): Promise<AckFile> {
     const last = await readAck(disk, directory, slave)
-    const path = ackPath(directory, slave)
-    const file = await disk.open(path, (await disk.exists(path)) ? 'write' : 'create')
+    const file = await openToWrite(disk, ackPath(directory, slave), last === null)
     if (last?.confirmed !== true) return new AckFile(file, last, failed)
     const left = { ...last, confirmed: false }
     await file.write(encodeAck(left), 0, ackBytes, 0)

@@ -104,7 +104,8 @@ export class AckWatch {
 class FollowedAck {
   readonly path: string
   readonly #disk: Disk
-  readonly #bytes = Buffer.alloc(ackBytes)
+  /** One more than an ack has: a file that is too long holds none. */
+  readonly #bytes = Buffer.alloc(ackBytes + 1)
   #file: DiskFile | null = null
   last: SlaveAck | null = null
 
@@ -126,9 +127,12 @@ class FollowedAck {
   #read(): SlaveAck | null {
     try {
       this.#file ??= this.#disk.openSync(this.path, 'read')
-      const count = this.#file.readSync(this.#bytes, 0, ackBytes, 0)
+      const count = this.#file.readSync(this.#bytes, 0, this.#bytes.length, 0)
       return decodeAck(this.#bytes.subarray(0, count))
     } catch (error) {
+      // A directory, say, that the shipper replaces: what has its name then is another file.
+      this.#file?.closeSync()
+      this.#file = null
       if (error instanceof HotBackupError) return null
       throw error
     }

@@ -2,7 +2,7 @@
 // the database. The master's owner writes the file; the shipper removes it when the slave follows the log again.
 import { join } from 'node:path'
 import * as v from 'valibot'
-import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
+import { readState, removeState, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 import { removeSeedHold } from './seed-hold.ts'
 
@@ -26,7 +26,7 @@ export async function readDropped(
   directory: string,
   slave: string,
 ): Promise<Dropped | null> {
-  const bytes = await readFile(disk, droppedPath(directory, slave), fileBytesMax)
+  const bytes = await readState(disk, droppedPath(directory, slave), fileBytesMax)
   if (bytes === null) return null
   try {
     return v.parse(schema, JSON.parse(bytes.toString()))
@@ -51,6 +51,6 @@ export async function countAgain(disk: Disk, directory: string, slave: string): 
   await removeSeedHold(disk, directory, slave)
   const path = droppedPath(directory, slave)
   if (!(await disk.exists(path))) return
-  await disk.remove(path)
+  await removeState(disk, path)
   await disk.syncDirectory(directory)
 }

@@ -1,7 +1,7 @@
 // slaves/NAME.seed: this slave is being given a copy of the database, and needs the log from the copy's end on,
 // whatever its ack says. The shipper writes the file before the copy is sent, and removes it when the slave follows.
 import { join } from 'node:path'
-import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
+import { readState, removeState, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 
 function holdPath(directory: string, slave: string): string {
@@ -14,7 +14,7 @@ export async function readSeedHold(
   directory: string,
   slave: string,
 ): Promise<number | null> {
-  const text = (await readFile(disk, holdPath(directory, slave), 64))?.toString().trim()
+  const text = (await readState(disk, holdPath(directory, slave), 64))?.toString().trim()
   if (text === undefined) return null
   // What cannot be read holds everything.
   return /^\d{1,16}$/.test(text) ? Number(text) : 0
@@ -34,6 +34,6 @@ export async function writeSeedHold(
 export async function removeSeedHold(disk: Disk, directory: string, slave: string): Promise<void> {
   const path = holdPath(directory, slave)
   if (!(await disk.exists(path))) return
-  await disk.remove(path)
+  await removeState(disk, path)
   await disk.syncDirectory(directory)
 }

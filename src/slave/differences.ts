@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import { isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import type { HashRange } from '../log/verify-record.ts'
-import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
+import { readState, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 import {
   differencesRowsMax,
@@ -95,7 +95,7 @@ export class Differences {
     failed: (error: unknown) => void,
   ): Promise<Differences> {
     const differences = new Differences(disk, path, failed)
-    const bytes = await readFile(disk, path, fileBytesMax)
+    const bytes = await readState(disk, path, fileBytesMax)
     if (bytes !== null) differences.#load(bytes)
     return differences
   }

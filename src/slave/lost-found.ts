@@ -21,7 +21,7 @@ import { join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import { KiB, MiB, transactionBytesMax } from '../limits.ts'
 import { crc32 } from '../log/crc.ts'
-import { readFile, writeFileAtomic } from '../platform/atomic-file.ts'
+import { readState, writeFileAtomic } from '../platform/atomic-file.ts'
 import { isNotFound, type Disk } from '../platform/disk.ts'
 
 export interface LostHeader {
@@ -155,7 +155,7 @@ export class LostAndFound {
 
   /** How often applying it has failed before, also by processes before this one. */
   async triesOf({ txn, chain }: TransactionName): Promise<number> {
-    const text = await readFile(this.#disk, join(this.#directory, triesName), 1 * KiB)
+    const text = await readState(this.#disk, join(this.#directory, triesName), 1 * KiB)
     const [, ofTxn, ofChain, tries] = /^(\d+) ([0-9a-f]{8}) (\d+)\n$/.exec(String(text)) ?? []
     return Number(ofTxn) === txn && parseInt(ofChain ?? '', 16) === chain ? Number(tries) : 0
   }
@@ -211,7 +211,7 @@ export async function readLost(
   id: string,
 ): Promise<{ readonly entry: LostEntry; readonly records: Buffer }> {
   const path = join(directory, id)
-  const bytes = await readFile(disk, path, entryBytesMax)
+  const bytes = await readState(disk, path, entryBytesMax)
   if (bytes === null) throw new HotBackupError('ERR_NO_LOST', `lost+found has no entry ${id}`)
   const { header, length, crc, crcStart, recordsStart } = decodeHeader(bytes, path)
   const records = bytes.subarray(recordsStart)

@@ -21,6 +21,13 @@ const both = ['master', 'slave'] as const
 /** The state that most needs to be looked at comes first: a server with several links shows that of the worst one. */
 export const statusWords = [
   {
+    word: 'Role unknown',
+    of: both,
+    meaning: 'DIR/role is missing or damaged, so the server may be the master or a slave.',
+    next: 'run "hb rejoin" to make it a slave of the master; where there is no other master, "hb promote"',
+    level: 'critical',
+  },
+  {
     word: 'Fenced',
     of: ['master'],
     meaning: 'Another server is the master now, and this one takes no updates.',

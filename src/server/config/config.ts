@@ -7,7 +7,7 @@ import * as v from 'valibot'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { KiB, MiB, segmentBytesDefault, segmentBytesMax, segmentBytesMin } from '../../limits.ts'
 import type { FsyncPolicy } from '../../log/options.ts'
-import { readFile } from '../../platform/atomic-file.ts'
+import { isWrongFile, readFile } from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
 import type { Address } from '../../platform/network.ts'
 import { machineMemoryBytes } from '../../platform/node-memory.ts'
@@ -214,7 +214,10 @@ export async function loadConfig(
 
 /** The text of hb.toml, without a byte order mark. Throws ERR_NOT_A_SERVER when there is none. */
 export async function readConfigText(disk: Disk, layout: Layout): Promise<string> {
-  const bytes = await readFile(disk, layout.config, configBytesMax)
+  const bytes = await readFile(disk, layout.config, configBytesMax).catch((error: unknown) => {
+    if (!isWrongFile(error)) throw error
+    throw new HotBackupError('ERR_CONFIG', error.message, { path: layout.config }, error)
+  })
   if (bytes !== null) return bytes.toString().replace(/^\uFEFF/, '')
   throw new HotBackupError('ERR_NOT_A_SERVER', `${layout.directory} has no hb.toml`, {
     path: layout.directory,

@@ -2,7 +2,7 @@
 import { HotBackupError } from '../../errors.ts'
 import { cascadeServersMax, KiB } from '../../limits.ts'
 import { identityBytes } from '../../log/segment.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
+import { readState, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { Layout } from '../layout.ts'
@@ -19,7 +19,7 @@ export async function makeServerId(
 
 /** Throws ERR_NOT_A_SERVER when "hb setup" was not here. */
 export async function readServerId(disk: Disk, layout: Layout): Promise<Uint8Array> {
-  const text = (await readFile(disk, layout.serverId, 256))?.toString('latin1').trim() ?? ''
+  const text = (await readState(disk, layout.serverId, 256))?.toString('latin1').trim() ?? ''
   if (/^[0-9a-f]{32}$/.test(text)) return Buffer.from(text, 'hex')
   const message = `${layout.serverId} is missing, or is no server's identity`
   throw new HotBackupError('ERR_NOT_A_SERVER', message, { path: layout.serverId })
@@ -30,7 +30,7 @@ export async function readServerId(disk: Disk, layout: Layout): Promise<Uint8Arr
  * master has called again must not pass for the top of a cascade. What cannot be read is nothing.
  */
 export async function readUpstream(disk: Disk, layout: Layout): Promise<Uint8Array[]> {
-  const text = (await readFile(disk, layout.upstream, upstreamBytesMax))?.toString('latin1') ?? ''
+  const text = (await readState(disk, layout.upstream, upstreamBytesMax))?.toString('latin1') ?? ''
   const lines = text.split('\n').filter(line => line !== '')
   const valid =
     lines.length <= cascadeServersMax && lines.every(line => /^[0-9a-f]{32}$/.test(line))

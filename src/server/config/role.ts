@@ -9,11 +9,11 @@
 // and nothing is written until "hb promote" or "hb rejoin" has said what it is. A learned address holds only as long
 // as hb.toml says what it said then ("instead"): what was said last counts.
 import * as v from 'valibot'
-import { HotBackupError, isHotBackupError } from '../../errors.ts'
+import { HotBackupError } from '../../errors.ts'
 import { KiB } from '../../limits.ts'
 import { crc32 } from '../../log/crc.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
-import { systemErrorOf, type Disk } from '../../platform/disk.ts'
+import { readState, writeFileAtomic } from '../../platform/atomic-file.ts'
+import type { Disk } from '../../platform/disk.ts'
 import type { Address } from '../../platform/network.ts'
 import type { Layout } from '../layout.ts'
 import { addressText, parseAddress } from './address.ts'
@@ -55,16 +55,7 @@ export async function readRole(disk: Disk, layout: Layout): Promise<Role> {
     const message = `${layout.role} ${why}: it is unknown whether this server is the master or a slave`
     return new HotBackupError('ERR_ROLE', message, { path: layout.role }, cause)
   }
-  let bytes
-  try {
-    bytes = await readFile(disk, layout.role, fileBytesMax)
-  } catch (error) {
-    // It was read, and is too long.
-    if (isHotBackupError(error, 'ERR_DISK') && systemErrorOf(error) === null) {
-      throw unknown('is damaged', error)
-    }
-    throw error
-  }
+  const bytes = await readState(disk, layout.role, fileBytesMax)
   if (bytes === null) throw unknown('is missing')
   const role = decodeRole(bytes.toString())
   if (role === null) throw unknown('is damaged')

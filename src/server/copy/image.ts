@@ -30,7 +30,7 @@ import {
 } from '../../log/durable.ts'
 import { segmentHeaderBytes } from '../../log/segment.ts'
 import { segmentFiles } from '../../log/segments.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
+import { readState, writeFileAtomic } from '../../platform/atomic-file.ts'
 import { isNotFound, type Disk } from '../../platform/disk.ts'
 import { copyFile, type CopyTempo } from '../../platform/file-copy.ts'
 import type { Platform } from '../../platform/platform.ts'
@@ -186,7 +186,7 @@ async function copyStill(
 
 async function readCatalog(disk: Disk, { database }: Layout): Promise<CatalogBytes> {
   const file = path.join(database, catalogName)
-  const bytes = await readFile(disk, file, catalogBytesMax)
+  const bytes = await readState(disk, file, catalogBytesMax)
   if (bytes !== null) return { bytes, ...decodeCatalog(bytes, file) }
   const message = `${database} has no catalog: the server has never been started`
   throw new HotBackupError('ERR_NOT_A_SERVER', message, { path: database })

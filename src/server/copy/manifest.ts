@@ -8,7 +8,7 @@ import path from 'node:path'
 import type { DigestTree } from '../../database/digest.ts'
 import { HotBackupError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
+import { readState, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
 import { hashFile, type CopyTempo } from '../../platform/file-copy.ts'
 import type { ServerType } from '../config/role.ts'
@@ -60,7 +60,7 @@ export async function writeManifest(
 /** Throws ERR_SAVE when there is none, ERR_SAVE_CORRUPT when it is not as it was written. */
 export async function readManifest(disk: Disk, directory: string): Promise<Manifest> {
   const file = path.join(directory, manifestName)
-  const bytes = await readFile(disk, file, manifestBytesMax)
+  const bytes = await readState(disk, file, manifestBytesMax)
   if (bytes === null) {
     const message = `${directory} has no ${manifestName}: it is a half save, or none`
     throw new HotBackupError('ERR_SAVE', message, { path: directory })

@@ -7,7 +7,7 @@ import { leaveOutLocal } from '../../database/leave-out.ts'
 import { HotBackupError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
 import { readDurableMark } from '../../log/durable.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
+import { readFile, readState, removeState, writeFileAtomic } from '../../platform/atomic-file.ts'
 import { isNotFound, type Disk } from '../../platform/disk.ts'
 import { copyFile, filesBelow, type CopyTempo } from '../../platform/file-copy.ts'
 import type { Lock } from '../../platform/locks.ts'
@@ -102,7 +102,7 @@ async function checkTarget(disk: Disk, layout: Layout): Promise<void> {
 async function holdsData(disk: Disk, { database, log }: Layout): Promise<boolean> {
   if (((await readDurableMark(disk, log))?.txn ?? 0) > 0) return true
   const file = path.join(database, catalogName)
-  const bytes = await readFile(disk, file, catalogBytesMax)
+  const bytes = await readState(disk, file, catalogBytesMax)
   return bytes !== null && decodeCatalog(bytes, file).stamp.txn > 0
 }
 
@@ -145,13 +145,13 @@ async function beginRestore(
   }
   // They tell of the history that has just been removed. A master that another one has followed stays fenced.
   const stale = config.type === 'slave' ? [layout.promotion, layout.fenced] : []
-  for (const marker of [...stale, layout.rejoin]) await disk.remove(marker)
+  for (const marker of [...stale, layout.rejoin]) await removeState(disk, marker)
   await disk.syncDirectory(layout.directory)
   return config
 }
 
 async function savedRole(disk: Disk, source: string, { server }: Manifest): Promise<Role> {
-  const bytes = await readFile(disk, path.join(source, savedRoleName), configBytesMax)
+  const bytes = await readState(disk, path.join(source, savedRoleName), configBytesMax)
   return decodeRole(bytes?.toString() ?? '') ?? newRole(server.type)
 }
 

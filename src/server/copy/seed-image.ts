@@ -3,10 +3,10 @@
 // as the connection breaks, so that neither database nor log are held up by a slow slave.
 import path from 'node:path'
 import { leaveOutLocal } from '../../database/leave-out.ts'
-import { HotBackupError } from '../../errors.ts'
+import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { identityBytes } from '../../log/segment.ts'
 import { segmentFiles } from '../../log/segments.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
+import { readState, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
 import { filesBelow, type CopyTempo } from '../../platform/file-copy.ts'
 import type { Platform } from '../../platform/platform.ts'
@@ -46,16 +46,20 @@ function stageOf(layout: Layout, slave: string): Layout {
   return layoutOf(path.join(layout.seed, slave))
 }
 
-/** The copy that was made before for this slave, when it is whole and the log still goes on from it; null otherwise. */
+/** The copy made before for this slave, if it is whole and the log still goes on from it; null otherwise. */
 export async function readStaged(
   disk: Disk,
   layout: Layout,
   slave: string,
 ): Promise<StagedImage | null> {
   const stage = stageOf(layout, slave)
-  const id = await readFile(disk, path.join(stage.directory, idName), identityBytes)
+  const id = await readState(disk, path.join(stage.directory, idName), identityBytes)
   if (id === null || id.length !== identityBytes) return null
-  const image = await openStaged(disk, stage, id)
+  const image = await openStaged(disk, stage, id).catch((error: unknown) => {
+    if (isHotBackupError(error, 'ERR_SAVE', 'ERR_SAVE_CORRUPT')) return null
+    throw error
+  })
+  if (image === null) return null
   const first = (await segmentFiles(disk, layout.log))[0]?.firstTxn ?? Infinity
   return first <= image.manifest.lastTxn + 1 ? image : null
 }
@@ -64,7 +68,7 @@ async function openStaged(disk: Disk, stage: Layout, id: Uint8Array): Promise<St
   const { directory } = stage
   const manifest = await readManifest(disk, directory)
   const file = path.join(directory, manifestName)
-  const manifestBytes = await readFile(disk, file, manifestBytesMax)
+  const manifestBytes = await readState(disk, file, manifestBytesMax)
   if (manifestBytes === null) throw new TypeError('a manifest that was there a moment ago')
   const data = manifest.files.reduce((sum, { bytes }) => sum + bytes, 0)
   return { id, manifest, manifestBytes, totalBytes: manifestBytes.length + data, directory }

@@ -20,7 +20,7 @@ import type { LogPosition } from '../../log/chain.ts'
 import { readDurableMark, type DurableMark } from '../../log/durable.ts'
 import { LogReader } from '../../log/reader.ts'
 import { readSegmentHeader, segmentFiles } from '../../log/segments.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
+import { readState, writeFileAtomic } from '../../platform/atomic-file.ts'
 import { isNotFound, isUnreadable, systemErrorOf, type Disk } from '../../platform/disk.ts'
 import { copyFile, filesBelow } from '../../platform/file-copy.ts'
 import { removeAcks } from '../../ship/ack-file.ts'
@@ -78,7 +78,7 @@ export async function installSeed(disk: Disk, layout: Layout): Promise<boolean> 
 
 /** Whether the slave's own log stays; null when that was not decided yet. */
 async function readDecision(disk: Disk, seed: Layout): Promise<boolean | null> {
-  const bytes = await readFile(disk, path.join(seed.directory, installingName), 64)
+  const bytes = await readState(disk, path.join(seed.directory, installingName), 64)
   return bytes === null ? null : bytes.toString() === keepsLogText
 }
 
@@ -186,7 +186,7 @@ async function takeOlderSegments(disk: Disk, layout: Layout, seed: Layout): Prom
 
 async function stampOf(disk: Disk, { database }: Layout): Promise<LogPosition> {
   const file = path.join(database, catalogName)
-  return decodeCatalog((await readFile(disk, file, catalogBytesMax)) ?? Buffer.of(), file).stamp
+  return decodeCatalog((await readState(disk, file, catalogBytesMax)) ?? Buffer.of(), file).stamp
 }
 
 /** Where the log begins. */

@@ -7,12 +7,12 @@
 //   seed/COMPLETE      it has been checked: the next start puts it in place (seed-install.ts)
 import path from 'node:path'
 import * as v from 'valibot'
-import { HotBackupError } from '../../errors.ts'
+import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { MiB } from '../../limits.ts'
 import { sameIdentity } from '../../log/chain.ts'
 import { identityBytes } from '../../log/segment.ts'
 import type { LogWriter } from '../../log/writer.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
+import { readState, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { DiskFile } from '../../platform/disk.ts'
 import { hashFile } from '../../platform/file-copy.ts'
 import type { SeedPlace, SeedTaker } from '../../slave/seed-session.ts'
@@ -181,11 +181,14 @@ export class DirectorySeedTaker implements SeedTaker {
 
   /** What lies behind the durable offset comes again. */
   async #goOn(state: State): Promise<void> {
-    const file = path.join(this.#root.directory, manifestName)
-    const bytes = await readFile(this.#platform.disk, file, manifestBytesMax)
-    if (bytes === null) throw new HotBackupError('ERR_WIRE', 'the manifest of the copy is gone')
-    this.#manifest = this.#checkedManifest(bytes)
+    this.#manifest = await this.#readManifest()
     this.#offset = state.offset
+  }
+
+  async #readManifest(): Promise<Manifest> {
+    const file = path.join(this.#root.directory, manifestName)
+    const bytes = await readState(this.#platform.disk, file, manifestBytesMax)
+    return this.#checkedManifest(bytes ?? Buffer.alloc(0))
   }
 
   take(offset: number, data: Uint8Array): Promise<boolean> {
@@ -324,14 +327,23 @@ export class DirectorySeedTaker implements SeedTaker {
     throw new HotBackupError('ERR_SAVE_CORRUPT', `the copy has a file ${foreign.path}`)
   }
 
+  /** Null when there is nothing to go on from: nothing was kept, or the file or the manifest is damaged. */
   async #readState(): Promise<State | null> {
     const file = path.join(this.#root.directory, stateName)
-    const bytes = await readFile(this.#platform.disk, file, 4096)
+    const bytes = await readState(this.#platform.disk, file, 4096)
     if (bytes === null) return null
+    let state: State
     try {
-      return v.parse(stateSchema, JSON.parse(bytes.toString()))
+      state = v.parse(stateSchema, JSON.parse(bytes.toString()))
     } catch {
       return null
+    }
+    try {
+      if (state.offset > 0) await this.#readManifest()
+      return state
+    } catch (error) {
+      if (isHotBackupError(error, 'ERR_SAVE', 'ERR_SAVE_CORRUPT')) return null
+      throw error
     }
   }
 

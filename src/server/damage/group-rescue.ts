@@ -58,14 +58,6 @@ export class GroupRescue {
     })
   }
 
-  /** Resolves when nothing is damaged any more, or when no slave could help now. */
-  async settled(): Promise<void> {
-    this.begin()
-    while (this.#wanted().length > 0 && this.#running !== null && this.#timer === null) {
-      await new Promise<void>(resolve => this.#parts.platform.clock.nextTurn(resolve))
-    }
-  }
-
   async stop(): Promise<void> {
     this.#stopped = true
     this.#timer?.cancel()
@@ -95,7 +87,11 @@ export class GroupRescue {
         if (this.#stopped) return
         const name = this.#nameOf(range)
         failure = (await this.#fetch(range)) ?? failure
-        if (quarantine.ranges.includes(range)) continue
+        if (quarantine.ranges.includes(range)) {
+          // It was written, and is damaged still or again: asked for at once, that could go on for ever.
+          failure ??= `${name} cannot be read after it was written`
+          continue
+        }
         happened({ type: 'group-mended', message: `${name} can be read again` })
       }
       quarantine.next = this.#nextText(failure)

@@ -4,16 +4,19 @@ import path from 'node:path'
 import { scrubDatabase, type FramePlace } from '../../database/scrub.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { scrubLog } from '../../log/scrub.ts'
-import { readFile } from '../../platform/atomic-file.ts'
+import { isWrongFile, readFile } from '../../platform/atomic-file.ts'
 import { sleep } from '../../platform/clock.ts'
 import type { Platform } from '../../platform/platform.ts'
-import { decodeAck } from '../../ship/ack-file.ts'
+import { ackBytes, decodeAck } from '../../ship/ack-file.ts'
 import { listLost } from '../../slave/lost-found.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
 import { readKey } from '../config/key.ts'
+import { newRole, readRole } from '../config/role.ts'
 import { ControlClient } from '../control/control-client.ts'
 import { completeName } from '../copy/seed-install.ts'
+import { readFenced } from '../failover/fence.ts'
+import { damagedPromotion, readPromotion } from '../failover/promotion.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { recoveryPurpose } from '../owner.ts'
 import type { Log } from '../messages-log.ts'
@@ -76,7 +79,8 @@ export async function scrub(
   options: ScrubOptions,
 ): Promise<ScrubReport> {
   const layout = layoutOf(directory)
-  const config = await loadConfig(platform.disk, layout)
+  // A role that is unknown is found below.
+  const config = await loadConfig(platform.disk, layout, newRole('slave'))
   const reading = new Reading(platform, options, (await ownerOf(platform, layout)) !== null)
   let log = await damagesOfLog(platform, layout, reading)
   let mended: ScrubReport['mended'] = []
@@ -201,11 +205,22 @@ async function damagesOfAcks({ disk }: Platform, { slaves }: Layout): Promise<Da
   for (const { name } of await disk.list(slaves)) {
     if (!name.endsWith('.ack')) continue
     const file = path.join(slaves, name)
-    const bytes = await readFile(disk, file, 4096)
-    if (bytes === null || bytes.length === 0 || decodeAck(bytes) !== null) continue
-    found.push({ ...nowhere, part: 'slaves', path: file, message: 'it has a wrong CRC', hint })
+    const message = await faultOfAck(disk, file)
+    if (message !== null) found.push({ ...nowhere, part: 'slaves', path: file, message, hint })
   }
   return found
+}
+
+async function faultOfAck(disk: Platform['disk'], file: string): Promise<string | null> {
+  try {
+    const bytes = await readFile(disk, file, ackBytes)
+    // A new one is empty.
+    if (bytes === null || bytes.length === 0 || decodeAck(bytes) !== null) return null
+    return bytes.length === ackBytes ? 'it has a wrong CRC' : `it has ${bytes.length} bytes`
+  } catch (error) {
+    if (isWrongFile(error)) return error.message
+    throw error
+  }
 }
 
 async function damagesOfRest(
@@ -222,12 +237,22 @@ async function damagesOfRest(
       found.push({ ...nowhere, part, path: file, message: error.message, hint })
     }
   }
-  const { lostAndFound, serverId } = layout
+  const { lostAndFound, serverId, role, promotion, fenced } = layout
   const another = 'Put it there from a save, or from the other side.'
   await check('lost+found', lostAndFound, 'See "hb lost list"; "hb lost discard" removes it.', () =>
     listLost(platform.disk, lostAndFound),
   )
   await check('server', serverId, another, () => readServerId(platform.disk, layout))
+  const unknown = '"hb rejoin" makes it a slave, "hb promote" the master.'
+  await check('server', role, unknown, () => readRole(platform.disk, layout))
+  await check('server', fenced, 'It counts as fenced: "hb rejoin".', () =>
+    readFenced(platform.disk, layout),
+  )
+  if ((await readPromotion(platform.disk, layout)) === damagedPromotion) {
+    const message = `${promotion} is damaged`
+    const hint = 'All of the log is kept for the old master, until it has rejoined.'
+    found.push({ ...nowhere, part: 'server', path: promotion, message, hint })
+  }
   const { keyPath } = link
   if (keyPath !== null) await check('server', keyPath, another, () => readKey(platform, keyPath))
   return found

@@ -2,7 +2,7 @@
 // Written by the shipper, which has met it; looked at by whoever opens the master.
 import * as v from 'valibot'
 import { HotBackupError } from '../../errors.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
+import { readState, removeState, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
 import type { Layout } from '../layout.ts'
 
@@ -37,7 +37,7 @@ const fileBytesMax = 4096
 
 /** Null when the server is not fenced. A file that cannot be read fences as well: ERR_FENCED. */
 export async function readFenced(disk: Disk, layout: Layout): Promise<Fenced | null> {
-  const bytes = await readFile(disk, layout.fenced, fileBytesMax)
+  const bytes = await readState(disk, layout.fenced, fileBytesMax)
   if (bytes === null) return null
   try {
     return v.parse(schema, JSON.parse(bytes.toString()))
@@ -52,7 +52,7 @@ export async function writeFenced(disk: Disk, layout: Layout, fenced: Fenced): P
 }
 
 export async function removeFenced(disk: Disk, layout: Layout): Promise<void> {
-  await disk.remove(layout.fenced)
+  await removeState(disk, layout.fenced)
   await disk.syncDirectory(layout.directory)
 }
 

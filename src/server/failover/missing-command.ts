@@ -46,12 +46,18 @@ async function reach(
   for (;;) {
     const client = await ControlClient.connect(platform, ownerSocket)
     if (client !== null) return { client, master }
+    if (master !== null && clock.monotonic() > deadline) {
+      await master.close()
+      throw new HotBackupError('ERR_TIMEOUT', `nobody answers at ${ownerSocket}`, {
+        path: ownerSocket,
+      })
+    }
     try {
       master ??= await Master.open(directory, { platform, helpers: false })
     } catch (error) {
       // The owner may be about to listen, or about to leave.
       if (!isHotBackupError(error, 'ERR_RUNNING') || clock.monotonic() > deadline) throw error
-      await sleep(clock, ownerPollMs)
     }
+    await sleep(clock, ownerPollMs)
   }
 }

@@ -135,7 +135,7 @@ export async function describePromotion(
 ): Promise<PromoteReport> {
   const layout = layoutOf(directory)
   const config = await loadSlave(platform, layout)
-  const status = await collectStatus(platform, directory)
+  const status = await collectStatus(platform, directory, unknownRole)
   const { receiver } =
     ((await ask(platform, layout.ownerSocket)) as {
       readonly receiver?: {

@@ -11,10 +11,15 @@
 // is over (gatekeeper.ts), and keeps the log from the fork on, by which the old one comes back (retention.ts).
 import * as v from 'valibot'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
-import { sameIdentity, type LogPosition } from '../../log/chain.ts'
+import { historyStart, sameIdentity, type LogPosition } from '../../log/chain.ts'
 import { identityBytes } from '../../log/segment.ts'
 import type { LogWriter } from '../../log/writer.ts'
-import { readFile, tryDirectory, writeFileAtomic } from '../../platform/atomic-file.ts'
+import {
+  readState,
+  removeState,
+  tryDirectory,
+  writeFileAtomic,
+} from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { Config } from '../config/config.ts'
@@ -45,15 +50,26 @@ const schema = v.strictObject({
 })
 const fileBytesMax = 4096
 
-/** Null when the server was never promoted, or has become a slave again. Throws ERR_CONFIG for a damaged file. */
+/**
+ * What a damaged file means: it is not known which timeline this server has begun. A master then keeps all of its log
+ * for the old one, within keep_size, as it does until that has come back; on a slave the file decides nothing.
+ */
+export const damagedPromotion: Promotion = {
+  timeline: 0,
+  lineage: '0'.repeat(2 * identityBytes),
+  fork: historyStart,
+  time: 0,
+  awaited: true,
+}
+
+/** Null when the server was never promoted, or has become a slave again. */
 export async function readPromotion(disk: Disk, layout: Layout): Promise<Promotion | null> {
-  const bytes = await readFile(disk, layout.promotion, fileBytesMax)
+  const bytes = await readState(disk, layout.promotion, fileBytesMax)
   if (bytes === null) return null
   try {
     return v.parse(schema, JSON.parse(bytes.toString()))
-  } catch (error) {
-    const message = `${layout.promotion} cannot be read: it was changed by somebody else`
-    throw new HotBackupError('ERR_CONFIG', message, { path: layout.promotion }, error)
+  } catch {
+    return damagedPromotion
   }
 }
 
@@ -75,7 +91,8 @@ export async function unfinishedPromotion(
 ): Promise<Promotion | null> {
   if (config.type !== 'slave') return null
   const promotion = await readPromotion(disk, layout)
-  return promotion !== null && isOf(log, promotion) ? promotion : null
+  if (promotion === null || promotion === damagedPromotion) return null
+  return isOf(log, promotion) ? promotion : null
 }
 
 function isOf({ identity }: Pick<LogWriter, 'identity'>, { lineage }: Promotion): boolean {
@@ -113,7 +130,7 @@ export async function promoteLog(
   let promotion = await unfinishedPromotion(disk, layout, config, log)
   if (promotion === null) {
     // Of an earlier life as a master; it means nothing on a slave.
-    await disk.remove(layout.fenced)
+    await removeState(disk, layout.fenced)
     promotion = await begin(platform, layout, log)
     const { identity } = log
     if (identity === null) throw new TypeError('the log has no history')

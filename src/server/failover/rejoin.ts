@@ -23,7 +23,12 @@ import { cutBack, placeOf, type LogPlace } from '../../log/cut-back.ts'
 import { readDurableMark, type DurableMark } from '../../log/durable.ts'
 import { findFork } from '../../log/fork.ts'
 import { LogWriter } from '../../log/writer.ts'
-import { readFile, tryDirectory, writeFileAtomic } from '../../platform/atomic-file.ts'
+import {
+  readState,
+  removeState,
+  tryDirectory,
+  writeFileAtomic,
+} from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
 import type { Address } from '../../platform/network.ts'
 import type { Platform } from '../../platform/platform.ts'
@@ -267,16 +272,16 @@ async function forkWith(
   return fork
 }
 
+/** Null also for one that is damaged: "hb rejoin --from" makes another. */
 async function readPlan(disk: Disk, layout: Layout): Promise<Plan | null> {
-  const bytes = await readFile(disk, layout.rejoin, planBytesMax)
+  const bytes = await readState(disk, layout.rejoin, planBytesMax)
   if (bytes === null) return null
   // Whoever made it may have been killed before it was durable.
   await disk.syncDirectory(layout.directory)
   try {
     return v.parse(schema, JSON.parse(bytes.toString())) as unknown as Plan
-  } catch (error) {
-    const message = `${layout.rejoin} cannot be read: it was changed by somebody else`
-    throw new HotBackupError('ERR_CONFIG', message, { path: layout.rejoin }, error)
+  } catch {
+    return null
   }
 }
 
@@ -341,13 +346,13 @@ async function carryOut(
   await removeAcks(disk, layout.slaves)
   const { type } = await loadConfig(disk, layout, unknownRole)
   // A master heeds no switch, so this is one of its time as a slave before.
-  if (type === 'master') await disk.remove(layout.applySwitch)
+  if (type === 'master') await removeState(disk, layout.applySwitch)
   // Before the role: a slave with it would be taken for one whose promotion was interrupted.
-  await disk.remove(layout.promotion)
+  await removeState(disk, layout.promotion)
   await disk.syncDirectory(layout.directory)
   await changeRole(disk, layout, asSlave(master, moved ? listen : null), unknownRole)
-  await disk.remove(layout.fenced)
-  await disk.remove(layout.rejoin)
+  await removeState(disk, layout.fenced)
+  await removeState(disk, layout.rejoin)
   await disk.syncDirectory(layout.directory)
 }
 

@@ -172,7 +172,9 @@ export class QueueLimit {
     let queue = await this.#measure()
     if (limitBytes === 0) return this.#unlimited(queue)
     if (onLimit === 'drop') {
-      while (queue.bytes >= limitBytes && queue.slave !== null) {
+      const dropped = new Set<string>()
+      while (queue.bytes >= limitBytes && queue.slave !== null && !dropped.has(queue.slave)) {
+        dropped.add(queue.slave)
         await this.#drop(queue)
         queue = await this.#measure()
       }

@@ -1,7 +1,7 @@
 // The switch "apply updates" of a slave, running or not. It lies in a file of its own, goes before hb.toml, and
 // stays as it is across restarts.
 import { HotBackupError } from '../../errors.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
+import { readState, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { layoutOf, type Layout } from '../layout.ts'
@@ -13,11 +13,10 @@ export async function readApplyUpdates(
   layout: Layout,
   config: Config,
 ): Promise<boolean> {
-  const word = (await readFile(disk, layout.applySwitch, 16))?.toString().trim()
+  const word = (await readState(disk, layout.applySwitch, 16))?.toString().trim()
   if (word === undefined) return config.slave.applyUpdates
-  if (word === 'on' || word === 'off') return word === 'on'
-  const message = `${layout.applySwitch} holds neither on nor off`
-  throw new HotBackupError('ERR_CONFIG', message, { path: layout.applySwitch })
+  // One that cannot be read may have been off, and what was not to be applied cannot be taken back.
+  return word === 'on'
 }
 
 /** The caller owns the server. */

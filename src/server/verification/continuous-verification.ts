@@ -8,7 +8,7 @@ import type { HashedFile } from '../../database/hashed-file.ts'
 import { sliceAt, sliceCount } from '../../database/range-digest.ts'
 import { isHotBackupError } from '../../errors.ts'
 import { KiB } from '../../limits.ts'
-import { readFile, writeFileAtomic } from '../../platform/atomic-file.ts'
+import { readState, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Clock, Timer } from '../../platform/clock.ts'
 import type { Disk } from '../../platform/disk.ts'
 import type { VerifyMarks } from './verify-marks.ts'
@@ -64,11 +64,11 @@ export interface ContinuousOptions {
 
 /** The last whole pass, for those who only look; null when there was none. */
 export async function readLastPass(disk: Disk, file: string): Promise<VerifyPass | null> {
-  return (await readState(disk, file))?.last ?? null
+  return (await readKept(disk, file))?.last ?? null
 }
 
-async function readState(disk: Disk, file: string): Promise<State | null> {
-  const bytes = await readFile(disk, file, stateBytesMax)
+async function readKept(disk: Disk, file: string): Promise<State | null> {
+  const bytes = await readState(disk, file, stateBytesMax)
   if (bytes === null) return null
   try {
     return v.parse(stateSchema, JSON.parse(bytes.toString()))
@@ -213,7 +213,7 @@ export class ContinuousVerification {
 
   /** What lies there otherwise is as good as nothing. */
   #read(): Promise<State | null> {
-    return readState(this.#platform.disk, this.#options.path)
+    return readKept(this.#platform.disk, this.#options.path)
   }
 
   /** A disk that is full, say, takes only the memory of where it stands. */

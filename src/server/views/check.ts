@@ -84,7 +84,7 @@ export function checkStatus(
     ...verifiedFindings(status, thresholds.verified, now),
     ...over(status.disk.freeBytes, thresholds.disk, value => `${sizeText(value)} free`, true),
   ]
-  return result(`${status.name} (${status.type})`, findings, okText(status))
+  return result(`${status.name} (${status.type ?? 'role unknown'})`, findings, okText(status))
 }
 
 /** These do not pass by themselves, and the server does not work until then. */
@@ -128,6 +128,7 @@ function stateFindings({ state, nextStep, failure, type, running }: ServerStatus
 
 /** A master can be in these without regard to its links. */
 const statesOfMasters: ReadonlySet<StatusWord> = new Set([
+  'Role unknown',
   'Fenced',
   'Handing over',
   'Not answering',

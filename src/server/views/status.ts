@@ -8,7 +8,7 @@ import { isHotBackupError, type HotBackupError } from '../../errors.ts'
 import type { HelperStatus } from '../../helpers/helpers.ts'
 import { readDurableMark, type DurableMark } from '../../log/durable.ts'
 import { listSegments, readSegmentHeader, type SegmentInfo } from '../../log/segments.ts'
-import { readFile } from '../../platform/atomic-file.ts'
+import { readState } from '../../platform/atomic-file.ts'
 import { isNotFound } from '../../platform/disk.ts'
 import type { LockHolder } from '../../platform/locks.ts'
 import type { Platform } from '../../platform/platform.ts'
@@ -18,7 +18,7 @@ import { countLost } from '../../slave/lost-found.ts'
 import type { DifferencesStatus } from '../../wire/messages/differences.ts'
 import { nextStep, worstOf, type StatusWord } from '../../wire/status-words.ts'
 import { loadConfig, type Config } from '../config/config.ts'
-import type { ServerType } from '../config/role.ts'
+import { newRole, readRole, type Role, type ServerType } from '../config/role.ts'
 import { ControlClient } from '../control/control-client.ts'
 import type { DamagedGroup } from '../damage/damaged-groups.ts'
 import { fencedError, readFenced } from '../failover/fence.ts'
@@ -36,7 +36,8 @@ import { slaveRows, type SlaveRow } from './slave-rows.ts'
 
 export interface ServerStatus {
   readonly name: string
-  readonly type: ServerType
+  /** Null when DIR/role is missing or damaged: then `failure` says so. */
+  readonly type: ServerType | null
   readonly directory: string
   /** The server in the background (or foreground) runs: a master's shipper, a slave's server. */
   readonly running: boolean
@@ -113,14 +114,20 @@ type StatusPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'locks'
 /** A process that does not answer within this is shown as one that does not. */
 const answerMs = 2000
 
-/** Damage is told as a failure, with whatever else can be read. Throws ERR_NOT_A_SERVER, ERR_CONFIG, ERR_DISK. */
+/**
+ * Damage is reported as a failure, with whatever else can be read; a role that is unknown as well, unless `standIn`
+ * stands in for it. Throws ERR_NOT_A_SERVER, ERR_CONFIG, ERR_DISK.
+ */
 export async function collectStatus(
   platform: StatusPlatform,
   directory: string,
+  standIn: Role | null = null,
 ): Promise<ServerStatus> {
   const layout = layoutOf(directory)
-  const config = await loadConfig(platform.disk, layout)
-  const found = await findProcesses(platform, layout, config)
+  const unknown = standIn === null ? await roleError(platform, layout) : null
+  // A role that is unknown decides below only how hb.toml is checked.
+  const config = await loadConfig(platform.disk, layout, standIn ?? newRole('slave'))
+  const found = await findProcesses(platform, layout, unknown === null ? config.type : null)
   const damages: string[] = []
   const damaged = (error: HotBackupError) => void damages.push(error.message)
   const checkpointTxn = await readCheckpointTxn(platform, layout).catch((error: unknown) => {
@@ -135,17 +142,18 @@ export async function collectStatus(
   const { segments } = log
   const slaves = await slaveRows(platform, layout, config, durableTxn, segments, reported, alive)
   const fenced = await readFence(platform, layout, config)
-  const state = stateOf(config, found, slaves, fenced)
+  const state = unknown === null ? stateOf(config, found, slaves, fenced) : 'Role unknown'
   const differences = await differencesStatus(platform, layout, config, found)
   return {
     name: config.name,
-    type: config.type,
+    type: unknown === null ? config.type : null,
     directory: layout.directory,
     running: found.server !== null,
     pid: found.server?.identity.pid ?? null,
     state,
     nextStep: nextStep(state),
-    failure: fenced?.error.message ?? failureOf(config, found) ?? damages[0] ?? null,
+    failure:
+      unknown?.message ?? fenced?.error.message ?? failureOf(config, found) ?? damages[0] ?? null,
     owner: ownerStatus(found),
     log: log.status,
     slaves,
@@ -185,18 +193,33 @@ interface Found {
   readonly shipper: ShipperStatus | null
 }
 
+/** Why the role is unknown; null when it is not. */
+async function roleError({ disk }: StatusPlatform, layout: Layout): Promise<HotBackupError | null> {
+  try {
+    await readRole(disk, layout)
+    return null
+  } catch (error) {
+    if (isHotBackupError(error, 'ERR_ROLE')) return error
+    throw error
+  }
+}
+
+/** `type`: null when it is unknown; then what an answer would mean is unknown, too. */
 async function findProcesses(
   platform: StatusPlatform,
   layout: Layout,
-  config: Config,
+  type: ServerType | null,
 ): Promise<Found> {
   const owner = await liveHolder(platform, layout.ownerLock)
   const shipper = await liveHolder(platform, layout.shipperLock)
+  if (type === null) {
+    return { owner, server: shipper ?? owner, master: null, slave: null, shipper: null }
+  }
   const [ownerAnswer, shipperAnswer] = await Promise.all([
     owner === null ? null : ask(platform, layout.ownerSocket),
     shipper === null ? null : ask(platform, layout.shipperSocket),
   ])
-  const isMaster = config.type === 'master'
+  const isMaster = type === 'master'
   return {
     owner,
     server: isMaster ? shipper : owner,
@@ -305,7 +328,7 @@ export async function readCheckpointTxn(
   layout: Layout,
 ): Promise<number> {
   const file = path.join(layout.database, catalogName)
-  const bytes = await readFile(disk, file, catalogBytesMax)
+  const bytes = await readState(disk, file, catalogBytesMax)
   return bytes === null ? 0 : decodeCatalog(bytes, file).stamp.txn
 }
 
