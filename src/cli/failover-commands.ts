@@ -1,7 +1,7 @@
 // hb promote, rejoin, switch and forget.
 import { Argument, type Command } from 'commander'
 import type { Address } from '../platform/network.ts'
-import { parseAddress } from '../server/config/address.ts'
+import { parseAddress, parseListenAddress } from '../server/config/address.ts'
 import { describePromotion, promoteServer, type PromoteReport } from '../server/failover/promote.ts'
 import { forgetSlave } from '../server/failover/forget.ts'
 import { rejoinServer, type RejoinOutcome } from '../server/failover/rejoin-command.ts'
@@ -102,13 +102,16 @@ hb rejoin -d north --from 127.0.0.1:2001 --listen 127.0.0.1:2002
 hb rejoin -d north    (it goes on with what has begun)`,
   )
     .option('--from <host:port>', 'where the new master listens; not needed to go on')
-    .option('--listen <host:port>', 'where this server will listen (default: as hb.toml says)')
+    .option(
+      '--listen <host:port>',
+      'where this server will listen (default: as hb.toml says; if it does not, at the loopback address beside a master on this machine)',
+    )
     .option('--new-copy', 'if there is no other way, give up log and database for a copy')
     .option('--json', 'as JSON')
     .action(async ({ dir, from, listen, newCopy = false, json = false }: RejoinArguments) => {
       const work = rejoinServer(context.platform, dir, {
         from: from === undefined ? null : addressOption('--from', from),
-        listen: listen === undefined ? null : addressOption('--listen', listen),
+        listen: listen === undefined ? null : addressOption('--listen', listen, parseListenAddress),
         newCopy,
       })
       const outcome = await context.untilSignal(work)
@@ -132,13 +135,16 @@ function switchCommand(context: Context): Command {
 hb switch -d north --to south --listen 127.0.0.1:2002 --timeout 60`,
   )
     .requiredOption('--to <name>', 'the slave that is to be the master')
-    .option('--listen <host:port>', 'where this server will listen (default: as hb.toml says)')
+    .option(
+      '--listen <host:port>',
+      'where this server will listen (default: as hb.toml says; if it does not, at the loopback address beside a master on this machine)',
+    )
     .option('--timeout <seconds>', 'how long the slave may take to be in step', seconds, 30)
     .option('--json', 'as JSON')
     .action(async ({ dir, to, listen, timeout, json = false }: SwitchArguments) => {
       const outcome = await switchServers(context.platform, dir, {
         to,
-        listen: listen === undefined ? null : addressOption('--listen', listen),
+        listen: listen === undefined ? null : addressOption('--listen', listen, parseListenAddress),
         timeoutMs: timeout * 1000,
       })
       const lines = json ? [JSON.stringify(outcome, null, 2)] : switchLines(outcome)
@@ -170,10 +176,12 @@ function forgetCommand(context: Context): Command {
     })
 }
 
-function addressOption(flag: string, text: string): Address {
-  const address = parseAddress(text)
+function addressOption(flag: string, text: string, parse = parseAddress): Address {
+  const address = parse(text)
   if (address !== null) return address
-  throw usageError(`${flag} needs HOST:PORT with a port from 1024 to 65535, got "${text}"`)
+  throw usageError(
+    `${flag} needs HOST:PORT or [IPv6]:PORT with a port from 1024 to 65535, got "${text}"`,
+  )
 }
 
 const filesShown = 20

@@ -30,12 +30,14 @@ export function nextSteps(config: Config, dir: string, exists: boolean): string[
 
 function slaveSteps({ name, address }: SlaveAddress, keyPath: string | null): string[] {
   const here = isLoopback(address)
-  const listen = addressText(here ? address : { ...address, host: '0.0.0.0' })
+  const listen = addressText(here ? address : { ...address, host: '*' })
   const key = keyPath === null ? '--no-key' : `--key ${here ? keyPath : 'hb.key'}`
   const where = here ? '' : `    (on ${address.host})`
+  // The shell would take brackets and stars for a pattern.
+  const scpHost = address.host.includes(':') ? `'[${address.host}]'` : address.host
   return [
-    ...(here || keyPath === null ? [] : [`scp ${keyPath} ${address.host}:hb.key`]),
-    `hb setup -d DIR --type slave --name ${name} --listen ${listen} ${key}${where}`,
+    ...(here || keyPath === null ? [] : [`scp ${keyPath} ${scpHost}:hb.key`]),
+    `hb setup -d DIR --type slave --name ${name} --listen ${here ? listen : `'${listen}'`} ${key}${where}`,
     `hb start -d DIR${where}`,
   ]
 }

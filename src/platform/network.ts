@@ -3,8 +3,14 @@
 
 /** HOST:PORT, parsed. */
 export interface Address {
+  /** A name, an IPv4 address, or an IPv6 address without brackets; "*" to listen at all addresses of both kinds. */
   readonly host: string
   readonly port: number
+}
+
+/** As it is written and read again: an IPv6 address stands in brackets. */
+export function addressText({ host, port }: Address): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
 /** The pre-shared key of the servers of one database (32 random bytes; see hb.toml(5), key). */

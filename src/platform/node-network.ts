@@ -9,6 +9,7 @@ import { HotBackupError } from '../errors.ts'
 import { KiB } from '../limits.ts'
 import { Admission } from './node-admission.ts'
 import {
+  addressText,
   type Address,
   type Connection,
   type ConnectionEvents,
@@ -37,7 +38,9 @@ class NodeConnection implements Connection {
 
   constructor(socket: net.Socket) {
     this.#socket = socket
-    this.remoteAddress = addressText(socket.remoteAddress ?? '?', socket.remotePort ?? 0)
+    // An IPv4 peer of a socket for both kinds comes as ::ffff:192.0.2.7.
+    const host = (socket.remoteAddress ?? '?').replace(/^::ffff:(?=\d+\.)/i, '')
+    this.remoteAddress = addressText({ host, port: socket.remotePort ?? 0 })
     // A transaction that is waited for must not wait for a full packet.
     socket.setNoDelay(true)
     // Until somebody listens, the socket reads no more than its buffer holds.
@@ -95,7 +98,7 @@ export const nodeNetwork: Network = { connect, listen }
  */
 function connect(address: Address, key: SharedKey | null, timeoutMs: number): Promise<Connection> {
   const { host, port } = address
-  const where = addressText(host, port)
+  const where = addressText(address)
   return new Promise((resolve, reject) => {
     const socket =
       key === null
@@ -198,10 +201,12 @@ function listen(
 
   return new Promise((resolve, reject) => {
     server.once('error', error => {
-      const text = `cannot listen at ${addressText(address.host, address.port)}: ${error.message}`
+      const text = `cannot listen at ${addressText(address)}: ${error.message}`
       reject(new HotBackupError('ERR_LISTEN', text, {}, error))
     })
-    server.listen({ host: address.host, port: address.port }, () => {
+    // Without a host: at all IPv6 and IPv4 addresses, or at IPv4 ones where there is no IPv6.
+    const { host, port } = address
+    server.listen(host === '*' ? { port } : { host, port }, () => {
       server.removeAllListeners('error')
       // An accept that fails (too many open files, say) concerns one peer, which calls again.
       server.on('error', () => {})
@@ -216,9 +221,4 @@ function listen(
       })
     })
   })
-}
-
-/** HOST:PORT as it is read again; an IPv6 address stands in brackets. */
-function addressText(host: string, port: number): string {
-  return net.isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`
 }

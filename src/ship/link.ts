@@ -5,7 +5,7 @@ import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { historyStart, type LogPosition } from '../log/chain.ts'
 import type { LogReader } from '../log/reader.ts'
 import type { Timer } from '../platform/clock.ts'
-import type { Connection } from '../platform/network.ts'
+import { addressText, type Connection } from '../platform/network.ts'
 import { Channel } from '../wire/channel.ts'
 import type { Message } from '../wire/messages.ts'
 import type { Progress } from '../wire/messages/ack.ts'
@@ -182,7 +182,7 @@ export class Link {
     const { name, address } = this.#options.slave
     const { name: to } = this.#state
     const code = this.#lastError?.code ?? null
-    const place = `${address.host}:${address.port}`
+    const place = addressText(address)
     const fields = { slave: name, address: place, from: before.name, to, code }
     const say = (what: string) => `link to "${name}": ${what}`
     if (to === 'waiting') {

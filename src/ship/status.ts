@@ -1,7 +1,7 @@
 // What "hb status" shows of a slave on the master's side.
 import type { HotBackupError } from '../errors.ts'
 import type { DurableMark } from '../log/durable.ts'
-import type { Address } from '../platform/network.ts'
+import { addressText, type Address } from '../platform/network.ts'
 import type { Applying } from '../wire/messages/ack.ts'
 import type { StatusWord } from '../wire/status-words.ts'
 import type { SlaveAck } from './ack-file.ts'
@@ -115,7 +115,7 @@ export function shipStatus(from: StatusSources): ShipStatus {
   }
   return {
     name: slave.name,
-    address: `${slave.address.host}:${slave.address.port}`,
+    address: addressText(slave.address),
     state: statusWord(from.state, activity, { reached: ack !== null, lastError }),
     sentTxn: stream?.sentTxn ?? ack?.receivedTxn ?? 0,
     ...positions,

@@ -6,7 +6,13 @@ import { connectionsMax, heartbeatMsDefault, linkTimeoutMsDefault } from '../lim
 import { sameIdentity } from '../log/chain.ts'
 import type { PieceSource } from '../log/mend.ts'
 import type { LogWriter } from '../log/writer.ts'
-import type { Address, Connection, Listener, SharedKey } from '../platform/network.ts'
+import {
+  addressText,
+  type Address,
+  type Connection,
+  type Listener,
+  type SharedKey,
+} from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { LinkLog } from '../wire/link-log.ts'
 import type { MendQuestions } from '../wire/mend-questions.ts'
@@ -181,10 +187,9 @@ export class Receiver {
     const session = this.#session
     const master = session?.master ?? null
     const error = this.#lastError
-    const { host, port } = this.address
     return {
       state: this.#word,
-      address: `${host}:${port}`,
+      address: addressText(this.address),
       master:
         session === null || master === null
           ? null

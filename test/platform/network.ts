@@ -2,6 +2,7 @@
 // and wrong keys stay outside, and are told so clearly.
 import { once } from 'node:events'
 import * as net from 'node:net'
+import { networkInterfaces } from 'node:os'
 import t, { type Test } from 'tap'
 import {
   type Address,
@@ -17,6 +18,45 @@ const otherKey: SharedKey = { bytes: nodeRandom.bytes(32) }
 const loopback = { host: '127.0.0.1', port: 0 }
 /** Long enough never to matter where no time-out is expected. */
 const longMs = 60_000
+
+t.test(
+  'all addresses are those of IPv4 and IPv6; an IPv6 address is shown in brackets',
+  async t => {
+    const hosts = ['127.0.0.1', ...(hasIPv6() ? ['::1'] : [])]
+    for (const shared of [key, null]) {
+      const heard: string[] = []
+      let all = () => {}
+      const done = new Promise<void>(resolve => (all = resolve))
+      const accept = (connection: Connection) => {
+        heard.push(connection.remoteAddress.replace(/:\d+$/, ''))
+        connection.destroy()
+        if (heard.length === hosts.length) all()
+      }
+      const options = { connectionsMax: 9, timeoutMs: longMs }
+      const listener = await nodeNetwork.listen({ host: '*', port: 0 }, shared, accept, options)
+      const { port } = listener.address
+      for (const host of hosts) {
+        // Without a key, a peer is nobody before it has sent something.
+        const connection = await nodeNetwork.connect({ host, port }, shared, longMs)
+        connection.write(Buffer.from('x'))
+      }
+      await done
+      await listener.close()
+      t.strictSame(heard.sort(), hosts.map(host => (host === '::1' ? '[::1]' : host)).sort())
+      for (const host of hosts) {
+        const text = `cannot connect to ${host === '::1' ? '[::1]' : host}:${port}: `
+        await t.rejects(nodeNetwork.connect({ host, port }, shared, longMs), {
+          message: new RegExp(`^${text.replaceAll(/[[\]]/g, '\\$&')}`),
+        })
+      }
+    }
+  },
+)
+
+function hasIPv6(): boolean {
+  const addresses = Object.values(networkInterfaces()).flatMap(each => each ?? [])
+  return addresses.some(({ address }) => address === '::1')
+}
 
 /** Listens to a connection: gathers what comes, and offers promises for the rest. */
 class Ear {

@@ -15,7 +15,14 @@ import t from 'tap'
 import { isHotBackupError } from '../../src/errors.ts'
 import { nodeDisk } from '../../src/platform/node-disk.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
-import { isLoopback, parseAddress } from '../../src/server/config/address.ts'
+import {
+  addressText,
+  isLoopback,
+  parseAddress,
+  parseListenAddress,
+  reaches,
+  samePlace,
+} from '../../src/server/config/address.ts'
 import { lineOf } from '../../src/server/config/config-lines.ts'
 import { initialConfigText } from '../../src/server/config/config-text.ts'
 import { loadConfig, parseConfig } from '../../src/server/config/config.ts'
@@ -54,7 +61,7 @@ t.test('the defaults', t => {
     ships: true,
   })
   t.ok(config.database.cacheBytes >= 4 * 2 ** 20)
-  t.equal(parseConfig(`${master}[link]\nkey = "k"`, layout, asMaster).link.listen.host, '0.0.0.0')
+  t.equal(parseConfig(`${master}[link]\nkey = "k"`, layout, asMaster).link.listen.host, '*')
   t.end()
 })
 
@@ -126,6 +133,7 @@ address = "192.0.2.7"
     database: { cacheBytes: 2 ** 29 },
     link: {
       listen: { host: '::1', port: 3000 },
+      listenGiven: true,
       keyPath: '/srv/hb.key',
       windowBytes: 2 ** 20,
       seedRate: 20 * 2 ** 20,
@@ -258,12 +266,32 @@ t.test('sizes, times and addresses', t => {
     'a:2000:3',
     '[::1',
     'a/b',
+    '[localhost]:2000',
+    '[127.0.0.1]:2000',
+    '[::1]2000',
+    '**:2000',
+    '[*]:2000',
   ]) {
     t.equal(parseAddress(wrong), null, wrong)
+    t.equal(parseListenAddress(wrong), null, wrong)
   }
-  for (const host of ['127.0.0.1', '127.9.9.9', '::1', 'localhost'])
+  for (const text of [
+    '[2001:db8::7]:2100',
+    '[fe80::1%eth0]:2000',
+    'a.example:2000',
+    '10.0.0.1:2000',
+  ])
+    t.equal(addressText(parseAddress(text)!), text)
+  for (const host of ['*', '0.0.0.0', '::', '0:0:0:0:0:0:0:0', '0::0']) {
+    const text = addressText({ host, port: 2000 })
+    t.strictSame(parseListenAddress(text), { host, port: 2000 }, `${text} to listen`)
+    t.equal(parseAddress(text), null, `${text} is no address to call`)
+    t.ok(reaches({ host: '::1', port: 2000 }, { host, port: 2000 }))
+  }
+  t.equal(samePlace({ host: '0:0::1', port: 2 }), samePlace({ host: 'LOCALHOST', port: 2 }))
+  for (const host of ['127.0.0.1', '127.9.9.9', '::1', '0:0:0:0:0:0:0:1', 'localhost'])
     t.ok(isLoopback({ host, port: 1 }), host)
-  for (const host of ['128.0.0.1', '0.0.0.0', '::', '127.0.0.1.example.com'])
+  for (const host of ['128.0.0.1', '0.0.0.0', '*', '::', '::2:1', '127.0.0.1.example.com'])
     t.notOk(isLoopback({ host, port: 1 }), host)
   t.end()
 })
@@ -353,7 +381,8 @@ t.test('the text that setup writes names every key that there is', async t => {
   // With the comments taken off the defaults, it means the same.
   const all = text.replaceAll(/^# (?=\w+ = |\[\[)/gm, '')
   const config = parseConfig(all, layout, asMaster)
-  t.strictSame({ ...config, slaves: [] }, parseConfig(text, layout, asMaster))
+  const link = { ...config.link, listenGiven: false }
+  t.strictSame({ ...config, slaves: [], link }, parseConfig(text, layout, asMaster))
   const keys = [...all.matchAll(/^(\w+) = /gm)].map(match => match[1])
   const source = readFileSync('src/server/config/config.ts', 'utf8')
   const schema = source.slice(source.indexOf('const schema ='), source.indexOf('type Settings'))

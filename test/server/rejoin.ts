@@ -5,13 +5,13 @@ import { placeOf } from '../../src/log/cut-back.ts'
 import { writeFileAtomic } from '../../src/platform/atomic-file.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { initialConfigText } from '../../src/server/config/config-text.ts'
-import { loadConfig } from '../../src/server/config/config.ts'
+import { loadConfig, parseConfig } from '../../src/server/config/config.ts'
 import { newRole, writeRole } from '../../src/server/config/role.ts'
 import { writeFenced } from '../../src/server/failover/fence.ts'
 import { saveMissing } from '../../src/server/failover/missing-updates.ts'
 import { neededForReturn } from '../../src/server/failover/old-master.ts'
 import { writePromotion } from '../../src/server/failover/promotion.ts'
-import { rejoin } from '../../src/server/failover/rejoin.ts'
+import { listenAsSlave, rejoin } from '../../src/server/failover/rejoin.ts'
 import { ackSourceOf, layoutOf } from '../../src/server/layout.ts'
 import { ReachedSlaves } from '../../src/server/updates/reached-slaves.ts'
 import { encodeAck } from '../../src/ship/ack-file.ts'
@@ -52,6 +52,21 @@ async function makeMaster(disk: MemoryDisk): Promise<void> {
   await writeFileAtomic(disk, `${layout.slaves}/beta.ack`, ack(20))
   await disk.syncDirectory('/server')
 }
+
+t.test('where a master listens as a slave when no address is named', async t => {
+  const here = { host: '127.0.0.1', port: 2001 }
+  const there = { host: '2001:db8::7', port: 2000 }
+  const named = { host: '*', port: 2002 }
+  const key = '[link]\nkey = "hb.key"\n'
+  const config = (toml: string) => parseConfig(`name = "alpha"\n${toml}`, layout, newRole('master'))
+  t.equal(listenAsSlave(config(`${key}listen = "*:2003"`), null, there), null, 'as hb.toml says')
+  t.strictSame(listenAsSlave(config(key), named, there), named, 'as the option says')
+  t.strictSame(listenAsSlave(config(key), null, here), { host: '127.0.0.1', port: 2000 })
+  t.throws(() => listenAsSlave(config(key), null, there), {
+    code: 'ERR_USAGE',
+    message: /--listen/,
+  })
+})
 
 t.test('a crash anywhere behind the plan: the next call completes it', async t => {
   for (const keep of [false, true]) {

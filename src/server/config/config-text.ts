@@ -49,8 +49,9 @@ function linkText({ listen, key }: InitialSettings): string {
 # The key that the servers of one database share, in this directory or by its path. Without a key nothing is
 # encrypted, and only addresses of this machine (127.0.0.1, ::1) are allowed.
 ${key ? '' : '# '}key = "hb.key"
-# Where this server listens while it is a slave. Default: port 2000 on all addresses, without a key on 127.0.0.1 only.
-${listen === null ? '# listen = "0.0.0.0:2000"' : `listen = "${listen}"`}
+# Where this server listens while it is a slave: HOST:PORT, an IPv6 address in brackets, * for all addresses, IPv4 and
+# IPv6. Default: port 2000 on all addresses; without a key, on 127.0.0.1 only.
+${listen === null ? '# listen = "*:2000"' : `listen = "${listen}"`}
 # What may be on its way to a slave before it acknowledges.
 # window_size = "8MiB"
 # So many bytes a second are read and sent for a copy of the database; "0" for as many as can be.

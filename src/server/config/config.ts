@@ -28,6 +28,7 @@ import {
   filePattern,
   hour,
   interval,
+  listenAddress,
   name,
   oneOf,
   size,
@@ -57,6 +58,8 @@ export interface Config {
   readonly link: {
     /** Where a slave listens for its master. */
     readonly listen: Address
+    /** It is not the default. */
+    readonly listenGiven: boolean
     /** Null: no encryption, loopback only. */
     readonly keyPath: string | null
     readonly windowBytes: number
@@ -122,7 +125,7 @@ const schema = v.strictObject({
   database: v.optional(v.strictObject({ cache_size: v.optional(cacheSize, '25%') }), {}),
   link: v.optional(
     v.strictObject({
-      listen: v.optional(address),
+      listen: v.optional(listenAddress),
       key: v.optional(text),
       seed_rate: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'of bytes a second'), 0),
       window_size: v.optional(size(64 * KiB, 1024 * MiB, 'from 64 KiB to 1 GiB'), 8 * MiB),
@@ -378,10 +381,8 @@ function resolve(settings: Settings, layout: Layout, { type, master }: Role): Co
     },
     database: { cacheBytes },
     link: {
-      listen: link.listen ?? {
-        host: keyPath === null ? '127.0.0.1' : '0.0.0.0',
-        port: portDefault,
-      },
+      listen: link.listen ?? { host: keyPath === null ? '127.0.0.1' : '*', port: portDefault },
+      listenGiven: link.listen !== undefined,
       keyPath,
       windowBytes: link.window_size,
       seedRate: link.seed_rate,

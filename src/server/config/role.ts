@@ -16,7 +16,7 @@ import { readState, writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Disk } from '../../platform/disk.ts'
 import type { Address } from '../../platform/network.ts'
 import type { Layout } from '../layout.ts'
-import { addressText, parseAddress } from './address.ts'
+import { addressText, parseAddress, parseListenAddress } from './address.ts'
 
 export type ServerType = 'master' | 'slave'
 
@@ -119,5 +119,5 @@ function latest<T extends Address | undefined>(
 ): T | Address {
   const text = written === undefined ? null : addressText(written)
   if (known === null || known === undefined || known.instead !== text) return written
-  return parseAddress(known.address) ?? written
+  return parseListenAddress(known.address) ?? written
 }

@@ -66,7 +66,7 @@ export const setupFields: readonly SetupField[] = [
     table: 'link',
     key: 'listen',
     title: 'Listen address',
-    help: 'HOST:PORT where this server listens while it is a slave; 0.0.0.0: all addresses.',
+    help: 'HOST:PORT where this server listens while it is a slave; *: all addresses.',
     only: null,
     first: true,
   },

@@ -4,7 +4,7 @@ import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { writeFileAtomic } from '../../platform/atomic-file.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { layoutOf, type Layout } from '../layout.ts'
-import { parseAddress } from './address.ts'
+import { parseAddress, parseListenAddress } from './address.ts'
 import { initialConfigText, type InitialSettings } from './config-text.ts'
 import { parseConfig, type Config } from './config.ts'
 import { makeServerId } from './identity.ts'
@@ -128,7 +128,7 @@ function checkText(text: string, layout: Layout, type: ServerType): void {
 function checkOptions(options: SetupOptions): Omit<InitialSettings, 'key'> {
   const { name, listen } = options
   checkName(name)
-  if (listen !== null) checkAddress(listen)
+  if (listen !== null) checkAddress(listen, parseListenAddress)
   const slaves = options.slaves.map(text => {
     const at = text.indexOf('=')
     if (at < 0) throw usage(`--slave needs NAME=HOST:PORT, got "${text}"`)
@@ -145,9 +145,11 @@ function checkName(name: string): void {
   if (!isServerName(name)) throw usage(`a server's name is ${serverNameRule}, got "${name}"`)
 }
 
-function checkAddress(text: string): void {
-  if (parseAddress(text) !== null) return
-  throw usage(`an address is HOST:PORT with a port from 1024 to 65535, got "${text}"`)
+function checkAddress(text: string, parse = parseAddress): void {
+  if (parse(text) !== null) return
+  throw usage(
+    `an address is HOST:PORT or [IPv6]:PORT with a port from 1024 to 65535, got "${text}"`,
+  )
 }
 
 function usage(message: string): HotBackupError {

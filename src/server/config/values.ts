@@ -1,7 +1,7 @@
 // The kinds of values that hb.toml has, each with the words in which a wrong one is refused.
 import * as v from 'valibot'
 import { MiB } from '../../limits.ts'
-import { parseAddress } from './address.ts'
+import { parseAddress, parseListenAddress } from './address.ts'
 import { isFilePattern } from './file-patterns.ts'
 import { parseShare, parseSize, parseTime } from './sizes-and-times.ts'
 
@@ -31,8 +31,12 @@ export function isServerName(text: string): boolean {
 export const name = parsed(serverNameRule, value =>
   typeof value === 'string' && isServerName(value) ? value : null,
 )
-export const address = parsed('HOST:PORT with a port from 1024 to 65535', value =>
+const anAddress = 'HOST:PORT or [IPv6]:PORT with a port from 1024 to 65535'
+export const address = parsed(anAddress, value =>
   typeof value === 'string' ? parseAddress(value) : null,
+)
+export const listenAddress = parsed(`${anAddress}, or *:PORT for all addresses`, value =>
+  typeof value === 'string' ? parseListenAddress(value) : null,
 )
 export const boolean = parsed('true or false', value => (typeof value === 'boolean' ? value : null))
 export const text = parsed('text in quotes', value =>

@@ -37,7 +37,7 @@ import { removeAcks } from '../../ship/ack-file.ts'
 import { OwnLog } from '../../ship/own-log.ts'
 import type { HistoryMessage } from '../../wire/messages/history.ts'
 import { positionText } from '../../wire/position-text.ts'
-import { addressText } from '../config/address.ts'
+import { addressText, isEverywhere, isLoopback, portDefault } from '../config/address.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
 import { readKey } from '../config/key.ts'
@@ -146,7 +146,8 @@ async function makePlan(
     throw new HotBackupError('ERR_UNSAFE', message)
   }
   const end = await ownMark(platform, layout)
-  const listen = options.listen ?? config.link.listen
+  const chosen = listenAsSlave(config, options.listen, from)
+  const listen = chosen ?? config.link.listen
   const ask = (register: boolean) => question(platform, layout, config, end, from, listen, register)
   const history = await ask(false)
   const found = await whereToCut(disk, layout, end, history, options.newCopy)
@@ -158,7 +159,7 @@ async function makePlan(
     const message = `the database files of ${config.name} hold transactions up to ${stampTxn}, behind the fork at ${fork.txn}${saved}: it needs a new copy, see --new-copy`
     throw new HotBackupError('ERR_UNSAFE', message, { txn: fork.txn })
   }
-  const change = asSlave(history.serverName, options.listen === null ? null : addressText(listen))
+  const change = asSlave(history.serverName, chosen === null ? null : addressText(chosen))
   await tryRejoin(platform, layout, change, place === null)
   await tryListen(platform, config, listen)
   await ask(true)
@@ -166,7 +167,7 @@ async function makePlan(
     master: history.serverName,
     from: addressText(from),
     listen: addressText(listen),
-    moved: options.listen !== null,
+    moved: chosen !== null,
     forkTxn: fork.txn,
     place,
     missing,
@@ -195,6 +196,21 @@ async function whereToCut(
     const [first] = (await new OwnLog(disk, layout.log).history(end)).timelines
     return { fork: { txn: (first?.firstTxn ?? 1) - 1, chain: first?.chain ?? 0 }, place: null }
   }
+}
+
+/**
+ * Where a master is to listen once it is a slave; null: as its configuration says. It never opens all addresses because
+ * none was named: beside its new master it listens on this machine alone. Throws ERR_USAGE.
+ */
+export function listenAsSlave(
+  { name, link }: Pick<Config, 'name' | 'link'>,
+  given: Address | null,
+  master: Address,
+): Address | null {
+  if (given !== null || link.listenGiven) return given
+  if (isLoopback(master)) return { host: '127.0.0.1', port: portDefault }
+  const message = `hb.toml does not say where ${name} listens as a slave: name an address with --listen HOST:PORT`
+  throw new HotBackupError('ERR_USAGE', message)
 }
 
 /** Recovery, as at every start. Returns the transaction up to which the database files hold. */
@@ -246,7 +262,7 @@ async function question(
     serverId: await readServerId(platform.disk, layout),
     databaseId,
     // An address that means "all of this machine's" is none to call.
-    host: ['0.0.0.0', '::'].includes(listen.host) ? '' : listen.host,
+    host: isEverywhere(listen) ? '' : listen.host,
     port: listen.port,
   })
 }

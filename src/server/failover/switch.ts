@@ -33,7 +33,7 @@ import { fencedError, readFenced, removeFenced, writeFenced } from './fence.ts'
 import { ownMark } from './joining.ts'
 import { readPromotion } from './promotion.ts'
 import { rejoinServer, type RejoinOutcome } from './rejoin-command.ts'
-import { peerAt, trySlaveAt } from './rejoin.ts'
+import { listenAsSlave, peerAt, trySlaveAt } from './rejoin.ts'
 
 export interface SwitchOptions {
   /** The slave that is to be the master. */
@@ -64,7 +64,7 @@ export async function switchServers(
   const slave = theSlave(config, options.to)
   if (!(await handedOver(platform, layout, slave))) {
     await checkSwitch(platform, layout, config, slave)
-    await trySlave(platform, layout, config, options)
+    await trySlave(platform, layout, config, slave, options)
     await makeMaster(platform, layout, config, slave, options.timeoutMs)
   }
   try {
@@ -156,9 +156,10 @@ async function trySlave(
   platform: Platform,
   layout: Layout,
   config: Config,
+  { address }: SlaveAddress,
   { listen }: SwitchOptions,
 ): Promise<void> {
-  const wanted = listen ?? config.link.listen
+  const wanted = listenAsSlave(config, listen, address) ?? config.link.listen
   const had = addressText(wanted) === addressText(config.link.listen)
   const taken = had && (await readPromotion(platform.disk, layout)) !== null
   await trySlaveAt(platform, layout, config, taken ? null : wanted)
