@@ -1,11 +1,19 @@
 // Local sockets by node:net: Unix domain sockets. Their paths are limited to about 107 bytes by the system, and
 // longer ones would be cut silently, so a long path is reached through an open handle of its directory.
-import { closeSync, constants, openSync, unlinkSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  lstat,
+  lstatSync,
+  openSync,
+  unlinkSync,
+  type BigIntStats,
+} from 'node:fs'
 import * as net from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
-import { type LocalSockets } from './local-socket.ts'
-import { type Connection, type ConnectionEvents, type Listener } from './network.ts'
+import { type LocalListener, type LocalSockets } from './local-socket.ts'
+import { type Connection, type ConnectionEvents } from './network.ts'
 
 /** What fits sun_path everywhere (Linux 107, macOS and the BSDs 103). */
 const pathBytesMax = 103
@@ -52,7 +60,7 @@ export const nodeLocalSockets: LocalSockets = {
 }
 
 /** See LocalSockets.listen: `server` takes the connections. */
-export function listenAt(path: string, server: net.Server): Promise<Pick<Listener, 'close'>> {
+export function listenAt(path: string, server: net.Server): Promise<LocalListener> {
   return new Promise((resolve, reject) => {
     let short: ShortPath
     try {
@@ -88,9 +96,31 @@ export function listenAt(path: string, server: net.Server): Promise<Pick<Listene
             closed()
           })
         })
-      resolve({ close })
+      let bound: string
+      try {
+        bound = socketIdentity(lstatSync(short.path, { bigint: true }))
+      } catch {
+        bound = ''
+      }
+      resolve({ close, isThere: () => leadsTo(path, bound) })
     })
   })
+}
+
+/** `bound`: the identity of the socket that is to be at `path`. */
+function leadsTo(path: string, bound: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    lstat(path, { bigint: true }, (error, found) => {
+      if (error === null) resolve(socketIdentity(found) === bound)
+      else if (hasCode(error, 'ENOENT', 'ENOTDIR')) resolve(false)
+      else reject(socketError(error, 'look at', path))
+    })
+  })
+}
+
+/** The number of an inode is given to the next file, so the time at which it was made belongs to it. */
+function socketIdentity({ dev, ino, birthtimeNs }: BigIntStats): string {
+  return `${dev} ${ino} ${birthtimeNs}`
 }
 
 /** Throws the system's error when the directory is not there. */

@@ -7,9 +7,9 @@ import type { LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { programPath, type Program } from '../programs.ts'
 import { loadConfig, type Config } from './config/config.ts'
+import { askNow, liveHolder, type Resident } from './control/reach.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { shipperPurpose, slavePurpose } from './owner.ts'
-import { ask, liveHolder } from './views/status.ts'
 
 /** Tells hb-shipper and hb-slave that they run in the background: their messages go to messages.log. */
 export const backgroundVariable = 'HB_BACKGROUND'
@@ -26,7 +26,7 @@ interface Service {
   readonly layout: Layout
   readonly program: Program
   readonly lock: string
-  readonly socket: string
+  readonly resident: Resident
   readonly output: string
 }
 
@@ -39,7 +39,7 @@ async function serviceOf(platform: BackgroundPlatform, directory: string): Promi
         layout,
         program: 'cli/hb-shipper',
         lock: layout.shipperLock,
-        socket: layout.shipperSocket,
+        resident: 'shipper',
         output: layout.shipperOutput,
       }
     : {
@@ -47,7 +47,7 @@ async function serviceOf(platform: BackgroundPlatform, directory: string): Promi
         layout,
         program: 'cli/hb-slave',
         lock: layout.ownerLock,
-        socket: layout.ownerSocket,
+        resident: 'owner',
         output: layout.ownerOutput,
       }
 }
@@ -61,7 +61,7 @@ export async function startServer(
   directory: string,
 ): Promise<number> {
   const service = await serviceOf(platform, directory)
-  const { config, layout, lock, socket } = service
+  const { config, layout, lock, resident } = service
   // Several commands may start it at once: each has to know what its own process has said.
   const output = `${service.output}.${platform.processes.self().pid}`
   const holder = await liveHolder(platform, lock)
@@ -78,7 +78,7 @@ export async function startServer(
     exited = true
   })
   while (!exited) {
-    const answer = (await ask(platform, socket)) as { readonly pid?: number } | null
+    const answer = (await askNow(platform, layout, resident)) as { readonly pid?: number } | null
     if (answer?.pid === child.pid) {
       if (await platform.disk.exists(output)) await platform.disk.rename(output, service.output)
       return child.pid

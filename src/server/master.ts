@@ -220,7 +220,7 @@ export class Master {
     let opening: Promise<void> | null = null
     // After it listens: whoever was fencing it before it could be told so has left the marker by then.
     const opened = () => (opening ??= this.#gate.open())
-    this.#control = await ControlServer.start(platform, layout.ownerSocket, {
+    this.#control = await ControlServer.start(platform, layout.ownerSocket, say, {
       opened,
       data: this.source,
       status: () => Promise.resolve(this.status()),

@@ -4,19 +4,18 @@ import { HotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig } from './config/config.ts'
 import { reloadReport, type ReloadReport } from './config/live-config.ts'
-import { ControlClient } from './control/control-client.ts'
-import { layoutOf } from './layout.ts'
+import { liveHolder, reach, type ReachPlatform, type Resident } from './control/reach.ts'
+import { layoutOf, type Layout } from './layout.ts'
 import { recoveryPurpose } from './owner.ts'
-import { liveHolder } from './views/status.ts'
 
 export interface Reloaded extends ReloadReport {
   readonly pid: number
   readonly purpose: string
 }
 
-type ReloadPlatform = Pick<Platform, 'disk' | 'locks' | 'localSockets'>
+type ReloadPlatform = ReachPlatform & Pick<Platform, 'disk'>
 
-/** Throws ERR_CONFIG before anything is told; ERR_NOT_RUNNING; ERR_CLOSED when a process does not answer. */
+/** Throws ERR_CONFIG before any process is told; ERR_NOT_RUNNING; ERR_REOPENING, ERR_CLOSED without an answer. */
 export async function reloadServer(
   platform: ReloadPlatform,
   directory: string,
@@ -24,16 +23,17 @@ export async function reloadServer(
   const layout = layoutOf(directory)
   const { name } = await loadConfig(platform.disk, layout)
   const places = [
-    [layout.shipperLock, layout.shipperSocket],
-    [layout.ownerLock, layout.ownerSocket],
+    [layout.shipperLock, 'shipper'],
+    [layout.ownerLock, 'owner'],
   ] as const
   const reloaded: Reloaded[] = []
-  for (const [lock, socket] of places) {
+  for (const [lock, resident] of places) {
     const holder = await liveHolder(platform, lock)
     // The shipper itself, for a moment.
     if (holder === null || holder.purpose === recoveryPurpose) continue
     const { purpose, identity } = holder
-    reloaded.push({ pid: identity.pid, purpose, ...(await reloadProcess(platform, socket, name)) })
+    const report = await reloadProcess(platform, layout, resident, name)
+    reloaded.push({ pid: identity.pid, purpose, ...report })
   }
   if (reloaded.length > 0) return reloaded
   throw new HotBackupError(
@@ -44,10 +44,11 @@ export async function reloadServer(
 
 async function reloadProcess(
   platform: ReloadPlatform,
-  socket: string,
+  layout: Layout,
+  resident: Resident,
   name: string,
 ): Promise<ReloadReport> {
-  const client = await ControlClient.connect(platform, socket)
+  const client = await reach(platform, layout, resident)
   try {
     if (client !== null) {
       for await (const { header } of client.request('reload', {})) return reloadReport(header)

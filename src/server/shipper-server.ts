@@ -17,7 +17,7 @@ import { readServerId } from './config/identity.ts'
 import { readKey } from './config/key.ts'
 import { LiveConfig } from './config/live-config.ts'
 import { reload } from './reload.ts'
-import { ControlClient } from './control/control-client.ts'
+import { reach } from './control/reach.ts'
 import { ControlServer } from './control/control.ts'
 import { Seeder, withSeeds } from './copy/seeder.ts'
 import { withSoundLog } from './damage/mend.ts'
@@ -105,7 +105,7 @@ export class ShipperServer {
       const shipper = await fence.shipper()
       config.onChange(() => fence.slavesChanged())
       const gatekeeper = await startGatekeeper(platform, layout, config, shipper, say)
-      const control = await ControlServer.start(platform, layout.shipperSocket, {
+      const control = await ControlServer.start(platform, layout.shipperSocket, say, {
         status: () =>
           Promise.resolve({
             pid: self.pid,
@@ -301,7 +301,7 @@ class Fence {
 
   /** Nobody who opens the master after the marker was written needs to be told. */
   async #tellOwner(): Promise<void> {
-    const client = await ControlClient.connect(this.#platform, this.#layout.ownerSocket)
+    const client = await reach(this.#platform, this.#layout, 'owner')
     if (client === null) return
     try {
       for await (const _ of client.request('fence', {})) void _

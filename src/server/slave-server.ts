@@ -300,7 +300,7 @@ export class SlaveServer {
       },
     )
     const shipping = this.#shipping
-    this.#control = await ControlServer.start(this.#platform, this.#layout.ownerSocket, {
+    this.#control = await ControlServer.start(this.#platform, this.#layout.ownerSocket, this.#say, {
       status: () => Promise.resolve(this.status()),
       damage: this.#data.damage,
       data: this.#source,

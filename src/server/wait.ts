@@ -7,12 +7,13 @@ import type { Platform } from '../platform/platform.ts'
 import { ackReach, readAck, type AckLevel } from '../ship/ack-file.ts'
 import { confirmedAck } from '../ship/confirmed.ts'
 import { loadConfig, type Config } from './config/config.ts'
+import { ask, askNow, liveHolder } from './control/reach.ts'
 import { ackSourceOf, layoutOf, type Layout } from './layout.ts'
 import { logEnd } from './log-end.ts'
 import type { MasterStatus } from './master.ts'
 import type { SlaveStatus } from './slave-status.ts'
 import type { ShipperStatus } from './shipper-server.ts'
-import { ask, liveHolder, readCheckpointTxn } from './views/status.ts'
+import { readCheckpointTxn } from './views/status.ts'
 
 export interface WaitOptions {
   /** Only this slave; null for all of them, or for this server itself when it is a slave. */
@@ -59,14 +60,14 @@ export async function waitForTxn(
 }
 
 async function lastTxn(platform: WaitPlatform, layout: Layout): Promise<number> {
-  const answer = (await ask(platform, layout.ownerSocket)) as Partial<MasterStatus> | null
+  const answer = (await ask(platform, layout, 'owner')) as Partial<MasterStatus> | null
   const mark = await readDurableMark(platform.disk, layout.log)
   if (answer !== null) return Math.max(answer.lastTxn ?? 0, mark?.txn ?? 0)
   // An owner that died may have written more than log/durable says; the shipper brings that in order.
   return (await logEnd(platform.disk, layout.log))?.txn ?? 0
 }
 
-/** For people: the first who has not got there, and where he is. */
+/** For people: the first server that has not got there, and where it is. */
 async function whoIsBehind(
   platform: WaitPlatform,
   layout: Layout,
@@ -76,8 +77,10 @@ async function whoIsBehind(
 ): Promise<string | null> {
   const { level } = options
   if (options.slave === null && config.type === 'slave') {
-    const reached = await reachedHere(platform, layout, level)
-    return reached >= txn ? null : `${config.name} has ${level} transaction ${reached}, not ${txn},`
+    const { reached, answers } = await reachedHere(platform, layout, level)
+    if (reached >= txn) return null
+    const known = answers ? '' : 'does not answer; by its last checkpoint it '
+    return `${config.name} ${known}has ${level} transaction ${reached}, not ${txn},`
   }
   for (const name of slavesToWaitFor(config, options.slave)) {
     const ack = await confirmedAck(platform, ackSourceOf(layout, config.type), name)
@@ -126,10 +129,14 @@ class SenderWatch {
     if (this.#slaves.length === 0 || now - this.#lookedAt < senderLookMs) return
     this.#lookedAt = now
     const { name, type } = this.#config
-    const { ownerLock, ownerSocket, shipperLock, shipperSocket } = this.#layout
-    const [lock, socket] =
-      type === 'master' ? [shipperLock, shipperSocket] : [ownerLock, ownerSocket]
-    const answer = (await ask(this.#platform, socket)) as Partial<ShipperStatus> | null
+    const { ownerLock, shipperLock } = this.#layout
+    const [lock, resident] =
+      type === 'master' ? ([shipperLock, 'shipper'] as const) : ([ownerLock, 'owner'] as const)
+    const answer = (await askNow(
+      this.#platform,
+      this.#layout,
+      resident,
+    )) as Partial<ShipperStatus> | null
     const runs = answer !== null || (await liveHolder(this.#platform, lock)) !== null
     this.#goneSince = runs ? null : (this.#goneSince ?? now)
     if (this.#goneSince !== null && now - this.#goneSince >= senderPatienceMs) {
@@ -157,13 +164,19 @@ function slavesToWaitFor(config: Config, slave: string | null): string[] {
   throw new HotBackupError('ERR_NO_SLAVE', `${config.name} has no slave ${slave}`, { slave })
 }
 
+/** `answers`: false when a server is at work here that does not say how far it is. */
 async function reachedHere(
   platform: WaitPlatform,
   layout: Layout,
   level: AckLevel,
-): Promise<number> {
-  // What a slave has received and what is durable there differ by one fsync; only the latter is in a file.
-  if (level !== 'applied') return (await readDurableMark(platform.disk, layout.log))?.txn ?? 0
-  const answer = (await ask(platform, layout.ownerSocket)) as SlaveStatus | null
-  return answer?.apply.appliedTxn ?? (await readCheckpointTxn(platform, layout))
+): Promise<{ readonly reached: number; readonly answers: boolean }> {
+  if (level !== 'applied') {
+    // What a slave has received and what is durable there differ by one fsync; only the latter is in a file.
+    const mark = await readDurableMark(platform.disk, layout.log)
+    return { reached: mark?.txn ?? 0, answers: true }
+  }
+  const answer = (await askNow(platform, layout, 'owner')) as SlaveStatus | null
+  if (answer !== null) return { reached: answer.apply.appliedTxn, answers: true }
+  const reached = await readCheckpointTxn(platform, layout)
+  return { reached, answers: (await liveHolder(platform, layout.ownerLock)) === null }
 }

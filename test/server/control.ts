@@ -135,7 +135,7 @@ t.test('a socket is for its owner alone, whatever the length of its path', async
   t.equal(await ControlClient.connect(nodePlatform, path), null, 'there is no such socket')
 
   const services = { status: () => Promise.resolve({ here: true }) }
-  const first = await ControlServer.start(nodePlatform, path, services)
+  const first = await ControlServer.start(nodePlatform, path, () => {}, services)
   t.equal(statSync(path).mode & 0o777, 0o600)
   const client = await connected(path)
   t.match(await gathered(client.request('status', {})), [{ header: { here: true } }])
@@ -146,7 +146,7 @@ t.test('a socket is for its owner alone, whatever the length of its path', async
   client.close()
 
   // What somebody left who was killed: a socket at which nobody listens.
-  const second = await ControlServer.start(nodePlatform, path, services)
+  const second = await ControlServer.start(nodePlatform, path, () => {}, services)
   const other = await connected(path)
   t.match(await gathered(other.request('status', {})), [{ header: { here: true } }])
   other.close()
@@ -161,7 +161,9 @@ t.test('errors arrive as what they are, and a defect as a defect', async t => {
   let fail: () => never = () => {
     throw new HotBackupError('ERR_LOG_CORRUPT', 'rotten', place)
   }
-  const server = await ControlServer.start(nodePlatform, path, { status: async () => fail() })
+  const server = await ControlServer.start(nodePlatform, path, () => {}, {
+    status: async () => fail(),
+  })
   const client = await connected(path)
   await t.rejects(gathered(client.request('status', {})), {
     code: 'ERR_LOG_CORRUPT',
@@ -269,7 +271,7 @@ t.test('a reader that stands still holds up nobody, also not the end', async t =
     },
   }
   const path = join(directory, 'counting')
-  const server = await ControlServer.start(nodePlatform, path, {
+  const server = await ControlServer.start(nodePlatform, path, () => {}, {
     status: async () => ({}),
     data: counting,
   })

@@ -56,7 +56,7 @@ t.test('a slave that may have agreed before, and cannot be asked now', async t =
   await file.close()
   const rows = ['beta', 'gamma'].map(name => ({ name, heardMs: 1, lastError: null }))
   const shipping = await nodePlatform.locks.acquire(layout.shipperLock, 'shipper', () => {})
-  const shipper = await ControlServer.start(nodePlatform, layout.shipperSocket, {
+  const shipper = await ControlServer.start(nodePlatform, layout.shipperSocket, () => {}, {
     status: () => Promise.resolve({ slaves: rows }),
   })
   const to = (name: string) =>

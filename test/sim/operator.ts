@@ -6,7 +6,7 @@ import { seedSlave } from '../../src/server/copy/seed-order.ts'
 import { scrub } from '../../src/server/damage/scrub.ts'
 import { switchApplyUpdates } from '../../src/server/replay/apply-updates.ts'
 import { verifyServer } from '../../src/server/verification/verify-command.ts'
-import { ask } from '../../src/server/views/status.ts'
+import { askNow } from '../../src/server/control/reach.ts'
 import { Violation } from './checker.ts'
 import type { Node } from './nodes.ts'
 import type { Story } from './story.ts'
@@ -51,9 +51,9 @@ export class Operator {
       this.#orderCopy(node)
     }
     const answer = await node.command('hb-status', async platform => {
-      const socket =
-        service.name === 'hb-slave' ? node.layout.ownerSocket : node.layout.shipperSocket
-      return (await ask(platform, socket)) as { readonly failure?: string | null } | null
+      const resident = service.name === 'hb-slave' ? 'owner' : 'shipper'
+      const answer = await askNow(platform, node.layout, resident)
+      return answer as { readonly failure?: string | null } | null
     })
     if (answer === 'died' || answer === null || service.dead) return
     if (typeof answer.failure !== 'string') return

@@ -1,17 +1,21 @@
-// The control socket of a running process: how commands reach the server that it has open. Requests of one
-// connection are carried out one after the other, in order; each is answered by some parts and an end.
+// The control socket of a running process: how commands reach the server that it has open. A socket that was deleted
+// is made again. Requests of one connection are carried out one after the other, in order; each is answered by some
+// parts and an end.
 //
 //   request  { operation, …arguments } and bytes
 //   answers  { part: … } and bytes, any number; then { end: true } or { error: { code, message, place } }
 //   notice   { ready: true }, first of all: a request that was sent to a connection without it was never taken
 //   notice   { closing: true }: the server closes; requests that have no answer yet have not been carried out
+import path from 'node:path'
 import { HotBackupError } from '../../errors.ts'
-import type { Clock } from '../../platform/clock.ts'
+import type { Timer } from '../../platform/clock.ts'
+import type { LocalListener } from '../../platform/local-socket.ts'
 import type { Connection } from '../../platform/network.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { DifferencesPage } from '../../wire/messages/differences.ts'
 import type { ReloadReport } from '../config/live-config.ts'
 import { CopySession, type CopySource } from '../copy/copy-session.ts'
+import type { Log } from '../messages-log.ts'
 import type { DataSource } from './data-source.ts'
 import { differencesToJson } from './differences-json.ts'
 import { errorToJson } from './error-json.ts'
@@ -61,40 +65,111 @@ const waitingMax = 4
 /** A client that has heard that the server closes, and does not hang up, is cut off after this. */
 const goodbyeMs = 1000
 
-export class ControlServer {
-  readonly #services: ControlServices
-  readonly #clock: Clock
-  readonly #peers = new Set<Peer>()
-  #listener: { close(): Promise<void> } | null = null
+/** The path of the socket is looked at this often. */
+const lookMs = 1000
 
-  private constructor(services: ControlServices, clock: Clock) {
+type ControlPlatform = Pick<Platform, 'localSockets' | 'clock' | 'disk'>
+
+export class ControlServer {
+  readonly #platform: ControlPlatform
+  readonly #path: string
+  readonly #services: ControlServices
+  readonly #say: Log
+  readonly #peers = new Set<Peer>()
+  #listener: LocalListener | null = null
+  /** Listeners end with their last connection. */
+  readonly #ends: Promise<void>[] = []
+  #looking: Promise<void> = Promise.resolve()
+  #timer: Timer | null = null
+  #closed = false
+  /** It has been reported that commands cannot reach this process. */
+  #reported = false
+
+  private constructor(
+    platform: ControlPlatform,
+    socket: string,
+    say: Log,
+    services: ControlServices,
+  ) {
+    this.#platform = platform
+    this.#path = socket
     this.#services = services
-    this.#clock = clock
+    this.#say = say
   }
 
-  /** Listens at `path`. The caller holds the lock of what it serves. Throws ERR_DISK. */
+  /**
+   * Listens at the path `socket`, also after that was deleted. The caller holds the lock of what it serves. Throws
+   * ERR_DISK.
+   */
   static async start(
-    platform: Pick<Platform, 'localSockets' | 'clock'>,
-    path: string,
+    platform: ControlPlatform,
+    socket: string,
+    say: Log,
     services: ControlServices,
   ): Promise<ControlServer> {
-    const server = new ControlServer(services, platform.clock)
-    server.#listener = await platform.localSockets.listen(path, connection => {
-      const peer = new Peer(connection, server.#services, () => server.#peers.delete(peer))
-      server.#peers.add(peer)
-    })
+    const server = new ControlServer(platform, socket, say, services)
+    await server.#listen()
+    server.#lookLater()
     return server
+  }
+
+  async #listen(): Promise<void> {
+    this.#listener = await this.#platform.localSockets.listen(this.#path, connection => {
+      const peer = new Peer(connection, this.#services, () => this.#peers.delete(peer))
+      this.#peers.add(peer)
+    })
+  }
+
+  #lookLater(): void {
+    if (this.#closed) return
+    const look = () => {
+      this.#looking = this.#look().then(() => this.#lookLater())
+    }
+    this.#timer = this.#platform.clock.after(lookMs, look, true)
+  }
+
+  /** Commands find this process by the path: what was deleted there is made again. */
+  async #look(): Promise<void> {
+    try {
+      if ((await this.#listener?.isThere()) === true || this.#closed) return
+      this.#endListener()
+      await this.#makeDirectory()
+      await this.#listen()
+      this.#reported = false
+      this.#say('warn', `the socket ${this.#path} was gone, and has been made again`)
+    } catch (error) {
+      if (!this.#reported) {
+        this.#say('error', `commands cannot reach this process: ${String(error)}`)
+      }
+      this.#reported = true
+    }
+  }
+
+  /** Its connections stay. The system removes what lies at the path when a listener is closed. */
+  #endListener(): void {
+    if (this.#listener !== null) this.#ends.push(this.#listener.close())
+    this.#listener = null
+  }
+
+  /** Not that of a server which was moved away. */
+  async #makeDirectory(): Promise<void> {
+    const { disk } = this.#platform
+    const directory = path.dirname(this.#path)
+    if (await disk.exists(path.dirname(directory))) await disk.makeDirectory(directory)
   }
 
   /** Finishes the requests that are being carried out (but breaks off a long answer) and takes no others. */
   async close(): Promise<void> {
-    const closed = this.#listener?.close()
+    this.#closed = true
+    this.#timer?.cancel()
+    await this.#looking
+    this.#endListener()
     const peers = [...this.#peers]
     await Promise.all(peers.map(peer => peer.close()))
-    const patience = this.#clock.after(goodbyeMs, () => {
+    const patience = this.#platform.clock.after(goodbyeMs, () => {
       for (const peer of peers) peer.drop()
     })
-    await closed
+    await Promise.all(this.#ends)
     patience.cancel()
   }
 }

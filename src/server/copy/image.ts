@@ -35,7 +35,8 @@ import { isNotFound, type Disk } from '../../platform/disk.ts'
 import { copyFile, type CopyTempo } from '../../platform/file-copy.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { cacheBytesMin } from '../config/values.ts'
-import { ControlClient } from '../control/control-client.ts'
+import type { ControlClient } from '../control/control-client.ts'
+import { reach } from '../control/reach.ts'
 import { type Layout } from '../layout.ts'
 import { logEnd } from '../log-end.ts'
 import { filesSignature } from '../read-files.ts'
@@ -62,11 +63,11 @@ export interface Image {
   readonly end: DurableMark | null
 }
 
-type ImagePlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets'>
+type ImagePlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'locks'>
 
 /**
  * Copies database and log into `target`, whose directories are there and empty. As long as `kept` takes, the owner
- * keeps the log that goes on behind the copy. Throws ERR_DISK, ERR_DISK_FULL,
+ * keeps the log that goes on behind the copy. Throws ERR_DISK, ERR_DISK_FULL, ERR_REOPENING,
  * ERR_CLOSED when the server ends meanwhile time and again.
  */
 export async function copyImage(
@@ -77,7 +78,7 @@ export async function copyImage(
   kept: (image: Image) => Promise<void> = async () => {},
 ): Promise<Image> {
   for (let attempt = 1; ; attempt++) {
-    const client = await ControlClient.connect(platform, layout.ownerSocket)
+    const client = await reach(platform, layout, 'owner')
     const copy = new DatabaseCopy(platform.disk, layout.database, target.database, tempo)
     try {
       const image =

@@ -27,7 +27,7 @@ export const savedRoleName = 'role'
 /** What a digest keeps of the save in memory. */
 const digestCacheBytes = 64 * MiB
 
-export type SavePlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets'>
+export type SavePlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'locks'>
 
 export type SaveStep = 'copying' | 'checking' | 'digesting'
 

@@ -13,7 +13,7 @@ import { loadConfig, type Config } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
 import { readKey } from '../config/key.ts'
 import { newRole, readRole } from '../config/role.ts'
-import { ControlClient } from '../control/control-client.ts'
+import { liveHolder, reach } from '../control/reach.ts'
 import { completeName } from '../copy/seed-install.ts'
 import { readFenced } from '../failover/fence.ts'
 import { damagedPromotion, readPromotion } from '../failover/promotion.ts'
@@ -21,7 +21,6 @@ import { layoutOf, type Layout } from '../layout.ts'
 import { recoveryPurpose } from '../owner.ts'
 import type { Log } from '../messages-log.ts'
 import { withData } from '../sessions.ts'
-import { liveHolder } from '../views/status.ts'
 import { mendStopped } from './mend.ts'
 
 export interface Damage {
@@ -281,9 +280,8 @@ async function mend(
   config: Config,
   say: Log,
 ): Promise<ScrubReport['mended']> {
-  if ((await ownerOf(platform, layout)) !== null) {
-    const client = await ControlClient.connect(platform, layout.ownerSocket)
-    if (client === null) throw new HotBackupError('ERR_RUNNING', 'its process does not answer')
+  const client = await reach(platform, layout, 'owner')
+  if (client !== null) {
     try {
       for await (const { header } of client.request('mend', {})) {
         return header['mended'] as unknown as ScrubReport['mended']

@@ -3,7 +3,7 @@
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { Config } from '../config/config.ts'
-import { ControlClient } from '../control/control-client.ts'
+import { reach } from '../control/reach.ts'
 import type { Layout } from '../layout.ts'
 import { recoveryPurpose } from '../owner.ts'
 import type { Log } from '../messages-log.ts'
@@ -63,7 +63,7 @@ export class ShipperMending {
   }
 
   async #askOwner(): Promise<void> {
-    const client = await ControlClient.connect(this.#platform, this.#layout.ownerSocket)
+    const client = await reach(this.#platform, this.#layout, 'owner')
     if (client === null) throw new HotBackupError('ERR_CLOSED', 'the master does not answer')
     try {
       for await (const { header } of client.request('mend', {})) {

@@ -5,7 +5,7 @@ import type { Disk } from '../../platform/disk.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { loadConfig } from '../config/config.ts'
 import { changeRole } from '../config/role-change.ts'
-import { ControlClient } from '../control/control-client.ts'
+import { reach } from '../control/reach.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 
 /** Throws ERR_NO_SLAVE; ERR_CONFIG for a slave of hb.toml, and when hb.toml needs it; ERR_RUNNING, ERR_DISK. */
@@ -17,7 +17,7 @@ export async function forgetSlave(
   const layout = layoutOf(directory)
   const { type } = await loadConfig(platform.disk, layout)
   const master = type === 'master'
-  const client = master ? await ControlClient.connect(platform, layout.shipperSocket) : null
+  const client = master ? await reach(platform, layout, 'shipper') : null
   if (client !== null) {
     try {
       for await (const _ of client.request('forget', { slave })) void _

@@ -10,12 +10,13 @@ import type { Replayer } from '../../slave/replayer.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import type { ControlClient } from '../control/control-client.ts'
 import type { JsonObject } from '../control/frames.ts'
+import { ask, askNow } from '../control/reach.ts'
 import { damagedGroups, type DamagedGroup } from '../damage/damaged-groups.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { byOwner, slavePurpose } from '../owner.ts'
 import { readApplyUpdates } from '../replay/apply-updates.ts'
 import { closeSlaveData, openSlaveData, startReplayer, type SlaveData } from '../slave-parts.ts'
-import { ask, collectStatus } from '../views/status.ts'
+import { collectStatus } from '../views/status.ts'
 import { checkNotRejoining } from './fence.ts'
 import { promoteLog, tryPromotion, unknownRole } from './promotion.ts'
 
@@ -137,7 +138,7 @@ export async function describePromotion(
   const config = await loadSlave(platform, layout)
   const status = await collectStatus(platform, directory, unknownRole)
   const { receiver } =
-    ((await ask(platform, layout.ownerSocket)) as {
+    ((await ask(platform, layout, 'owner')) as {
       readonly receiver?: {
         readonly masterDurableTxn: number
         readonly master: { readonly name: string } | null
@@ -278,7 +279,7 @@ const shipperWaitMs = 10_000
 async function shipperThere(platform: Platform, layout: Layout): Promise<boolean> {
   const { clock } = platform
   const start = clock.monotonic()
-  while ((await ask(platform, layout.shipperSocket)) === null) {
+  while ((await askNow(platform, layout, 'shipper')) === null) {
     if (clock.monotonic() - start > shipperWaitMs) return false
     await sleep(clock, pollMs)
   }

@@ -2,9 +2,9 @@
 import type { Platform } from '../../platform/platform.ts'
 import { startServer, stopServer } from '../background.ts'
 import { loadConfig } from '../config/config.ts'
+import { liveHolder } from '../control/reach.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { takeOwnership } from '../owner.ts'
-import { liveHolder } from '../views/status.ts'
 import { unknownRole } from './promotion.ts'
 import { rejoin, type RejoinOptions, type RejoinReport } from './rejoin.ts'
 

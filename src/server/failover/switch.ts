@@ -24,11 +24,11 @@ import { addressText } from '../config/address.ts'
 import { loadConfig, type Config, type SlaveAddress } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
 import { ControlClient } from '../control/control-client.ts'
+import { ask, askNow, liveHolder, reach } from '../control/reach.ts'
 import { ackSourceOf, layoutOf, type Layout } from '../layout.ts'
 import { logEnd } from '../log-end.ts'
 import type { MasterStatus } from '../master.ts'
 import type { ShipperStatus } from '../shipper-server.ts'
-import { ask, liveHolder } from '../views/status.ts'
 import { fencedError, readFenced, removeFenced, writeFenced } from './fence.ts'
 import { ownMark } from './joining.ts'
 import { readPromotion } from './promotion.ts'
@@ -87,10 +87,10 @@ async function makeMaster(
   const before = (await readFenced(platform.disk, layout))?.asked === true
   let asked = before
   try {
-    if (!before) await bar(platform, layout, slave, false)
+    if (!before) await bar(platform, layout, slave, false, timeoutMs)
     await untilInStep(platform, layout, slave, timeoutMs)
     // Also when it is there: it must be durable, and the process that wrote it may have been killed.
-    await bar(platform, layout, slave, true)
+    await bar(platform, layout, slave, true, timeoutMs)
     asked = true
     await handOver(platform, layout, config, slave)
     await untilMaster(platform, layout, config, slave)
@@ -98,7 +98,7 @@ async function makeMaster(
     if (!isHotBackupError(error)) throw error
     const refused = error.code === 'ERR_UNSAFE' && (!before || error.cause instanceof Refused)
     if (asked && !refused) throw unknownOutcome(slave, error)
-    await unbar(platform, layout, config, error)
+    await unbar(platform, layout, config, error, timeoutMs)
     throw error
   }
 }
@@ -142,7 +142,7 @@ async function checkSwitch(
   const fenced = await readFenced(platform.disk, layout)
   const other = fenced?.asked === true && fenced.address !== addressText(address)
   if (fenced !== null && (fenced.switching !== true || other)) throw fencedError(name, fenced)
-  const status = (await ask(platform, layout.shipperSocket)) as ShipperStatus | null
+  const status = (await ask(platform, layout, 'shipper')) as ShipperStatus | null
   if (status === null) throw unsafe(`the shipper of ${name} does not run: "hb start"`)
   const row = status.slaves.find(other => other.name === to)
   if (row === undefined || row.heardMs === null) {
@@ -175,12 +175,13 @@ async function bar(
   layout: Layout,
   slave: SlaveAddress,
   asked: boolean,
+  patienceMs: number,
 ): Promise<void> {
   const { disk, clock } = platform
   const by = { by: slave.name, address: addressText(slave.address) }
   const nothing = { timeline: 0, lineage: '', time: clock.now(), switching: true, asked }
   await writeFenced(disk, layout, { ...nothing, ...by })
-  await tellOwner(platform, layout, 'fence')
+  await tellOwner(platform, layout, patienceMs)
 }
 
 /** It takes updates again. `reason`: why. */
@@ -189,10 +190,11 @@ async function unbar(
   layout: Layout,
   { name }: Config,
   reason: HotBackupError,
+  patienceMs: number,
 ): Promise<void> {
   try {
     await removeFenced(platform.disk, layout)
-    await tellOwner(platform, layout, 'fence')
+    await tellOwner(platform, layout, patienceMs)
   } catch (error) {
     if (!isHotBackupError(error)) throw error
     const message = `${reason.message}; and ${name} takes no updates until "hb switch" is run again: ${error.message}`
@@ -200,19 +202,31 @@ async function unbar(
   }
 }
 
-/** Whoever opens the master later sees for himself. */
-async function tellOwner(
-  platform: Platform,
-  layout: Layout,
-  what: 'fence' | 'hand-over',
-): Promise<void> {
-  const client = await ControlClient.connect(platform, layout.ownerSocket)
-  if (client === null) return
+/**
+ * The process that has the master open looks at the marker; one that opens it later does so by itself. Throws
+ * ERR_REOPENING, ERR_CLOSED when it cannot be told.
+ */
+async function tellOwner(platform: Platform, layout: Layout, patienceMs: number): Promise<void> {
+  const { clock } = platform
+  const start = clock.monotonic()
+  for (;;) {
+    const client = await reach(platform, layout, 'owner', patienceMs)
+    if (client === null) return
+    try {
+      await tell(client, 'fence')
+      return
+    } catch (error) {
+      // It is being closed, and still takes updates if it is not.
+      const late = clock.monotonic() - start >= patienceMs
+      if (late || !isHotBackupError(error, 'ERR_CLOSED')) throw error
+    }
+    await sleep(clock, pollMs)
+  }
+}
+
+async function tell(client: ControlClient, what: 'fence' | 'hand-over'): Promise<void> {
   try {
     for await (const _ of client.request(what, {})) void _
-  } catch (error) {
-    // It is being closed.
-    if (!isHotBackupError(error, 'ERR_CLOSED')) throw error
   } finally {
     client.close()
   }
@@ -252,7 +266,7 @@ async function untilInStep(
  * application that is closing the master answers nobody, and may still be writing what it has taken.
  */
 async function lastTxnOf(platform: Platform, layout: Layout): Promise<number | null> {
-  const answer = (await ask(platform, layout.ownerSocket)) as MasterStatus | null
+  const answer = (await askNow(platform, layout, 'owner')) as MasterStatus | null
   if (answer !== null) return answer.lastTxn
   if ((await liveHolder(platform, layout.ownerLock)) !== null) return null
   return (await logEnd(platform.disk, layout.log))?.txn ?? 0
@@ -346,9 +360,15 @@ async function askAgain(
 /** An application that has the master open loses it. */
 async function closeOwner(platform: Platform, layout: Layout): Promise<void> {
   const { clock, locks } = platform
-  await tellOwner(platform, layout, 'hand-over')
   const start = clock.monotonic()
   for (;;) {
+    const client = await ControlClient.connect(platform, layout.ownerSocket)
+    try {
+      if (client !== null) await tell(client, 'hand-over')
+    } catch (error) {
+      // It is being closed.
+      if (!isHotBackupError(error, 'ERR_CLOSED')) throw error
+    }
     const holder = await locks.holder(layout.ownerLock)
     if (holder === null || !holder.alive || clock.monotonic() - start > promotedWaitMs) return
     await sleep(clock, pollMs)

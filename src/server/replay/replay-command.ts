@@ -3,7 +3,7 @@ import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { sleep } from '../../platform/clock.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { loadConfig, type Config } from '../config/config.ts'
-import { ControlClient } from '../control/control-client.ts'
+import { reach } from '../control/reach.ts'
 import type { JsonObject } from '../control/frames.ts'
 import { askWithProgress } from '../control/progress-messages.ts'
 import { checkNotRejoining } from '../failover/fence.ts'
@@ -24,7 +24,7 @@ type Progress = (progress: ReplayProgress) => void
 const reopenMs = 60_000
 const pollMs = 50
 
-/** Throws ERR_WRONG_TYPE on a master, ERR_RUNNING, and what replayByHand throws. */
+/** Throws ERR_WRONG_TYPE on a master, ERR_RUNNING, ERR_REOPENING, and what replayByHand throws. */
 export async function replayServer(
   platform: Platform,
   directory: string,
@@ -41,7 +41,7 @@ export async function replayServer(
   const { clock } = platform
   let lostAt: number | null = null
   for (;;) {
-    const client = await ControlClient.connect(platform, layout.ownerSocket)
+    const client = await reach(platform, layout, 'owner', reopenMs)
     try {
       if (client !== null) return await askWithProgress(client, 'replay', request, progress, signal)
       return await replayStopped(platform, layout, config, request, progress, signal)

@@ -3,10 +3,10 @@
 import { HotBackupError } from '../../errors.ts'
 import type { Timer } from '../../platform/clock.ts'
 import type { Platform } from '../../platform/platform.ts'
+import { askNow } from '../control/reach.ts'
 import { fencedError, readFenced, type Fenced } from '../failover/fence.ts'
 import type { Layout } from '../layout.ts'
 import type { ShipperStatus } from '../shipper-server.ts'
-import { ask } from '../views/status.ts'
 
 /** The shipper is asked this many times in the length of a lease. */
 const asksPerLease = 5
@@ -98,7 +98,7 @@ export class WriteGate {
   async #ask(): Promise<void> {
     const { clock } = this.#platform
     const asked = clock.monotonic()
-    const answer = (await ask(this.#platform, this.#layout.shipperSocket).catch(
+    const answer = (await askNow(this.#platform, this.#layout, 'shipper').catch(
       () => null,
     )) as Partial<ShipperStatus> | null
     for (const { heardMs } of answer?.slaves ?? []) {

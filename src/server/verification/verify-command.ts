@@ -6,7 +6,8 @@ import { HotBackupError } from '../../errors.ts'
 import type { Platform } from '../../platform/platform.ts'
 import type { Difference, DifferencesPage } from '../../wire/messages/differences.ts'
 import { loadConfig } from '../config/config.ts'
-import { ControlClient } from '../control/control-client.ts'
+import type { ControlClient } from '../control/control-client.ts'
+import { reach } from '../control/reach.ts'
 import type { DataClient, VerifiedPass } from '../control/data-client.ts'
 import { differencesFromJson } from '../control/differences-json.ts'
 import { ItemPacker } from '../control/packed-items.ts'
@@ -81,7 +82,7 @@ async function shipperOf<T>(
   name: string,
   work: (client: ControlClient) => Promise<T>,
 ): Promise<T> {
-  const client = await ControlClient.connect(platform, layout.shipperSocket)
+  const client = await reach(platform, layout, 'shipper')
   if (client === null) {
     throw new HotBackupError('ERR_NOT_RUNNING', `nothing is sent to the slaves of ${name}`)
   }

@@ -7,7 +7,8 @@ import type { StatisticsAnswer } from '../../ship/questions.ts'
 import type { Shipper } from '../../ship/shipper.ts'
 import type { SlaveStatistics } from '../../wire/messages/statistics.ts'
 import { loadConfig } from '../config/config.ts'
-import { ControlClient } from '../control/control-client.ts'
+import type { ControlClient } from '../control/control-client.ts'
+import { reach, type ReachPlatform } from '../control/reach.ts'
 import { layoutOf } from '../layout.ts'
 
 /** What is printed of one slave. */
@@ -39,23 +40,23 @@ export async function answerStatistics(
 
 /**
  * Of a slave its own, of a master those of all its slaves; or those of the slave that is named. Throws ERR_NOT_RUNNING,
- * ERR_NO_SLAVE.
+ * ERR_REOPENING, ERR_NO_SLAVE.
  */
 export async function collectStatistics(
-  platform: Pick<Platform, 'disk' | 'localSockets'>,
+  platform: ReachPlatform & Pick<Platform, 'disk'>,
   directory: string,
   slave: string | null,
 ): Promise<(StatisticsRow | StatisticsFailure)[]> {
   const layout = layoutOf(directory)
   const { name, type, slaves } = await loadConfig(platform.disk, layout)
-  const socket = type === 'master' ? layout.shipperSocket : layout.ownerSocket
+  const resident = type === 'master' ? 'shipper' : 'owner'
   const asked = slave === null ? slaves.map(one => one.name) : [slave]
   const own = slave === null && type === 'slave'
   const names = own ? [null] : asked
   return Promise.all(
     names.map(async one => {
       // A connection answers one question after the other: a slave that does not answer holds up no other.
-      const client = await ControlClient.connect(platform, socket)
+      const client = await reach(platform, layout, resident)
       if (client === null) throw new HotBackupError('ERR_NOT_RUNNING', `${name} is not running`)
       try {
         return await ask(client, one ?? name, one)

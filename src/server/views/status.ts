@@ -19,7 +19,7 @@ import type { DifferencesStatus } from '../../wire/messages/differences.ts'
 import { nextStep, worstOf, type StatusWord } from '../../wire/status-words.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { newRole, readRole, type Role, type ServerType } from '../config/role.ts'
-import { ControlClient } from '../control/control-client.ts'
+import { ask, liveHolder } from '../control/reach.ts'
 import type { DamagedGroup } from '../damage/damaged-groups.ts'
 import { fencedError, readFenced } from '../failover/fence.ts'
 import { layoutOf, type Layout } from '../layout.ts'
@@ -110,9 +110,6 @@ export interface LogStatus {
 }
 
 type StatusPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'locks'>
-
-/** A process that does not answer within this is shown as one that does not. */
-const answerMs = 2000
 
 /**
  * Damage is reported as a failure, with whatever else can be read; a role that is unknown as well, unless `standIn`
@@ -216,8 +213,8 @@ async function findProcesses(
     return { owner, server: shipper ?? owner, master: null, slave: null, shipper: null }
   }
   const [ownerAnswer, shipperAnswer] = await Promise.all([
-    owner === null ? null : ask(platform, layout.ownerSocket),
-    shipper === null ? null : ask(platform, layout.shipperSocket),
+    owner === null ? null : ask(platform, layout, 'owner'),
+    shipper === null ? null : ask(platform, layout, 'shipper'),
   ])
   const isMaster = type === 'master'
   return {
@@ -226,34 +223,6 @@ async function findProcesses(
     master: isMaster ? (ownerAnswer as MasterStatus | null) : null,
     slave: isMaster ? null : (ownerAnswer as SlaveStatus | null),
     shipper: shipperAnswer as ShipperStatus | null,
-  }
-}
-
-export async function liveHolder(
-  { locks }: Pick<Platform, 'locks'>,
-  lock: string,
-): Promise<LockHolder | null> {
-  const holder = await locks.holder(lock)
-  return holder?.alive === true ? holder : null
-}
-
-/** What the process that listens at `socket` answers to "status"; null when it does not. */
-export async function ask(
-  platform: Pick<Platform, 'clock' | 'localSockets'>,
-  socket: string,
-): Promise<object | null> {
-  const client = await ControlClient.connect(platform, socket)
-  if (client === null) return null
-  const patience = platform.clock.after(answerMs, () => client.close())
-  try {
-    for await (const { header } of client.request('status', {})) return header
-    return null
-  } catch (error) {
-    if (isHotBackupError(error, 'ERR_CLOSED')) return null
-    throw error
-  } finally {
-    patience.cancel()
-    client.close()
   }
 }
 

@@ -373,7 +373,10 @@ export class SimLocalSockets {
           if (this.#listening.get(path) === listening) this.#listening.delete(path)
         }
         process.onEnd(close)
-        return { close: async () => close() }
+        return {
+          close: async () => close(),
+          isThere: async () => this.#listening.get(path) === listening,
+        }
       },
       connect: path =>
         new Promise(resolve => {
