@@ -28,6 +28,10 @@ const catalogue = {
   },
   ERR_ITEM_ID: { exit: exitCodes.usage, hint: 'An item-id is 1 to 1,024 bytes.' },
   ERR_ITEM_SIZE: { exit: exitCodes.usage, hint: 'An item is at most 64 MiB.' },
+  ERR_ITEM_TEXT: {
+    exit: exitCodes.usage,
+    hint: 'Give its bytes, or text without surrogates by themselves.',
+  },
   ERR_MODULO: { exit: exitCodes.usage, hint: 'A modulo is a whole number from 1 to 67,108,864.' },
   ERR_TRANSACTION_SIZE: {
     exit: exitCodes.failed,

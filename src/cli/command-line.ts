@@ -3,12 +3,14 @@ import type { Readable, Writable } from 'node:stream'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { exitCodes, HotBackupError, isHotBackupError } from '../errors.ts'
 import type { Inputs } from '../platform/inputs.ts'
+import { nodeArguments } from '../platform/node-arguments.ts'
 import { nodeInputs, nodeStandardInput } from '../platform/node-inputs.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { DataClient } from '../server/control/data-client.ts'
 import { harmlessText } from '../server/harmless-text.ts'
 import { withData } from '../server/sessions.ts'
+import { checkTexts } from './byte-arguments.ts'
 import { Output, OutputClosed } from './output.ts'
 import { Progress } from './progress.ts'
 
@@ -163,7 +165,7 @@ export function usageError(message: string): HotBackupError {
   return new HotBackupError('ERR_USAGE', message)
 }
 
-/** Runs the program with the arguments (those of the process by default). Returns the exit code; never throws. */
+/** Runs the program with the arguments, by default those of the process. Returns the exit code; never throws. */
 export async function execute(
   program: Command,
   context: Context,
@@ -177,9 +179,8 @@ export async function execute(
       outputError: () => {},
     })
     inherit(program)
-    await (args === undefined
-      ? program.parseAsync()
-      : program.parseAsync([...args], { from: 'user' }))
+    program.hook('preAction', (_, command) => checkTexts(command))
+    await program.parseAsync([...(args ?? nodeArguments())], { from: 'user' })
     await context.out.flush()
     return exitCodes.done
   } catch (error) {

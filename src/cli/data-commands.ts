@@ -1,10 +1,9 @@
-// hb create-account, delete-account, create-file, delete-file, clear-file, resize-file, write, read, delete, list
-// and digest.
+// hb create-account, delete-account, create-file, set-file, delete-file, clear-file, resize-file, list, digest and why.
 import type { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
-import { itemBytesMax, moduloMax } from '../limits.ts'
+import { moduloMax } from '../limits.ts'
 import type { DataClient } from '../server/control/data-client.ts'
-import { ItemPacker } from '../server/control/packed-items.ts'
+import { encodeForm, type ByteForm } from '../server/byte-forms.ts'
 import { moduloDefault } from '../server/updates/account.ts'
 import type { Removed } from '../server/updates/updates.ts'
 import { whyLines, whyReplicated } from '../server/updates/why.ts'
@@ -16,7 +15,9 @@ import {
   type Context,
   type ServerOptions,
 } from './command-line.ts'
+import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
 import { confirmRemoval, yesOption } from './confirmation.ts'
+import { addItemCommands } from './item-commands.ts'
 import { count, counted, table } from './output.ts'
 
 export function addDataCommands(program: Command, context: Context): void {
@@ -152,90 +153,21 @@ function removedText({ items, bytes }: Removed): string {
   return `${counted(items, 'item')}, ${counted(bytes, 'byte')}`
 }
 
-function addItemCommands(program: Command, context: Context): void {
-  const itemCommand = (name: string, description: string, examples: string) =>
-    serverCommand(name, description, examples)
-      .argument('<account>', 'name of the account')
-      .argument('<file>', 'name of the file')
-      .argument('<item-id>', 'the item-id, 1 to 1,024 bytes')
-
-  program.addCommand(
-    itemCommand(
-      'write',
-      'Write an item, new or not. Returns when it is durable.',
-      `hb write -d /srv/north sales orders 1001 "3 pears"
-hb write -d /srv/north sales scans 1001 < scan.pdf
-hb write -d /srv/north sales orders -- -7 "an item-id that starts with -"`,
-    )
-      .argument('[value]', 'the item (default: standard input, as it is)')
-      .action(
-        async (
-          account: string,
-          file: string,
-          id: string,
-          value: string | undefined,
-          { dir }: ServerOptions,
-        ) => {
-          const bytes = value === undefined ? await wholeInput(context) : Buffer.from(value)
-          const item = new ItemPacker()
-          item.add(checkedId(id), bytes)
-          await context.data(dir, 'write', data => data.writeItems(account, file, item.take()))
-        },
-      ),
-  )
-  program.addCommand(
-    itemCommand(
-      'read',
-      'Read an item: its bytes, and nothing else, on standard output.',
-      'hb read -d /srv/south sales orders 1001',
-    ).action(async (account: string, file: string, id: string, { dir }: ServerOptions) => {
-      const value = await context.data(dir, 'read', data =>
-        data.readItem(account, file, checkedId(id)),
-      )
-      await context.out.write(value)
-    }),
-  )
-  program.addCommand(
-    itemCommand(
-      'delete',
-      'Delete an item. Returns when that is durable.',
-      'hb delete -d /srv/north sales orders 1001',
-    ).action((account: string, file: string, id: string, { dir }: ServerOptions) =>
-      context.data(dir, 'write', data => data.deleteItem(account, file, checkedId(id))),
-    ),
-  )
-}
-
-function checkedId(id: string): Buffer {
-  const bytes = Buffer.from(id)
-  if (bytes.length >= 1 && bytes.length <= 1024) return bytes
-  throw new HotBackupError('ERR_ITEM_ID', `the item-id has ${bytes.length} bytes`)
-}
-
-async function wholeInput({ stdin }: Context): Promise<Buffer> {
-  const pieces: Uint8Array[] = []
-  let length = 0
-  for await (const piece of stdin) {
-    length += piece.length
-    if (length > itemBytesMax) {
-      throw new HotBackupError('ERR_ITEM_SIZE', 'standard input has more bytes than an item may')
-    }
-    pieces.push(piece)
-  }
-  return Buffer.concat(pieces)
-}
-
 interface ListOptions extends ServerOptions {
   readonly json?: boolean
 }
 
 function listCommand(context: Context): Command {
-  return serverCommand(
-    'list',
-    'List the accounts, the files of an account, or the item-ids of a file.',
-    `hb list -d /srv/north
+  return withForms(
+    serverCommand(
+      'list',
+      'List the accounts, the files of an account, or the item-ids of a file.',
+      `hb list -d /srv/north
 hb list -d /srv/north sales
-hb list -d /srv/north sales orders | sort`,
+hb list -d /srv/north sales orders | sort
+hb list -d /srv/north sales orders --hex`,
+    ),
+    'item-ids',
   )
     .argument('[account]', 'list its files')
     .argument('[file]', 'list its item-ids')
@@ -244,14 +176,14 @@ hb list -d /srv/north sales orders | sort`,
       async (
         account: string | undefined,
         file: string | undefined,
-        { dir, json = false }: ListOptions,
+        { dir, json = false, ...forms }: ListOptions & FormOptions,
       ) => {
         await context.data(dir, 'read', data =>
           account === undefined
             ? listAccounts(context, data, json)
             : file === undefined
               ? listFiles(context, data, account, json)
-              : listItems(context, data, account, file, json),
+              : listItems(context, data, { account, file, json, form: formOf(forms) }),
         )
       },
     )
@@ -287,13 +219,18 @@ async function listFiles(
   for (const line of lines) await out.line(line)
 }
 
+interface ItemList {
+  readonly account: string
+  readonly file: string
+  readonly json: boolean
+  readonly form: ByteForm | null
+}
+
 /** There may be millions: one after the other. */
 async function listItems(
   context: Context,
   data: DataClient,
-  account: string,
-  file: string,
-  json: boolean,
+  { account, file, json, form }: ItemList,
 ): Promise<void> {
   const { out } = context
   const lines = new LineBuffer()
@@ -302,10 +239,10 @@ async function listItems(
   for await (const id of data.itemIds(account, file)) {
     if (json) {
       lines.ascii(items === 0 ? '[\n  {' : ',\n  {')
-      lines.json('id', 'idBase64', id, 0, id.length)
+      lines.json('id', 'idBase64', id, 0, id.length, form)
       lines.ascii('}')
     } else {
-      lines.bytes(id)
+      lines.bytes(form === null ? id : encodeForm(id, form))
       lines.newLine()
     }
     items++

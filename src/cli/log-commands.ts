@@ -9,6 +9,7 @@ import { layoutOf, type Layout } from '../server/layout.ts'
 import { dumpFiles, dumpLog, type DumpOptions } from '../server/views/log-dump.ts'
 import { followLog } from '../server/views/log-follow.ts'
 import { listLog } from '../server/views/log-list.ts'
+import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
 import {
   serverCommand,
   usageError,
@@ -116,7 +117,7 @@ async function tellFault(
   throw new HotBackupError(torn ? 'ERR_LOG_TORN' : 'ERR_LOG_CORRUPT', message, place)
 }
 
-interface DumpArguments extends ServerOptions {
+interface DumpArguments extends ServerOptions, FormOptions {
   readonly from: number
   readonly to: number
   readonly account?: string
@@ -125,12 +126,16 @@ interface DumpArguments extends ServerOptions {
 }
 
 function dumpCommand(context: Context): Command {
-  return serverCommand(
-    'dump',
-    'Show the records of the log, or of segment files, one line each.',
-    `hb log dump -d /srv/north --from 1000 --to 1010
+  return withForms(
+    serverCommand(
+      'dump',
+      'Show the records of the log, or of segment files, one line each.',
+      `hb log dump -d /srv/north --from 1000 --to 1010
 hb log dump -d /srv/north --account sales --file orders --json | jq .id
+hb log dump -d /srv/north --marks
 hb log dump /mnt/old/log/*.log`,
+    ),
+    'item-ids and values',
   )
     .argument('[files...]', 'segment files (default: the log of the server)')
     .option('--from <txn>', 'first transaction to show', wholeNumber(0), 0)
@@ -145,6 +150,7 @@ hb log dump /mnt/old/log/*.log`,
         account: args.account ?? null,
         file: args.file ?? null,
         json: args.json ?? false,
+        form: formOf(args),
       }
       if (options.from > options.to) throw usageError('--from is after --to')
       const { disk } = context.platform
@@ -161,7 +167,7 @@ hb log dump /mnt/old/log/*.log`,
     })
 }
 
-interface FollowArguments extends ServerOptions {
+interface FollowArguments extends ServerOptions, FormOptions {
   readonly from?: number
   readonly account?: string
   readonly file?: string
@@ -169,21 +175,24 @@ interface FollowArguments extends ServerOptions {
 }
 
 function followCommand(context: Context): Command {
-  return serverCommand(
-    'follow',
-    'Show the records of the log as they become durable, until interrupted.',
-    `hb log follow -d /srv/south
+  return withForms(
+    serverCommand(
+      'follow',
+      'Show the records of the log as they become durable, until interrupted.',
+      `hb log follow -d /srv/south
 hb log follow -d /srv/north --account sales --json | jq .id`,
+    ),
+    'item-ids and values',
   )
     .option('--from <txn>', 'begin there (default: with what comes next)', wholeNumber(0))
     .option('--account <account>', 'only records about this account')
     .option('--file <file>', 'only records about files of this name')
     .option('--json', 'as JSON lines, with whole values')
-    .action(async ({ dir, from, account, file, json = false }: FollowArguments) => {
+    .action(async ({ dir, from, account, file, json = false, ...forms }: FollowArguments) => {
       const { log } = await serverLayout(context, dir)
       const { platform, out } = context
       const names = { account: account ?? null, file: file ?? null }
-      const options = { ...names, json, from: from ?? null }
+      const options = { ...names, json, from: from ?? null, form: formOf(forms) }
       await context.untilSignal(followLog(platform, log, options, out.write))
     })
 }

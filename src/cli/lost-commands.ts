@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { discardLost, lostTransaction, lostTransactions } from '../server/replay/lost.ts'
 import { transactionLines } from '../server/views/log-dump.ts'
 import type { LostEntry } from '../slave/lost-found.ts'
+import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { counted, table } from './output.ts'
 
@@ -38,17 +39,21 @@ function listCommand(context: Context): Command {
 }
 
 function showCommand(context: Context): Command {
-  return serverCommand(
-    'show',
-    'Show a transaction that could not be applied: why, and its records.',
-    `hb lost show -d /srv/south 4711
+  return withForms(
+    serverCommand(
+      'show',
+      'Show a transaction that could not be applied: why, and its records.',
+      `hb lost show -d /srv/south 4711
 hb lost show -d /srv/south 4711 --json | jq .records`,
+    ),
+    'item-ids and values',
   )
     .argument('<id>', 'its id, or the number of the transaction')
     .option('--json', 'as JSON, with whole values')
-    .action(async (id: string, { dir, json = false }: JsonOptions) => {
+    .action(async (id: string, { dir, json = false, ...forms }: JsonOptions & FormOptions) => {
       const { entry, records } = await lostTransaction(context.platform, dir, id)
-      const lines = transactionLines(records, entry.txn, Date.parse(entry.written), json)
+      const how = { json, form: formOf(forms) }
+      const lines = transactionLines(records, entry.txn, Date.parse(entry.written), how)
       if (json) {
         const parsed: unknown[] = lines
           .toString()

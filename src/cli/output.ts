@@ -1,5 +1,6 @@
 // Standard output: backpressure, tables, a reader that goes away, and a terminal that must not obey what it is shown.
 import { HotBackupError } from '../errors.ts'
+import { incompleteEnd, rawTextOf } from '../platform/raw-text.ts'
 import { harmlessLine, harmlessText } from '../server/harmless-text.ts'
 
 /** The reader of standard output has gone ("hb export … | head"): no error, but nothing more to do. */
@@ -7,8 +8,8 @@ export class OutputClosed extends Error {}
 
 export class Output {
   readonly #stream: NodeJS.WritableStream & { readonly isTTY?: boolean }
-  /** For a terminal: what is not UTF-8 is shown as the replacement character. */
-  readonly #decoder = new TextDecoder()
+  /** For a terminal: the beginning of a character that is not complete yet. */
+  #rest: Buffer = Buffer.alloc(0)
   #failure: Error | null = null
   #room: () => void = () => {}
 
@@ -26,13 +27,21 @@ export class Output {
   }
 
   /**
-   * Data: the bytes as they are, or, on a terminal, with their control characters escaped. Resolves when more is
-   * welcome. Throws OutputClosed, ERR_DISK, ERR_DISK_FULL.
+   * Data: the bytes as they are, or, on a terminal, with control characters and what is not UTF-8 escaped. Resolves
+   * when more is welcome. Throws OutputClosed, ERR_DISK, ERR_DISK_FULL.
    */
   readonly write = (bytes: Uint8Array | string): Promise<void> => {
     if (!this.isTerminal) return this.#write(bytes)
-    const text = typeof bytes === 'string' ? bytes : this.#decoder.decode(bytes, { stream: true })
-    return this.#write(harmlessText(text))
+    const whole = Buffer.concat([this.#rest, Buffer.from(bytes)])
+    const end = whole.length - incompleteEnd(whole)
+    this.#rest = whole.subarray(end)
+    return this.#write(harmlessText(rawTextOf(whole.subarray(0, end))))
+  }
+
+  async #writeRest(): Promise<void> {
+    const rest = this.#rest
+    this.#rest = Buffer.alloc(0)
+    if (rest.length > 0) await this.#write(harmlessText(rawTextOf(rest)))
   }
 
   /** Text for people, or JSON; control characters are escaped as JSON does it, but for line ends and tabs. */
@@ -61,6 +70,7 @@ export class Output {
 
   /** Resolves when everything has been given to the system. Throws OutputClosed, ERR_DISK, ERR_DISK_FULL. */
   async flush(): Promise<void> {
+    await this.#writeRest()
     if (this.#failure === null) {
       await new Promise<void>(resolve => this.#stream.write('', () => resolve()))
       // An error comes a moment later than the callback.

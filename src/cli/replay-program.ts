@@ -7,6 +7,7 @@ import { replayMissingOn } from '../server/failover/missing-command.ts'
 import type { MissingProgress, MissingReport } from '../server/failover/missing-replay.ts'
 import type { ReplayProgress, ReplayReport } from '../server/replay/manual-replay.ts'
 import { replayServer } from '../server/replay/replay-command.ts'
+import { quotedText } from '../server/views/line-buffer.ts'
 import {
   collect,
   directoryOption,
@@ -241,8 +242,9 @@ function missingLines({
     : [`Applied ${what}.`]
   if (leftOut === 0) return lines
   lines.push(`${dryRun ? 'Would leave' : 'Left'} out ${counted(leftOut, 'transaction')}:`)
-  for (const { txn, account, file, id, why } of kept) {
-    const about = [account, file, id === null ? null : JSON.stringify(id)].filter(Boolean).join(' ')
+  for (const { txn, account, file, id, idBase64 = false, why } of kept) {
+    const item = id === null ? null : quotedText(Buffer.from(id, idBase64 ? 'base64' : 'utf8'))
+    const about = [account, file, item].filter(name => name !== null).join(' ')
     lines.push(`  ${count(txn)}  ${about}: ${keptWords[why]}`)
   }
   if (leftOut > kept.length) lines.push(`  and ${count(leftOut - kept.length)} more`)

@@ -18,6 +18,8 @@ export function idLength(id: Bytes): number {
     idText[i] = unit
   }
   if (i === units) return units
+  // It would be taken for another id.
+  if (!id.isWellFormed()) return 0
   const length = idText.write(id, 'utf8')
   return length <= itemIdBytesMax ? length : 0
 }

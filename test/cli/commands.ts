@@ -325,6 +325,8 @@ t.test('an import that meets a bad record keeps what came before it', async t =>
     '{"n":null}',
     '{"n":""}',
     '{"n":"x","value":"?","base64":true}',
+    '{"n":"\\ud800","value":"x"}',
+    '{"n":"x","value":"\\udc00"}',
   ]) {
     t.match(await run(line, ...json), { code: 1, stderr: /^hb: ERR_IMPORT: line 1: / }, line)
   }

@@ -7,10 +7,12 @@ import { ok, temporaryDirectory, type Outcome } from '../helpers/servers.ts'
 
 const program = new URL('../../src/cli/hb.js', import.meta.url).pathname
 
+const replay = program.replace(/hb\.js$/, 'hb-replay.js')
+
 /** A command line for the shell; "hb" and "$d" (the server's directory) are what they say. */
 function shell(directory: string, line: string, input = ''): Promise<Outcome> {
-  const script = `hb() { "$node" "$program" "$@"; }; ${line}`
-  const env = { ...process.env, node: process.execPath, program, d: directory }
+  const script = `hb() { "$node" "$program" "$@"; }; hb-replay() { "$node" "$replay" "$@"; }; ${line}`
+  const env = { ...process.env, node: process.execPath, program, replay, d: directory }
   return new Promise(resolve => {
     const child = execFile('bash', ['-c', script], { env }, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1
@@ -77,4 +79,54 @@ t.test('a pipe can be named by a path', async t => {
   t.match(await shell(dir, `${command} /dev/stdin < ${file}`), { code: 0 }, 'a file')
   const ids = await ok('list', '-d', dir, 'a', 'f')
   t.strictSame(ids.trimEnd().split('\n').sort(), ['1', '2', '3', '4', '5'])
+})
+
+t.test('arguments are bytes where bytes are meant, and refused elsewhere', async t => {
+  const dir = await master(t)
+  const values = [
+    String.raw`\xfe`,
+    String.raw`\xfd`,
+    String.raw`\xc3`,
+    String.raw`\xed\xa0\x80`,
+    '�',
+  ]
+  for (const [index, value] of values.entries()) {
+    const line = `hb write -d "$d" a f $'k${value}' $'${value}${index}' && hb read -d "$d" a f $'k${value}'`
+    t.equal((await shell(dir, `${line} | od -An -tx1`)).code, 0, line)
+  }
+  const listed = await shell(dir, 'hb list -d "$d" a f --hex | sort')
+  t.strictSame(listed.stdout.trimEnd().split('\n'), [
+    '6bc3',
+    '6beda080',
+    '6befbfbd',
+    '6bfd',
+    '6bfe',
+  ])
+  t.match(await shell(dir, 'hb read -d "$d" a f $\'k\\xfe\' | od -An -tx1'), { stdout: ' fe 30\n' })
+  t.match(
+    await shell(dir, 'hb delete -d "$d" a f $\'k\\xfe\' && hb read -d "$d" a f $\'k\\xfd\''),
+    {
+      code: 0,
+    },
+  )
+  t.match(await shell(dir, 'hb read -d "$d" a f $\'k\\xfe\''), {
+    code: 3,
+    stderr: /^hb: ERR_NO_ITEM: there is no item "k\\xfe" in a f\. /,
+  })
+  for (const line of [
+    'hb create-account -d "$d" $\'k\\xfe\'',
+    'hb create-file -d "$d" a $\'k\\xfe\'',
+    'hb list -d "$d"$\'\\xfe\'',
+    "HB_DIR=$d$'\\xfe' hb setup --type master --name n",
+    'mkdir "$d/"$\'\\xfe\'; cd "$d/"$\'\\xfe\'; hb setup --type master --name n',
+    'hb import -d "$d" a f $\'/\\xfe\' --format jsonl --id id',
+    'hb import -d "$d" a f --format jsonl --id $\'\\xfe\'',
+    "hb log verify /a $'/\\xfe'",
+    'hb-replay -d "$d" --account $\'\\xfe\'',
+    "hb $'\\xfe'",
+  ]) {
+    const { code, stderr } = await shell(dir, line)
+    t.equal(code, 2, line)
+    t.match(stderr, /^hb(-replay)?: ERR_USAGE: .*\n$/, line)
+  }
 })

@@ -154,7 +154,14 @@ t.test('what lies behind a position is copied whole, and can be read alone', asy
     if (!seen.includes(`${txn + 1} ${attributes.file}`)) throw new Error(seen.join())
     const { fault } = await verifyLog(disk, [copyPath])
     if (fault !== null) throw new Error(fault.message)
-    const options = { from: txn + 1, to: Infinity, account: null, file: null, json: true }
+    const options = {
+      from: txn + 1,
+      to: Infinity,
+      account: null,
+      file: null,
+      json: true,
+      form: null,
+    }
     const ours = await dumped(sink => dumpLog(disk, logDirectory, options, sink))
     const copy = await dumped(sink => dumpFiles(disk, [copyPath], options, sink))
     if (ours.join() !== copy.join()) throw new Error('the copy holds something else')

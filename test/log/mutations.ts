@@ -165,7 +165,7 @@ async function readBehind(disk: MemoryDisk, from: LogPosition) {
 
 async function dumped(disk: MemoryDisk, to: number, paths: readonly string[] | null) {
   const pieces: Buffer[] = []
-  const options = { from: 1, to, account: null, file: null, json: true }
+  const options = { from: 1, to, account: null, file: null, json: true, form: null }
   const sink = async (bytes: Uint8Array) => void pieces.push(Buffer.from(bytes))
   const error = await outcome(disk, async () => {
     if (paths === null) await dumpLog(disk, logDirectory, options, sink)

@@ -116,10 +116,18 @@ t.test('what is refused changes nothing', async t => {
   await t.rejects(file.write('', 'x'), { code: 'ERR_ITEM_ID' })
   await t.rejects(file.write('x'.repeat(1025), 'x'), { code: 'ERR_ITEM_ID' })
   await t.rejects(file.write('é'.repeat(513), 'x'), { code: 'ERR_ITEM_ID' })
+  await t.rejects(file.write('\ud800', 'x'), { code: 'ERR_ITEM_TEXT' })
+  await t.rejects(file.write('x', 'a\udc00'), { code: 'ERR_ITEM_TEXT' })
+  await t.rejects(
+    master.transaction(tx => tx.write(file, '\ud800', 'x')),
+    { code: 'ERR_ITEM_TEXT' },
+  )
   await t.rejects(file.write('x', Buffer.alloc(64 * 2 ** 20 + 1)), { code: 'ERR_ITEM_SIZE' })
   t.throws(() => master.account('B'), { code: 'ERR_NO_ACCOUNT' })
   t.throws(() => account.file('G'), { code: 'ERR_NO_FILE' })
   t.equal(master.lastTxn, before)
+  await file.write('\ufffd', 'x')
+  t.equal(await file.read('\ud800'), null)
   await file.write('x', Buffer.alloc(64 * 2 ** 20, 7))
   t.equal((await file.read('x'))?.length, 64 * 2 ** 20, 'the largest item')
 })

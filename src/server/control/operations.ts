@@ -10,6 +10,7 @@ import { flagWords } from '../../log/file-flags.ts'
 import { groupOperations } from '../damage/group-operations.ts'
 import { checkAccount, findFile, goneFile } from '../updates/account.ts'
 import type { Removed } from '../updates/updates.ts'
+import { quotedText } from '../views/line-buffer.ts'
 import { verifyOperations } from '../verification/verify-operations.ts'
 import type { DataSource, DataWrites } from './data-source.ts'
 import type { JsonObject } from './frames.ts'
@@ -287,6 +288,6 @@ function checkStillThere({ database }: DataSource, file: HashedFile): void {
 }
 
 function noItem(account: string, file: string, id: Buffer): HotBackupError {
-  const message = `there is no item ${id.toString()} in ${account} ${file}`
+  const message = `there is no item ${quotedText(id)} in ${account} ${file}`
   return new HotBackupError('ERR_NO_ITEM', message, { account, file })
 }

@@ -4,6 +4,7 @@
 //
 // What has changed is read from this master's own log (changed-items.ts). Applications write meanwhile; they wait only
 // for the moment in which the end of the log is read and the next few transactions are applied.
+import { isUtf8 } from 'node:buffer'
 import * as v from 'valibot'
 import type { Database } from '../../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
@@ -46,8 +47,10 @@ export interface KeptTransaction {
   readonly account: string
   /** Null for an update of the account itself. */
   readonly file: string | null
-  /** The item, as text; null for an update of a whole file or account. */
+  /** The item; null for an update of a whole file or account. */
   readonly id: string | null
+  /** The item-id is not UTF-8, and given in base64. */
+  readonly idBase64?: boolean
   readonly why: KeptReason
 }
 
@@ -233,8 +236,10 @@ class Replay {
     this.leftOut++
     if (this.kept.length >= keptMax) return
     const { account, file, id } = update
-    const item = isItem(update) ? id.toString() : null
-    this.kept.push({ txn, account, file: file?.file ?? null, id: item, why })
+    const where = { txn, account, file: file?.file ?? null }
+    if (!isItem(update)) this.kept.push({ ...where, id: null, why })
+    else if (isUtf8(id)) this.kept.push({ ...where, id: id.toString(), why })
+    else this.kept.push({ ...where, id: id.toString('base64'), idBase64: true, why })
   }
 
   /** Null when it may be applied. */

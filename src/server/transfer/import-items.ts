@@ -83,7 +83,7 @@ function itemOfJson(line: Buffer, number: number, options: ImportOptions): Impor
 
 function idBytes(value: unknown, base64: boolean, line: number): Buffer {
   if (typeof value === 'string' && value !== '') {
-    return base64 ? base64Bytes(value, line) : Buffer.from(value)
+    return base64 ? base64Bytes(value, line) : utf8Bytes(value, line)
   }
   // A number that JavaScript does not keep exactly would become another item-id.
   if (typeof value === 'number' && Number.isSafeInteger(value)) return Buffer.from(String(value))
@@ -92,7 +92,13 @@ function idBytes(value: unknown, base64: boolean, line: number): Buffer {
 
 function valueBytes(value: unknown, base64: boolean, line: number): Buffer {
   if (typeof value !== 'string') return Buffer.from(JSON.stringify(value))
-  return base64 ? base64Bytes(value, line) : Buffer.from(value)
+  return base64 ? base64Bytes(value, line) : utf8Bytes(value, line)
+}
+
+/** A surrogate by itself has no UTF-8: different texts would become the same bytes. */
+function utf8Bytes(text: string, line: number): Buffer {
+  if (text.isWellFormed()) return Buffer.from(text)
+  throw bad(line, 'text with a surrogate by itself, which has no UTF-8; give the bytes in base64')
 }
 
 function base64Bytes(text: string, line: number): Buffer {

@@ -5,8 +5,15 @@ import { HotBackupError } from '../../errors.ts'
 import { itemBytesMax, itemIdBytesMax, moduloMax } from '../../limits.ts'
 import type { Bytes } from '../../log/record.ts'
 
+/** A lone surrogate has no UTF-8: it would be stored as another character, and different texts as one. */
+export function checkText(text: Bytes): void {
+  if (typeof text !== 'string' || text.isWellFormed()) return
+  throw new HotBackupError('ERR_ITEM_TEXT', 'the text has a surrogate by itself')
+}
+
 export function checkItemId(id: Bytes): void {
   checkBytes('an item-id', id)
+  checkText(id)
   const length = id.length
   if (length === 0) throw new HotBackupError('ERR_ITEM_ID', 'the item-id is empty')
   // Text can only be longer in UTF-8 than in units: the encoder measures that.
@@ -17,6 +24,7 @@ export function checkItemId(id: Bytes): void {
 
 export function checkItem(value: Bytes): void {
   checkBytes('an item', value)
+  checkText(value)
   if (value.length > itemBytesMax) {
     throw new HotBackupError('ERR_ITEM_SIZE', `the item has ${value.length} bytes`)
   }

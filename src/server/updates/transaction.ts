@@ -5,7 +5,7 @@ import { HotBackupError } from '../../errors.ts'
 import { itemIdBytesMax } from '../../limits.ts'
 import type { Bytes } from '../../log/record.ts'
 import { File, stored } from './account.ts'
-import { checkBytes, checkItem } from './arguments.ts'
+import { checkBytes, checkItem, checkText } from './arguments.ts'
 
 interface Change {
   readonly file: HashedFile
@@ -99,6 +99,7 @@ export function refusePromise(result: unknown): void {
 
 /** A copy: the caller may change its own bytes before the transaction is written. */
 function bytesOf(bytes: Bytes): Buffer {
+  checkText(bytes)
   return typeof bytes === 'string' ? Buffer.from(bytes) : Buffer.from(bytes)
 }
 

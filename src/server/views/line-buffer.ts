@@ -2,6 +2,7 @@
 // the rest becomes text on the way.
 import { isUtf8 } from 'node:buffer'
 import { MiB } from '../../limits.ts'
+import { encodeForm, type ByteForm } from '../byte-forms.ts'
 import { harmlessLine } from '../harmless-text.ts'
 
 const targetBytes = 1 * MiB
@@ -58,17 +59,32 @@ export class LineBuffer {
   }
 
   /** In double quotes, for people: what is not UTF-8 text as \xNN. */
-  quoted(bytes: Uint8Array, start: number, end: number): void {
-    if (!this.#plain(bytes, start, end)) this.ascii(quotedText(view(bytes, start, end)))
+  quoted(bytes: Uint8Array, start: number, end: number, form: ByteForm | null = null): void {
+    if (form === null && this.#plain(bytes, start, end)) return
+    const shown = view(bytes, start, end)
+    this.ascii(quotedText(form === null ? shown : encodeForm(shown, form)))
   }
 
-  /** `"key":"…"` as JSON; what is not UTF-8 in base64, and then `,"flag":true` behind it. */
-  json(key: string, flag: string, bytes: Uint8Array, start: number, end: number): void {
+  /**
+   * `"key":"…"` as JSON; in base64, also for want of another form that is UTF-8, with `,"flag":true` behind it. Null
+   * as a form: the bytes as they are.
+   */
+  json(
+    key: string,
+    flag: string,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    form: ByteForm | null = null,
+  ): void {
     this.ascii(`"${key}":`)
-    if (this.#plain(bytes, start, end)) return
+    if (form === null && this.#plain(bytes, start, end)) return
     const value = view(bytes, start, end)
-    if (isUtf8(value)) this.ascii(JSON.stringify(value.toString()))
-    else this.ascii(`"${value.toString('base64')}","${flag}":true`)
+    if (form !== 'base64') {
+      const text = form === null ? value : encodeForm(value, form)
+      if (isUtf8(text)) return this.ascii(JSON.stringify(text.toString()))
+    }
+    this.ascii(`"${value.toString('base64')}","${flag}":true`)
   }
 
   /** In double quotes, when all of it is printable ASCII; otherwise nothing is written, and the answer is false. */

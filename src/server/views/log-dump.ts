@@ -11,6 +11,7 @@ import { segmentFiles } from '../../log/segments.ts'
 import { writtenEnd } from '../../log/tail.ts'
 import { decodeVerify } from '../../log/verify-record.ts'
 import type { Disk } from '../../platform/disk.ts'
+import type { ByteForm } from '../byte-forms.ts'
 import { LineBuffer } from './line-buffer.ts'
 
 export interface DumpOptions {
@@ -21,6 +22,8 @@ export interface DumpOptions {
   readonly account: string | null
   readonly file: string | null
   readonly json: boolean
+  /** How item-ids and values are written; null: as they are. */
+  readonly form: ByteForm | null
 }
 
 /** Takes the bytes and resolves when more are welcome. The bytes are the taker's own. */
@@ -70,9 +73,9 @@ export function transactionLines(
   records: Buffer,
   txn: number,
   time: number,
-  json: boolean,
+  how: Pick<DumpOptions, 'json' | 'form'>,
 ): Buffer {
-  const printer = new RecordPrinter({ from: txn, to: txn, account: null, file: null, json })
+  const printer = new RecordPrinter({ from: txn, to: txn, account: null, file: null, ...how })
   printer.records(records, 0, records.length, txn, time)
   return printer.take()
 }
@@ -246,26 +249,32 @@ class RecordPrinter {
         lines.ascii(`hashes ${from} to ${to - 1}`)
         break
       }
+      case RecordType.writeItem:
+      case RecordType.deleteItem:
+        lines.quoted(record.bytes, record.idStart, record.idEnd, this.#options.form)
+        break
       default:
         if (record.idEnd > record.idStart) lines.quoted(record.bytes, record.idStart, record.idEnd)
     }
-    if (record.type === RecordType.writeItem || record.type === RecordType.mark) this.#valueText()
+    if (record.type === RecordType.writeItem) this.#valueText(this.#options.form)
+    if (record.type === RecordType.mark) this.#valueText(null)
     lines.newLine()
   }
 
-  #valueText(): void {
+  #valueText(form: ByteForm | null): void {
     const { bytes, valueStart, valueEnd } = this.#record
     const length = valueEnd - valueStart
     this.#lines.bytes(twoBlanks)
     this.#lines.number(length)
     this.#lines.bytes(bytesUnit)
     const shown = Math.min(length, valueBytesShown)
-    this.#lines.quoted(bytes, valueStart, valueStart + shown)
+    this.#lines.quoted(bytes, valueStart, valueStart + shown, form)
     if (shown < length) this.#lines.ascii('…')
   }
 
   #jsonLine(txn: number, names: Buffer): void {
     const record = this.#record
+    const { form } = this.#options
     const lines = this.#lines
     lines.bytes(jsonTxn)
     lines.number(txn)
@@ -305,14 +314,14 @@ class RecordPrinter {
         break
       case RecordType.writeItem:
       case RecordType.deleteItem:
-        lines.json('id', 'idBase64', record.bytes, record.idStart, record.idEnd)
+        lines.json('id', 'idBase64', record.bytes, record.idStart, record.idEnd, form)
         lines.bytes(comma)
         break
       default:
         break
     }
     if (record.type === RecordType.writeItem) {
-      lines.json('value', 'base64', record.bytes, record.valueStart, record.valueEnd)
+      lines.json('value', 'base64', record.bytes, record.valueStart, record.valueEnd, form)
       lines.bytes(comma)
     }
     lines.bytes(record.last ? jsonLast : jsonNotLast)
