@@ -93,7 +93,10 @@ t.test('a master and its slave, answer by answer', async t => {
     await type(`${clear}alpha${keys.enter}`, 'Key', 'make a new key')
     await type(keys.enter, 'Listen address', '*:2000')
     await type(keys.enter, 'Slaves', 'NAME=HOST:PORT')
-    await type('beta=192.0.2.7:99', 'expected HOST:PORT or [IPv6]:PORT with a port from 1024 to 65535, got "192.0')
+    await type(
+      'beta=192.0.2.7:99',
+      'expected HOST:PORT or [IPv6]:PORT with a port from 1024 to 65535, got "192.0',
+    )
     await type(`${clear}alpha=192.0.2.7`, 'the name alpha is taken already')
     await type(`${clear}beta = 192.0.2.7, far=[::1]:3000${keys.enter}`, 'Make the server')
     await type(keys.down.repeat(5), 'Notify')
