@@ -1,5 +1,6 @@
 // The rules of this repository that no compiler, linter or formatter knows: how files are built, who imports
 // whom, and that documents, package and code say the same.
+import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import t from 'tap'
@@ -61,6 +62,13 @@ t.test('each file opens with its one job, and is short enough to be read', async
     }),
   )
   t.strictSame(wide, [])
+})
+
+t.test('the top level holds the project, and nothing a program left there', async t => {
+  const listed = execFileSync('git', ['ls-files'], { encoding: 'utf8' }).trim().split('\n')
+  const top = [...new Set(listed.map(path => path.replace(/\/.*/s, '')))]
+  const files = top.filter(name => !name.startsWith('.') && !/\.(md|json)$/.test(name))
+  t.strictSame(files, ['LICENSE', 'bench', 'docs', 'examples', 'man', 'scripts', 'src', 'test'])
 })
 
 t.test('nothing is left for later', async t => {
