@@ -94,8 +94,9 @@ t.test('imports run one way', async t => {
     ship: ['platform', 'log', 'database', 'wire'],
     helpers: ['platform', 'log', 'database'],
     slave: ['platform', 'log', 'database', 'wire'],
-    server: ['platform', 'log', 'database', 'wire', 'ship', 'slave', 'helpers'],
-    cli: ['platform', 'log', 'database', 'wire', 'ship', 'slave', 'helpers', 'server'],
+    resp: ['platform', 'log', 'database'],
+    server: ['platform', 'log', 'database', 'wire', 'ship', 'slave', 'helpers', 'resp'],
+    cli: ['platform', 'log', 'database', 'wire', 'ship', 'slave', 'helpers', 'resp', 'server'],
   }
   const wrong = faults(source, ({ path, text }) => {
     const layer = /^src\/(\w+)\//.exec(path)?.[1]
