@@ -93,6 +93,10 @@ const catalogue = {
     exit: exitCodes.failed,
     hint: 'The process stalled for too long and lost its lock: start it again.',
   },
+  ERR_OTHER_USER: {
+    exit: exitCodes.failed,
+    hint: 'Run it as the user who owns the directory.',
+  },
   ERR_WRONG_TYPE: {
     exit: exitCodes.wrongState,
     hint: 'Use the command for the other type of server.',

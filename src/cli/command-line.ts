@@ -1,12 +1,15 @@
 // What all commands share: the server's directory, errors as one line, exit codes, and a clean end on a signal.
+import path from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { exitCodes, HotBackupError, isHotBackupError } from '../errors.ts'
+import { systemErrorOf } from '../platform/disk.ts'
 import type { Inputs } from '../platform/inputs.ts'
 import { nodeArguments } from '../platform/node-arguments.ts'
 import { nodeInputs, nodeStandardInput } from '../platform/node-inputs.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
+import { workAsUserOf } from '../server/acting-user.ts'
 import type { DataClient } from '../server/control/data-client.ts'
 import { harmlessText } from '../server/harmless-text.ts'
 import { withData } from '../server/sessions.ts'
@@ -48,6 +51,17 @@ export function failsWith(command: Command, exitCode: number): void {
   failures.set(command, exitCode)
 }
 
+const choosing = new WeakSet<Command>()
+
+/**
+ * The command says itself, by `Context.workIn`, when it begins to work in a server's directory: before that it opens
+ * what the person has named, with the person's rights.
+ */
+export function opensFirst(command: Command): Command {
+  choosing.add(command)
+  return command
+}
+
 /** A terminal with a person at it who can be asked. */
 export interface Terminal {
   readonly input: Readable
@@ -71,6 +85,7 @@ export class Context {
   readonly stdin: AsyncIterable<Uint8Array>
   readonly terminal: Terminal | null
   readonly #stderr: Streams['stderr']
+  #taken: { readonly user: number; readonly directory: string } | null = null
   #interrupt: (signal: Interruption) => void = () => {}
   /** Rejects when such a signal comes. */
   readonly #interrupted: Promise<never>
@@ -93,6 +108,23 @@ export class Context {
     }
     // Node would open the port of its debugger.
     process.on('SIGUSR1', () => {})
+  }
+
+  /**
+   * From here on, run by root, this process has the rights of the user who owns the server's directory, and no others.
+   * Throws ERR_OTHER_USER.
+   */
+  workIn(directory: string): void {
+    const user = workAsUserOf(this.platform, directory)
+    if (user !== null) this.#taken = { user, directory: path.resolve(directory) }
+  }
+
+  /** What to do about an error, where it is the rights of that user that do not suffice. */
+  hintFor(error: HotBackupError): string | null {
+    const code = systemErrorOf(error)?.code
+    if (this.#taken === null || (code !== 'EACCES' && code !== 'EPERM')) return null
+    const { user, directory } = this.#taken
+    return `Root works in ${directory} with the rights of its owner, user ${user}: that user needs access.`
   }
 
   /** Runs `work` with the server's data; a signal ends it, and what it holds is closed before the process ends. */
@@ -179,7 +211,11 @@ export async function execute(
       outputError: () => {},
     })
     inherit(program)
-    program.hook('preAction', (_, command) => checkTexts(command))
+    program.hook('preAction', (_, command) => {
+      checkTexts(command)
+      const directory: unknown = command.getOptionValue('dir')
+      if (typeof directory === 'string' && !choosing.has(command)) context.workIn(directory)
+    })
     await program.parseAsync([...(args ?? nodeArguments())], { from: 'user' })
     await context.out.flush()
     return exitCodes.done
@@ -234,7 +270,7 @@ export function tell(name: string, error: unknown, context: Context): number {
     return exitCodes.usage
   }
   if (isHotBackupError(error)) {
-    context.tell(`${name}: ${errorText(error)}\n`)
+    context.tell(`${name}: ${errorText(error, context.hintFor(error) ?? error.hint)}\n`)
     return error.exitCode
   }
   // A defect, not a mistake of somebody's: the trace is what helps.
@@ -244,7 +280,7 @@ export function tell(name: string, error: unknown, context: Context): number {
 }
 
 /** "ERR_CODE: message. Hint" */
-export function errorText(error: HotBackupError): string {
+export function errorText(error: HotBackupError, hint = error.hint): string {
   const message = error.message.replaceAll('\n', ' ').replace(/\.$/, '')
-  return `${error.code}: ${message}. ${error.hint}`
+  return `${error.code}: ${message}. ${hint}`
 }

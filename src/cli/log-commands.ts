@@ -11,6 +11,7 @@ import { followLog } from '../server/views/log-follow.ts'
 import { listLog } from '../server/views/log-list.ts'
 import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
 import {
+  opensFirst,
   serverCommand,
   usageError,
   wholeNumber,
@@ -62,7 +63,7 @@ function listCommand(context: Context): Command {
 }
 
 function verifyCommand(context: Context): Command {
-  return serverCommand(
+  const command = serverCommand(
     'verify',
     'Check every block of the log, or of segment files: CRC, chain and numbering.',
     `hb log verify -d /srv/north
@@ -83,6 +84,7 @@ hb log verify /mnt/old/log/*.log`,
         const paths = files.map(file => path.resolve(file))
         verifying = verifyLog(disk, paths, { onProgress })
       } else {
+        context.workIn(dir)
         const layout = layoutOf(dir)
         const { type } = await loadConfig(disk, layout)
         verifying = verifyLog(disk, layout.log, { onProgress, ownPromises: type === 'master' })
@@ -92,6 +94,7 @@ hb log verify /mnt/old/log/*.log`,
       await context.out.line(verifiedText(report))
       await tellFault(context, report.fault, files.length > 0)
     })
+  return opensFirst(command)
 }
 
 function verifiedText({ segments, transactions, blocks, bytes, ...report }: VerifyReport): string {
@@ -126,7 +129,7 @@ interface DumpArguments extends ServerOptions, FormOptions {
 }
 
 function dumpCommand(context: Context): Command {
-  return withForms(
+  const command = withForms(
     serverCommand(
       'dump',
       'Show the records of the log, or of segment files, one line each.',
@@ -153,6 +156,7 @@ hb log dump /mnt/old/log/*.log`,
         form: formOf(args),
       }
       if (options.from > options.to) throw usageError('--from is after --to')
+      if (files.length === 0) context.workIn(args.dir)
       const { disk } = context.platform
       const dumping =
         files.length > 0
@@ -165,6 +169,7 @@ hb log dump /mnt/old/log/*.log`,
           : dumpLog(disk, (await serverLayout(context, args.dir)).log, options, context.out.write)
       await context.untilSignal(dumping)
     })
+  return opensFirst(command)
 }
 
 interface FollowArguments extends ServerOptions, FormOptions {

@@ -3,6 +3,7 @@ import { Argument, Option, type Command } from 'commander'
 import { sleep } from '../platform/clock.ts'
 import { startServer, stopServer } from '../server/background.ts'
 import type { ServerType } from '../server/config/role.ts'
+import { readKey } from '../server/config/key.ts'
 import { setup } from '../server/config/setup.ts'
 import { reloadServer } from '../server/reload-server.ts'
 import { reloadText } from '../server/reload.ts'
@@ -13,6 +14,7 @@ import { ackLevels, type AckLevel } from '../ship/ack-file.ts'
 import {
   collect,
   onOff,
+  opensFirst,
   seconds,
   serverCommand,
   usageError,
@@ -49,7 +51,7 @@ interface SetupArguments extends ServerOptions {
 }
 
 function setupCommand(context: Context): Command {
-  return serverCommand(
+  const command = serverCommand(
     'setup',
     'Make a server: its directory with a commented hb.toml, and on a master the key for its slaves. Without options, in a terminal, it asks for everything, and changes the settings of a server that is there already.',
     `hb setup -d /srv/north
@@ -82,6 +84,7 @@ hb setup -d /srv/south --type slave --name south --key /root/hb.key`,
         if (context.terminal === null) {
           throw usageError('there is no terminal to ask in: --type and --name are needed')
         }
+        context.workIn(dir)
         const { setupDialogue } = await import('./setup-dialogue.ts')
         return setupDialogue(context, context.terminal, dir)
       }
@@ -93,21 +96,24 @@ hb setup -d /srv/south --type slave --name south --key /root/hb.key`,
           throw usageError('--apply-updates, --log-slave-updates and --auto-create are for slaves')
         }
       }
-      const config = await setup(context.platform, options.dir, {
+      const key =
+        typeof options.key === 'string' ? await readKey(context.platform, options.key) : null
+      context.workIn(dir)
+      const config = await setup(context.platform, dir, {
         type,
         name,
         slaves,
         listen,
-        keyFile:
-          typeof options.key === 'string' ? options.key : options.key === false ? false : null,
+        key: options.key === false ? false : key,
         applyUpdates: options.applyUpdates !== 'off',
         logSlaveUpdates:
           type === 'slave' &&
           (options.logSlaveUpdates ?? (slaves.length > 0 ? 'on' : 'off')) === 'on',
         autoCreate: options.autoCreate === 'on',
       })
-      for (const line of setupLines(config, options.dir)) await context.out.line(line)
+      for (const line of setupLines(config, dir)) await context.out.line(line)
     })
+  return opensFirst(command)
 }
 
 function startCommand(context: Context): Command {

@@ -205,7 +205,7 @@ class Dialogue {
 
   async #keyProblem(file: string): Promise<string | null> {
     try {
-      await this.#draft.setKey({ kind: 'take', file: path.resolve(file) })
+      await this.#draft.setKey({ kind: 'take', file: path.resolve(file), key: null })
       return null
     } catch (error) {
       if (isHotBackupError(error, 'ERR_KEY')) return error.message

@@ -6,7 +6,7 @@ import { exportItems } from '../server/transfer/export.ts'
 import { importedItems, type ImportFormat } from '../server/transfer/import-items.ts'
 import { importItems } from '../server/transfer/import.ts'
 import { moduloDefault } from '../server/updates/account.ts'
-import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
+import { opensFirst, serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { openInput } from './input.ts'
 import { count, counted } from './output.ts'
 
@@ -23,7 +23,7 @@ interface ImportArguments extends ServerOptions {
 }
 
 function importCommand(context: Context): Command {
-  return serverCommand(
+  const command = serverCommand(
     'import',
     `Write an item for each record of JSON lines or CSV. The item is the field that --value names; without it, the
 field "value" when there is no other besides the item-id, and otherwise the whole record as JSON.`,
@@ -43,10 +43,12 @@ hb export -d /srv/old sales orders | hb import -d /srv/north sales orders --form
     .option('--create', 'create the account and the file if they are not there')
     .action(async (account: string, file: string, path: string, options: ImportArguments) => {
       const { pieces } = await openInput(context, path)
+      context.workIn(options.dir)
       await context.data(options.dir, 'write', async data => {
         await importFrom(context, data, pieces, { account, file, ...options })
       })
     })
+  return opensFirst(command)
 }
 
 async function createMissing(data: DataClient, account: string, file: string): Promise<void> {

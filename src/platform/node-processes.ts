@@ -9,6 +9,7 @@ import { runCommand, runCommandFrom } from './node-command.ts'
 import { hearLines } from './node-lines.ts'
 import { Nursery } from './node-nursery.ts'
 import { nodeArguments } from './node-signals.ts'
+import { becomeUser, currentUser } from './node-users.ts'
 import { type ChildProcess, type ProcessIdentity, type Processes, sharesPids } from './processes.ts'
 
 /** As `nice` would. */
@@ -19,6 +20,10 @@ const outputBytesMax = 1024 * KiB
 
 export const nodeProcesses: Processes = {
   self,
+
+  user: currentUser,
+
+  becomeUser,
 
   mayBeAlive(identity) {
     const own = self()

@@ -50,6 +50,13 @@ export interface CommandOptions {
 
 export interface Processes {
   self(): ProcessIdentity
+  /** The number of the user with whose rights this process works; 0 is root. Null where the system has none. */
+  user(): number | null
+  /**
+   * Gives up the rights of root for those of another user, with that user's groups and home, for good and for all
+   * processes that this one starts. Throws ERR_PROCESS where the system refuses.
+   */
+  becomeUser(user: number): void
   /** False only when it is certain: the pid can be looked up from here, and there is no such process. */
   mayBeAlive(identity: ProcessIdentity): boolean
   /** Starts Node with a module of this package. */

@@ -1,6 +1,5 @@
 // A master's directory, opened by the one process that owns it: lock, recovery, control socket, checkpoints,
 // removal of old segments, and a clean end. What can be done with the data is in account.ts and updates.ts.
-import path from 'node:path'
 import type { Checkpointer } from '../database/checkpointer.ts'
 import type { Database } from '../database/database.ts'
 import { Drainer } from '../database/drainer.ts'
@@ -13,6 +12,7 @@ import type { Lock } from '../platform/locks.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { AckLevel } from '../ship/ack-file.ts'
+import { checkUserOf } from './acting-user.ts'
 import type { Config } from './config/config.ts'
 import { LiveConfig } from './config/live-config.ts'
 import { ControlServer } from './control/control.ts'
@@ -137,9 +137,8 @@ export class Master {
   }
 
   /**
-   * Opens the master whose directory "hb setup" has made; recovers what a crash has left. Errors:
-   * ERR_NOT_A_SERVER, ERR_CONFIG, ERR_WRONG_TYPE, ERR_RUNNING (another process has it open), ERR_LOG_CORRUPT,
-   * ERR_DATABASE_CORRUPT, ERR_DISK.
+   * Opens the master whose directory "hb setup" has made; recovers what a crash has left. Errors: ERR_NOT_A_SERVER,
+   * ERR_OTHER_USER, ERR_CONFIG, ERR_WRONG_TYPE, ERR_RUNNING, ERR_LOG_CORRUPT, ERR_DATABASE_CORRUPT, ERR_DISK.
    */
   static async open(directory: string, options: MasterOptions = {}): Promise<Master> {
     checkType('the directory of a master', 'string', directory)
@@ -147,7 +146,8 @@ export class Master {
     const { onEvent } = options
     if (onEvent !== undefined) checkType('"onEvent"', 'function', onEvent)
     const platform = options.platform ?? nodePlatform
-    const layout = layoutOf(path.resolve(directory))
+    const layout = layoutOf(directory)
+    checkUserOf(platform, layout.directory)
     const config = await LiveConfig.load(platform.disk, layout, 'master')
     if (config.type !== 'master') {
       throw new HotBackupError('ERR_WRONG_TYPE', `${directory} is a ${config.type}`, {

@@ -299,7 +299,7 @@ t.test('sizes, times and addresses', t => {
 const settings: SetupOptions = {
   type: 'master',
   name: 'north',
-  keyFile: null,
+  key: null,
   listen: null,
   slaves: ['south=192.0.2.7:2100'],
   applyUpdates: true,
@@ -329,7 +329,10 @@ t.test('setup makes a server that its configuration describes', async t => {
     slaves: [],
     listen: '127.0.0.1:2100',
   }
-  const config = await setup(nodePlatform, slave, { ...options, keyFile: paths.key })
+  const config = await setup(nodePlatform, slave, {
+    ...options,
+    key: await readKey(nodePlatform, paths.key),
+  })
   t.strictSame(config.link.listen, { host: '127.0.0.1', port: 2100 })
   t.strictSame(await readKey(nodePlatform, layoutOf(slave).key), key)
 
@@ -350,8 +353,8 @@ t.test('setup refuses before it makes anything', async t => {
   await refused({ slaves: ['south'] }, 'ERR_USAGE')
   await refused({ slaves: ['south=:1'] }, 'ERR_USAGE')
   await refused({ listen: 'x:1' }, 'ERR_USAGE')
-  await refused({ keyFile: false }, 'ERR_USAGE')
-  await refused({ keyFile: join(parent, 'none') }, 'ERR_KEY')
+  await refused({ key: false }, 'ERR_USAGE')
+  await t.rejects(readKey(nodePlatform, join(parent, 'none')), { code: 'ERR_KEY' })
   await refused({ type: 'slave', listen: '10.0.0.1:2000', slaves: [] }, 'ERR_USAGE')
   t.notOk(await nodeDisk.exists(directory))
 
@@ -359,7 +362,7 @@ t.test('setup refuses before it makes anything', async t => {
   mkdirSync(directory)
   await makeKey(nodePlatform, layoutOf(directory).key)
   await makeKey(nodePlatform, other)
-  await refused({ keyFile: other }, 'ERR_EXISTS')
+  await refused({ key: await readKey(nodePlatform, other) }, 'ERR_EXISTS')
 })
 
 t.test('a key that is none, or that others can read, is refused', async t => {

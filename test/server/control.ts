@@ -50,7 +50,7 @@ async function openMaster(directory: string): Promise<Master> {
   await setup(nodePlatform, directory, {
     type: 'master',
     name: 'north',
-    keyFile: false,
+    key: false,
     listen: null,
     slaves: [],
     applyUpdates: true,

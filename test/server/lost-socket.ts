@@ -153,7 +153,7 @@ async function made(directory: string, type: 'master' | 'slave', address: string
   await setup(nodePlatform, directory, {
     type,
     name: type === 'master' ? 'alpha' : 'beta',
-    keyFile: false,
+    key: false,
     listen: type === 'slave' ? address : null,
     slaves: type === 'master' ? [`beta=${address}`] : [],
     applyUpdates: true,

@@ -23,7 +23,7 @@ async function fork(t: Test) {
   await setup(nodePlatform, ours, {
     type: 'master',
     name: 'ours',
-    keyFile: false,
+    key: false,
     listen: null,
     slaves: [],
     applyUpdates: true,

@@ -23,7 +23,7 @@ async function makeMaster(
   await setup(nodePlatform, directory, {
     type: 'master',
     name: 'alpha',
-    keyFile: false,
+    key: false,
     listen: null,
     slaves: [],
     applyUpdates: true,

@@ -29,7 +29,7 @@ async function makeServer(directory: string, type: 'master' | 'slave' = 'master'
   await setup(nodePlatform, directory, {
     type,
     name: path.basename(directory),
-    keyFile: type === 'master' ? null : false,
+    key: type === 'master' ? null : false,
     listen: null,
     slaves: [],
     applyUpdates: true,

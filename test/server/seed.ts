@@ -46,7 +46,7 @@ async function makeMaster(t: Test, items: number): Promise<{ root: string; maste
   await setup(nodePlatform, directory, {
     type: 'master',
     name: 'alpha',
-    keyFile: false,
+    key: false,
     listen: null,
     slaves: ['beta=127.0.0.1:2001'],
     applyUpdates: true,

@@ -30,7 +30,7 @@ async function makeMaster(directory: string, slaves: readonly string[]): Promise
   await setup(nodePlatform, layout.directory, {
     type: 'master',
     name: 'alpha',
-    keyFile: false,
+    key: false,
     listen: null,
     slaves,
     applyUpdates: true,
@@ -87,7 +87,7 @@ t.test('a slave that agrees, and cannot become the master', async t => {
   await setup(nodePlatform, there.directory, {
     type: 'slave',
     name: 'beta',
-    keyFile: false,
+    key: false,
     listen: beta,
     slaves: [],
     applyUpdates: true,

@@ -107,7 +107,7 @@ export class Node {
       await setup(platform, this.layout.directory, {
         type,
         name: this.name,
-        keyFile: false,
+        key: false,
         listen: this.address,
         slaves: slaves.map(name => `${name}=${addressOf(name)}`),
         applyUpdates: true,

@@ -115,7 +115,7 @@ export class SetupDraft {
     const none: KeyChoice = { kind: 'none' }
     const kept = this.exists ? valueIn(this.#base, 'link', 'key') : undefined
     if (typeof kept === 'string') return [{ kind: 'keep', file: kept }, none]
-    const taken: KeyChoice = { kind: 'take', file: '' }
+    const taken: KeyChoice = { kind: 'take', file: '', key: null }
     const others: KeyChoice[] = this.#ownKey
       ? [{ kind: 'own' }]
       : this.type === 'master'
@@ -130,8 +130,8 @@ export class SetupDraft {
 
   /** Throws ERR_KEY when there is no key in the file that is to be taken. */
   async setKey(key: KeyChoice): Promise<void> {
-    if (key.kind === 'take') await readKey(this.#platform, key.file)
-    this.#key = key
+    const read = key.kind === 'take' ? await readKey(this.#platform, key.file) : null
+    this.#key = key.kind === 'take' ? { ...key, key: read } : key
   }
 
   /** The first thing that is wrong with all of it together, with its field when it is one of them. */

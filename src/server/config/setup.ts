@@ -2,6 +2,7 @@
 // the server needs as a master and as a slave; which of them it is now says DIR/role.
 import { HotBackupError, isHotBackupError } from '../../errors.ts'
 import { writeFileAtomic } from '../../platform/atomic-file.ts'
+import type { SharedKey } from '../../platform/network.ts'
 import type { Platform } from '../../platform/platform.ts'
 import { layoutOf, type Layout } from '../layout.ts'
 import { parseAddress, parseListenAddress } from './address.ts'
@@ -15,8 +16,8 @@ import { isServerName, serverNameRule } from './values.ts'
 export interface SetupOptions {
   readonly type: ServerType
   readonly name: string
-  /** A key file to take over. Null: a master makes a key, a slave has none. False: none at all. */
-  readonly keyFile: string | null | false
+  /** The key of the other servers. Null: a master makes a key, a slave has none. False: none at all. */
+  readonly key: SharedKey | null | false
   readonly listen: string | null
   /** NAME=HOST:PORT each. */
   readonly slaves: readonly string[]
@@ -32,8 +33,8 @@ export type KeyChoice =
   | { readonly kind: 'make' }
   /** It lies in the directory. */
   | { readonly kind: 'own' }
-  /** A copy of another file; hb.key may be there if it is the same. */
-  | { readonly kind: 'take'; readonly file: string }
+  /** The key in another file; hb.key may be there if it is the same. Null: it was not read yet. */
+  | { readonly kind: 'take'; readonly file: string; readonly key: SharedKey | null }
   /** hb.toml names this file, and goes on doing so. */
   | { readonly kind: 'keep'; readonly file: string }
   | { readonly kind: 'none' }
@@ -65,7 +66,7 @@ export async function makeServer(
   await refuseServer(platform, layout)
   const role = newRole(type)
   const config = parseConfig(text, layout, role)
-  if (key.kind === 'take') await readKey(platform, key.file)
+  if (key.kind === 'take' && key.key === null) await readKey(platform, key.file)
   for (const made of [layout.directory, layout.run, layout.slaves]) {
     await platform.disk.makeDirectory(made)
   }
@@ -87,12 +88,12 @@ async function refuseServer(
 
 async function keyChoice(
   { disk }: Pick<Platform, 'disk'>,
-  { key }: Layout,
-  { keyFile, type }: SetupOptions,
+  layout: Layout,
+  { key, type }: SetupOptions,
 ): Promise<KeyChoice> {
-  if (keyFile === false) return { kind: 'none' }
-  if (keyFile !== null) return { kind: 'take', file: keyFile }
-  if (await disk.exists(key)) return { kind: 'own' }
+  if (key === false) return { kind: 'none' }
+  if (key !== null) return { kind: 'take', file: layout.key, key }
+  if (await disk.exists(layout.key)) return { kind: 'own' }
   return { kind: type === 'master' ? 'make' : 'none' }
 }
 
@@ -107,7 +108,7 @@ export async function provideKey(
   const there = choice.kind === 'own' || (await platform.disk.exists(layout.key))
   const own = there ? await readKey(platform, layout.key) : null
   if (choice.kind === 'own') return
-  const given = await readKey(platform, choice.file)
+  const given = choice.key ?? (await readKey(platform, choice.file))
   if (own === null) return writeKey(platform, layout.key, given)
   if (Buffer.compare(own.bytes, given.bytes) === 0) return
   throw new HotBackupError('ERR_EXISTS', `${layout.key} exists already and is another key`, {

@@ -192,7 +192,7 @@ export class Machine {
       watcher: this.#watcher(process),
       locks: this.#locksPort(process),
       localSockets: this.#sockets.port(process),
-      fileModes: { openToOthers: () => false },
+      fileModes: { openToOthers: () => false, userOf: () => null, mayWorkIn: () => true },
     }
   }
 
@@ -239,6 +239,8 @@ export class Machine {
     const alive = (pid: number) => [...this.processes].find(process => process.pid === pid)
     return {
       self: () => this.#identity(self),
+      user: () => null,
+      becomeUser: () => {},
       mayBeAlive: ({ pid, bootId, host }) =>
         host !== this.name || (bootId === `${this.name}-${this.#boot}` && alive(pid) !== undefined),
       start: (modulePath, args, { detached, output }) => {
