@@ -5,9 +5,16 @@ import { HotBackupError } from '../errors.ts'
 import { durationText } from '../server/config/sizes-and-times.ts'
 import { replayMissingOn } from '../server/failover/missing-command.ts'
 import type { MissingProgress, MissingReport } from '../server/failover/missing-replay.ts'
-import type { ReplayProgress, ReplayReport } from '../server/replay/manual-replay.ts'
+import type {
+  BacklogReport,
+  ReplayProgress,
+  ReplayReport,
+  ReplayRequest,
+} from '../server/replay/manual-replay.ts'
 import { replayServer } from '../server/replay/replay-command.ts'
+import type { ReplayEnds } from '../server/replay/replay-limit.ts'
 import { quotedText } from '../server/views/line-buffer.ts'
+import type { TransactionOutline } from '../server/views/transaction-outline.ts'
 import {
   collect,
   directoryOption,
@@ -19,10 +26,13 @@ import {
 } from './command-line.ts'
 import { count, counted } from './output.ts'
 import type { Progress } from './progress.ts'
+import { parseMoment, type Moment } from './time-argument.ts'
 
 interface ReplayArguments extends ServerOptions {
   readonly untilTxn?: number
-  readonly untilTime?: number
+  readonly beforeTxn?: number
+  readonly untilTime?: Moment
+  readonly beforeTime?: Moment
   readonly segments?: readonly string[]
   readonly account?: string
   readonly file?: string
@@ -37,7 +47,8 @@ export function replayProgram(context: Context): Command {
   return withExamples(
     new Command('hb-replay'),
     `hb-replay -d /srv/south
-hb-replay -d /srv/south --until-txn 4710 --dry-run
+hb-replay -d /srv/south --before-txn 4711 --dry-run
+hb-replay -d /srv/south --before-txn 4711
 hb-replay -d /srv/south --until-time 2026-11-24T13:59:00Z
 hb-replay -d /srv/south --segments /media/stick/log
 hb-replay -d /srv/south --account sales --file orders
@@ -49,8 +60,20 @@ hb-replay -d /srv/south --missing /srv/north/missing-updates/4-5-b650bd9a.log --
     )
     .version(version)
     .addOption(directoryOption())
-    .option('--until-txn <txn>', 'the last transaction to apply', wholeNumber(0))
-    .option('--until-time <time>', 'apply nothing that was written later', time)
+    .addOption(endOption('--until-txn <txn>', 'the last transaction to apply', wholeNumber(0)))
+    .addOption(
+      endOption('--before-txn <txn>', 'the first transaction not to apply', wholeNumber(1)),
+    )
+    .addOption(
+      endOption('--until-time <time>', 'apply nothing that was written later', parseMoment),
+    )
+    .addOption(
+      endOption(
+        '--before-time <time>',
+        'apply nothing that was written then or later',
+        parseMoment,
+      ),
+    )
     .option('--segments <path>', "segments of the master's log; as often as there are", collect)
     .option('--account <account>', 'only transactions about this account')
     .option('--file <file>', 'only transactions about files of this name')
@@ -63,7 +86,7 @@ hb-replay -d /srv/south --missing /srv/north/missing-updates/4-5-b650bd9a.log --
       new Option(
         '--missing <path>',
         'on a master: the updates that "hb rejoin" has saved, but for what has changed since',
-      ).conflicts(['untilTxn', 'untilTime', 'segments', 'lostFound']),
+      ).conflicts([...endNames, 'segments', 'lostFound']),
     )
     .option('--overwrite', 'with --missing: also over what has changed since')
     .option('--dry-run', 'say what would be done, and change nothing')
@@ -73,11 +96,10 @@ hb-replay -d /srv/south --missing /srv/north/missing-updates/4-5-b650bd9a.log --
       if (options.overwrite === true) {
         throw new HotBackupError('ERR_USAGE', '--overwrite goes with --missing')
       }
-      const { untilTxn = null, untilTime = null, segments = [], lostFound = [] } = options
+      const { segments = [], lostFound = [] } = options
       const { dryRun = false, json = false } = options
       const request = {
-        untilTxn,
-        untilTime,
+        ...limitsOf(options),
         segments: segments.map(name => path.resolve(name)),
         account: options.account ?? null,
         file: options.file ?? null,
@@ -88,7 +110,7 @@ hb-replay -d /srv/south --missing /srv/north/missing-updates/4-5-b650bd9a.log --
         replayServer(context.platform, options.dir, request, update, signal),
       )
       if (json) return context.out.json(report)
-      for (const line of reportLines(report)) await context.out.line(line)
+      for (const line of reportLines(report, request)) await context.out.line(line)
     })
 }
 
@@ -142,19 +164,37 @@ function show(shown: Progress, { step, done, total }: ReplayProgress | MissingPr
   })
 }
 
-function time(text: string): number {
-  const form = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?$/
-  const value = form.test(text) ? Date.parse(text) : NaN
-  if (!Number.isNaN(value)) return value
-  throw new InvalidArgumentError('A time such as 2026-11-24T13:59:00Z is needed.')
+const endNames = ['untilTxn', 'beforeTxn', 'untilTime', 'beforeTime']
+
+/** There is one end, given once. */
+function endOption<T>(flags: string, description: string, parse: (text: string) => T): Option {
+  const option = new Option(flags, description)
+  return option
+    .conflicts(endNames.filter(name => name !== option.attributeName()))
+    .argParser((text, before: T | undefined) => {
+      if (before === undefined) return parse(text)
+      throw new InvalidArgumentError('It can be given once.')
+    })
 }
 
-function reportLines(report: ReplayReport): string[] {
-  const { dryRun, segments, backlog, selected, lost } = report
+/** The last transaction, and the last millisecond, from which something is applied; null without such an end. */
+function limitsOf({ untilTxn, beforeTxn, untilTime, beforeTime }: ReplayArguments) {
+  const beforeMs =
+    beforeTime === undefined ? undefined : beforeTime.ms - (beforeTime.between ? 0 : 1)
+  return {
+    untilTxn: untilTxn ?? (beforeTxn === undefined ? null : beforeTxn - 1),
+    untilTime: untilTime?.ms ?? beforeMs ?? null,
+  }
+}
+
+function reportLines(report: ReplayReport, request: ReplayRequest): string[] {
+  const { dryRun, segments, backlog, selected, ends, lost } = report
   const lines = dryRun ? ['Nothing has been changed.'] : []
   if (segments !== null) lines.push(...segmentLines(segments, dryRun))
   if (backlog !== null) lines.push(...backlogLines(report, backlog))
   if (selected !== null) lines.push(...selectedLines(selected, dryRun))
+  if (backlog !== null) lines.push(...tooLate(backlog, ends, request))
+  if (ends !== null) lines.push(...endLines(ends, backlog))
   for (const { id, later } of lost) {
     lines.push(`${dryRun ? 'would replay' : 'replayed'} ${id} of lost+found`)
     for (const { account, file, txn } of later) {
@@ -164,6 +204,54 @@ function reportLines(report: ReplayReport): string[] {
     }
   }
   return lines
+}
+
+/** What is applied already is not taken back. */
+function tooLate(
+  { fromTxn }: BacklogReport,
+  ends: ReplayEnds | null,
+  { untilTxn, untilTime }: ReplayRequest,
+): string[] {
+  const last = ends?.last ?? null
+  const late =
+    fromTxn > (untilTxn ?? Infinity) ||
+    (last !== null && last.txn === fromTxn && Date.parse(last.time) > (untilTime ?? Infinity))
+  if (!late) return []
+  return [
+    `The end comes too late: transaction ${count(fromTxn)} is behind it, and applied already.`,
+  ]
+}
+
+function endLines({ last, next }: ReplayEnds, backlog: BacklogReport | null): string[] {
+  const lines: string[] = []
+  if (last !== null) {
+    const applied = backlog !== null && last.txn === backlog.fromTxn
+    lines.push(
+      applied ? 'The last one that is applied:' : 'The last one that would be applied:',
+      ...outlineLines(last),
+    )
+  }
+  if (next !== null) {
+    lines.push('The first one that would not be applied:', ...outlineLines(next))
+  }
+  return lines
+}
+
+/** As "hb log dump" shows them. */
+function outlineLines({ txn, time, operations, more }: TransactionOutline): string[] {
+  const start = `${String(txn).padStart(10)}  ${time}`
+  const lines = operations.map(operation => {
+    const { type, account, file, id, idBase64 = false, modulo, bytes } = operation
+    const fields = [
+      [account, file].filter(name => name !== undefined).join(' '),
+      id === undefined ? '' : quotedText(Buffer.from(id, idBase64 ? 'base64' : 'utf8')),
+      modulo === undefined ? '' : `modulo ${modulo}`,
+      bytes === undefined ? '' : `${bytes} B`,
+    ]
+    return [start, type.padEnd(14), ...fields.filter(field => field !== '')].join('  ').trimEnd()
+  })
+  if (more > 0) lines.push(`${start}  and ${counted(more, 'more operation')}`)
+  return lines.length > 0 ? lines : [`${start}  nothing`]
 }
 
 function segmentLines(segments: NonNullable<ReplayReport['segments']>, dryRun: boolean): string[] {

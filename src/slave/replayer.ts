@@ -21,10 +21,8 @@ import type { ApplyLimit, ApplyMode, ApplyProgress, ReplayerEvents } from './rep
 import { noLimit, RunSteps, type FailingSteps, type Standing, type StepLimit } from './run-steps.ts'
 import { SelectedPlan, SelectedSteps, type Filter, type SelectedCount } from './selected.ts'
 
-/** A wall clock may be put right while somebody waits for a time: it is looked at this often. */
-const lookMs = 30_000
-/** A full disk is looked at this often. */
-const roomRetryMs = 1000
+/** How often the wall clock is looked at, which may be put right meanwhile; and a full disk. */
+const [lookMs, roomRetryMs] = [30_000, 1000]
 
 export class Replayer {
   readonly delayMs: number
@@ -181,9 +179,11 @@ export class Replayer {
     })
   }
 
-  /** What `applySelected` would find. */
+  /** What `applySelected` would find, and leave. */
   async countSelected(filter: Filter, limit: ApplyLimit): Promise<SelectedCount> {
-    return (await this.#plan(filter, limit)).count
+    const plan = await this.#plan(filter, limit)
+    await this.#read(async run => plan.seek(run))
+    return plan.count
   }
 
   async #plan(filter: Filter, { txn = Infinity, time = Infinity }: ApplyLimit) {
@@ -251,8 +251,8 @@ export class Replayer {
   }
 
   /**
-   * Applies everything that is durable now, whatever apply updates says, and stands still for good, without a
-   * checkpoint unless it must be: the slave is being promoted. Rejects with the failure of the replayer.
+   * The slave is being promoted: applies everything that is durable now, in any case, and stands still for good,
+   * without a checkpoint unless it must be. Rejects with the failure of the replayer.
    */
   drain(): Promise<void> {
     return this.#order(async () => {
@@ -261,8 +261,7 @@ export class Replayer {
       this.#wake()
       await this.#drainer.pause()
       await this.#loop
-      const all = { txn: Infinity, time: Infinity }
-      this.#loop = this.#guarded(() => this.#byHand(all, () => {}))
+      this.#loop = this.#guarded(() => this.#byHand(noLimit, () => {}))
       await this.#loop
       // A master would replay into them what the slave has left out.
       if (this.#holdsAbsentFiles && this.#failure === null) await this.#checkpointer.now()

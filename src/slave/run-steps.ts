@@ -16,6 +16,10 @@ export interface StepLimit {
   readonly time: number
 }
 
+export function isBeyond({ txn, time }: StepLimit, at: number, blockTime: number): boolean {
+  return at > txn || blockTime > time
+}
+
 export const noLimit: StepLimit = { txn: Infinity, time: Infinity }
 
 /** `held`: the next transaction is beyond the limit. `turn`: it is time for others. `end`: the run is applied. */
@@ -108,7 +112,7 @@ export class RunSteps implements FailingSteps {
         this.#waiting = true
         if (++count % lookEvery === 0 && clock.monotonic() >= until) return 'turn'
         if (cursor.txn > before) {
-          if (cursor.txn > limit.txn || cursor.blockTime > limit.time) return 'held'
+          if (isBeyond(limit, cursor.txn, cursor.blockTime)) return 'held'
           if (this.#lost.has(cursor.txn, cursor.blockCrc)) database.passOver(cursor.txn)
           else database.apply(run.bytes, cursor.start, cursor.end, cursor.txn)
           this.#time = cursor.blockTime

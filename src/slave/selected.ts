@@ -10,7 +10,7 @@ import type { BlockRun } from '../log/reader.ts'
 import { namesFile, RecordCursor, RecordType } from '../log/record.ts'
 import { TransactionCursor } from '../log/transactions.ts'
 import type { FailedTransaction } from './apply-failures.ts'
-import type { FailingSteps, StepLimit } from './run-steps.ts'
+import { isBeyond, type FailingSteps, type StepLimit } from './run-steps.ts'
 
 /** Null for all of them; not both. */
 export interface Filter {
@@ -24,6 +24,8 @@ export interface SelectedCount {
   readonly others: number
   /** The last transaction that is selected; 0 for none. */
   readonly lastTxn: number
+  /** The first one behind the limit that would have been, when it was looked for; 0 for none. */
+  readonly nextTxn: number
 }
 
 export class Selector {
@@ -89,6 +91,15 @@ export class Selector {
     throw refused(txn, `is about ${mine} and about ${other}`)
   }
 
+  /** Some of it is about the selection. */
+  concerns(bytes: Uint8Array, start: number, end: number): boolean {
+    this.note(bytes, start, end)
+    const record = this.#record
+    record.reset(bytes, start, end)
+    while (record.next()) if (isUpdate(record.type) && isAbout(record, this)) return true
+    return false
+  }
+
   #nameOf({ fileNumber }: RecordCursor): string {
     if (fileNumber === 0) return this.#record.idText()
     return this.#names.get(fileNumber) ?? `file number ${fileNumber}`
@@ -114,6 +125,9 @@ export class SelectedPlan {
   #selected = 0
   #others = 0
   #lastTxn = 0
+  /** `seek` has met the limit. */
+  #beyond = false
+  #nextTxn = 0
 
   constructor(filter: Filter, database: Database, limit: StepLimit) {
     this.selector = new Selector(filter)
@@ -134,7 +148,8 @@ export class SelectedPlan {
   }
 
   get count(): SelectedCount {
-    return { selected: this.#selected, others: this.#others, lastTxn: this.#lastTxn }
+    const [selected, others, lastTxn] = [this.#selected, this.#others, this.#lastTxn]
+    return { selected, others, lastTxn, nextTxn: this.#nextTxn }
   }
 
   /** False when the limit has been met. */
@@ -144,8 +159,9 @@ export class SelectedPlan {
     cursor.reset(run)
     while (cursor.next()) {
       const { txn, start, end } = cursor
-      if (txn > this.#limit.txn || cursor.blockTime > this.#limit.time) return false
-      if (txn <= appliedTxn || ahead.covers(run.bytes, start, end, txn)) {
+      const pending = txn > appliedTxn
+      if (pending && isBeyond(this.#limit, txn, cursor.blockTime)) return false
+      if (!pending || ahead.covers(run.bytes, start, end, txn)) {
         this.selector.note(run.bytes, start, end)
       } else if (this.selector.selects(run.bytes, start, end, txn)) {
         this.#selected++
@@ -153,6 +169,27 @@ export class SelectedPlan {
       } else {
         this.#others++
       }
+    }
+    return true
+  }
+
+  /**
+   * Goes over the same runs again, for the first transaction behind the limit that would have been selected; false when
+   * it is found, as `nextTxn`, or cannot be.
+   */
+  seek(run: BlockRun): boolean {
+    const cursor = this.#cursor
+    const { appliedTxn, ahead } = this.#database
+    if (this.#limit.txn === Infinity && this.#limit.time === Infinity) return false
+    cursor.reset(run)
+    while (cursor.next()) {
+      const { txn, start, end } = cursor
+      const about = this.selector.concerns(run.bytes, start, end)
+      if (txn <= appliedTxn) continue
+      this.#beyond ||= isBeyond(this.#limit, txn, cursor.blockTime)
+      if (!this.#beyond || !about || ahead.covers(run.bytes, start, end, txn)) continue
+      this.#nextTxn = txn
+      return false
     }
     return true
   }

@@ -9,7 +9,12 @@ import { BlockView } from '../../log/block.ts'
 import { RecordCursor } from '../../log/record.ts'
 import type { LogWriter } from '../../log/writer.ts'
 import type { Platform } from '../../platform/platform.ts'
-import { checkBrought, takeBrought, type BroughtSegments } from '../../slave/brought-segments.ts'
+import {
+  checkBrought,
+  takeBrought,
+  type BroughtSegment,
+  type BroughtSegments,
+} from '../../slave/brought-segments.ts'
 import {
   countLost,
   findLost,
@@ -19,10 +24,10 @@ import {
   type LostEntry,
 } from '../../slave/lost-found.ts'
 import type { Replayer } from '../../slave/replayer.ts'
-import { Selector } from '../../slave/selected.ts'
+import { Selector, type SelectedCount } from '../../slave/selected.ts'
 import type { Config } from '../config/config.ts'
 import type { Layout } from '../layout.ts'
-import { lastInTime } from './replay-limit.ts'
+import { lastInTime, replayEnds, type ReplayEnds } from './replay-limit.ts'
 
 export interface ReplayRequest {
   /** The last transaction to apply; null for no such limit. */
@@ -64,6 +69,8 @@ export interface ReplayReport {
   readonly backlog: BacklogReport | null
   /** Null unless an account or a file was named. */
   readonly selected: SelectedReport | null
+  /** Null unless only said, of the backlog or of what is selected. */
+  readonly ends: ReplayEnds | null
   readonly lost: readonly ReplayedEntry[]
 }
 
@@ -137,13 +144,17 @@ export async function replayByHand(
   const filtered = request.account !== null || request.file !== null
   const all = wanted && !filtered
   const backlog = all ? await applyBacklog(parts, request, segments, start, progress, signal) : null
-  const selected = wanted && filtered ? await applySelected(parts, request, progress, signal) : null
+  const chosen = wanted && filtered ? await applySelected(parts, request, progress, signal) : null
+  const ends =
+    request.dryRun && wanted ? await endsOf(parts, segments, backlog, chosen?.count ?? null) : null
   if (on && !request.dryRun) await catchUp(parts, entries, signal)
+  // What lies in lost+found comes behind all that is applied, or would be.
+  const appliedTxn = Math.max(parts.replayer.appliedTxn, backlog?.appliedTxn ?? 0)
   const lost: ReplayedEntry[] = []
   for (const id of entries) {
     if (signal.aborted) break
     progress({ step: 'replaying', done: lost.length, total: entries.length })
-    lost.push(await replayLost(parts, id, request.dryRun))
+    lost.push(await replayLost(parts, id, appliedTxn, request.dryRun))
   }
   return {
     server: config.name,
@@ -152,9 +163,24 @@ export async function replayByHand(
     delaySeconds: parts.replayer.delayMs / 1000,
     segments: segments?.report ?? null,
     backlog,
-    selected,
+    selected: chosen?.report ?? null,
+    ends,
     lost,
   }
+}
+
+function endsOf(
+  { platform, layout, log }: ReplayParts,
+  brought: Brought | null,
+  backlog: BacklogReport | null,
+  selected: SelectedCount | null,
+): Promise<ReplayEnds> {
+  const ends = selected ?? {
+    lastTxn: backlog?.appliedTxn ?? 0,
+    nextTxn: backlog === null || backlog.remaining === 0 ? 0 : backlog.appliedTxn + 1,
+  }
+  const segments = brought?.files ?? []
+  return replayEnds(platform.disk, layout.log, log.durableTxn, segments, ends)
 }
 
 function checkRequest({ config, on, replayer }: ReplayParts, request: ReplayRequest): void {
@@ -183,6 +209,7 @@ function failureOf({ mustReopen }: Replayer, failure: HotBackupError): HotBackup
 
 interface Brought {
   readonly report: NonNullable<ReplayReport['segments']>
+  readonly files: readonly BroughtSegment[]
   /** The last transaction in them at or before the limit of time; Infinity without one. */
   readonly lastInTime: number
 }
@@ -203,19 +230,19 @@ async function bring(
     const found = await checkBrought(platform.disk, paths, log, run => {
       for (let at = run.start; at < run.end; at += block.length) {
         block.reset(run.bytes, at)
-        if (untilTime === null || block.time <= untilTime) continue
+        if (block.lastTxn <= before || untilTime === null || block.time <= untilTime) continue
         lastInTime = Math.min(lastInTime, block.firstTxn - 1)
       }
       progress({ step: 'checking', done: Math.max(0, block.lastTxn - before), total: 0 })
     })
-    const { segments: _, ...report } = found
+    const { segments: files, ...report } = found
     const total = found.lastTxn === 0 ? 0 : found.lastTxn - before
     if (!dryRun) {
       const stored = (txn: number) => progress({ step: 'storing', done: txn - before, total })
       await takeBrought(platform.disk, found, log, stored, signal)
     }
     const taken = dryRun ? total : log.position.txn - before
-    return { report: { ...report, taken }, lastInTime }
+    return { report: { ...report, taken }, files, lastInTime }
   } finally {
     admit()
   }
@@ -257,19 +284,20 @@ async function applySelected(
   { account, file, untilTxn, untilTime, dryRun }: ReplayRequest,
   progress: (progress: ReplayProgress) => void,
   signal: AbortSignal,
-): Promise<SelectedReport> {
+): Promise<{ readonly report: SelectedReport; readonly count: SelectedCount }> {
   const limit = { txn: untilTxn ?? Infinity, time: untilTime ?? Infinity }
   const filter = { account, file }
   if (dryRun) {
-    const { selected, others } = await replayer.countSelected(filter, limit)
-    return { account, file, selected, applied: 0, others }
+    const count = await replayer.countSelected(filter, limit)
+    const { selected, others } = count
+    return { report: { account, file, selected, applied: 0, others }, count }
   }
   const shown = (done: number, { selected: total }: { readonly selected: number }) =>
     progress({ step: 'applying', done, total })
   try {
-    const outcome = await replayer.applySelected(filter, limit, shown, signal)
-    const { selected, applied, others } = outcome
-    return { account, file, selected, applied, others }
+    const { applied, ...count } = await replayer.applySelected(filter, limit, shown, signal)
+    const { selected, others } = count
+    return { report: { account, file, selected, applied, others }, count }
   } catch (error) {
     throw asFailure(error, replayer)
   }
@@ -285,7 +313,7 @@ async function backlogToApply(
   const end = Math.max(here, brought?.report.lastTxn ?? 0)
   let inTime = end
   if (untilTime !== null) {
-    const own = await lastInTime(disk, layout.log, database.stamp, log.durableMark, untilTime)
+    const own = await lastInTime(disk, layout.log, database, log.durableMark, untilTime)
     inTime = own < here ? own : Math.min(end, brought?.lastInTime ?? Infinity)
   }
   const appliedTxn = Math.max(fromTxn, Math.min(end, untilTxn ?? Infinity, inTime))
@@ -331,12 +359,13 @@ async function catchUp(
 async function replayLost(
   { platform: { disk }, layout, database, replayer, on }: ReplayParts,
   id: string,
+  appliedTxn: number,
   dryRun: boolean,
 ): Promise<ReplayedEntry> {
   const { entry, records } = await readLost(disk, layout.lostAndFound, id)
   const { txn } = entry
-  if (txn > replayer.appliedTxn && !(dryRun && on)) {
-    const message = `transaction ${txn} comes only after ${replayer.appliedTxn}, up to which updates are applied`
+  if (txn > appliedTxn && !(dryRun && on)) {
+    const message = `transaction ${txn} comes only after ${appliedTxn}, up to which updates are applied`
     throw new HotBackupError('ERR_UNSAFE', message, { txn })
   }
   const later = laterUpdates(database, records, txn)
