@@ -3,8 +3,8 @@
 // so the figures are upper bounds.
 import { Master, type File } from '../src/index.ts'
 import { nodePlatform } from '../src/platform/node-platform.ts'
-import { ControlClient } from '../src/server/control/control-client.ts'
-import { layoutOf } from '../src/server/layout.ts'
+import { ControlClient } from '../src/control/control-client.ts'
+import { layoutOf } from '../src/config/layout.ts'
 import { hb, type Pair } from './servers.ts'
 import { itemId, itemValue, moduloFor, percentile, randomNumbers, sized } from './workload.ts'
 

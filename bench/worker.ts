@@ -4,7 +4,7 @@ import { closeSync, fdatasyncSync, fsyncSync, openSync, writeSync } from 'node:f
 import path from 'node:path'
 import { Master, type File } from '../src/index.ts'
 import { nodePlatform } from '../src/platform/node-platform.ts'
-import { layoutOf } from '../src/server/layout.ts'
+import { layoutOf } from '../src/config/layout.ts'
 import { readAck } from '../src/ship/ack-file.ts'
 import { measureLongWork, type LongWorkResult } from './long-work.ts'
 import { itemId, itemValue, moduloFor, percentile, randomNumbers, sized } from './workload.ts'

@@ -34,9 +34,9 @@ const groups = [
   { name: 'signals', test: /src\/platform\/node-signals/, priority: 1 },
   {
     name: 'base',
-    test: /src\/(platform\/(?!command-process)|server\/config\/|errors|limits|programs)|cli\/(byte-arguments|command-line|output|progress)|\/(commander|valibot|smol-toml)\//,
+    test: /src\/(platform\/(?!command-process)|text\/|config\/|errors|limits|programs)|cli\/(byte-arguments|command-line|output|progress)|\/(commander|valibot|smol-toml)\//,
   },
-  { name: 'engine', test: /src\/(database|log|wire|ship|slave|helpers|server\/updates)\// },
+  { name: 'engine', test: /src\/(database|log|wire|ship|slave|helpers|updates)\// },
 ]
 
 const name = process.argv[2]

@@ -6,11 +6,11 @@ export {
   type CreateFileOptions,
   type Item,
   type UpdateOptions,
-} from './server/updates/account.ts'
+} from './updates/account.ts'
 export { Master, type MasterEvent, type MasterOptions, type MasterStatus } from './server/master.ts'
-export type { CommitLevel, CommitStatus } from './server/updates/commits.ts'
+export type { CommitLevel, CommitStatus } from './updates/commits.ts'
 export type { AckLevel } from './ship/ack-file.ts'
-export type { Synchronous, Transaction } from './server/updates/transaction.ts'
+export type { Synchronous, Transaction } from './updates/transaction.ts'
 export type { Bytes } from './log/record.ts'
 export { HotBackupError, isHotBackupError, errorCodes, exitCodes } from './errors.ts'
 export type { ErrorCode, ErrorPlace, ExitCode } from './errors.ts'

@@ -4,8 +4,8 @@ import path from 'node:path'
 import { Argument, Option, type Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { bytesOfRawText, rawByte } from '../platform/raw-text.ts'
-import { decodeForm, type ByteForm } from '../server/byte-forms.ts'
-import { quotedText } from '../server/views/line-buffer.ts'
+import { decodeForm, type ByteForm } from '../text/byte-forms.ts'
+import { quotedText } from '../text/line-buffer.ts'
 
 /** An argument that may be any bytes. */
 export class BytesArgument extends Argument {}

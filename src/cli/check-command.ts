@@ -1,8 +1,8 @@
 // hb check, for monitors: one line, and the exit status that monitoring plugins have.
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { parseSize, parseTime } from '../server/config/sizes-and-times.ts'
-import { checkServer } from '../server/check-server.ts'
-import { checkExitCodes, type Threshold } from '../server/views/check.ts'
+import { parseSize, parseTime } from '../config/sizes-and-times.ts'
+import { checkServer } from '../report/check-server.ts'
+import { checkExitCodes, type Threshold } from '../report/check.ts'
 import {
   ExitStatus,
   failsWith,

@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline'
 import { Option } from 'commander'
 import { Refused, type Context, type Terminal } from './command-line.ts'
-import { harmlessLine } from '../server/harmless-text.ts'
+import { harmlessLine } from '../text/harmless-text.ts'
 
 export function yesOption(): Option {
   return new Option('--yes', 'do not ask for confirmation in a terminal')

@@ -2,12 +2,12 @@
 import type { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { moduloMax } from '../limits.ts'
-import type { DataClient } from '../server/control/data-client.ts'
-import { encodeForm, type ByteForm } from '../server/byte-forms.ts'
-import { moduloDefault } from '../server/updates/account.ts'
-import type { Removed } from '../server/updates/updates.ts'
-import { whyLines, whyReplicated } from '../server/updates/why.ts'
-import { LineBuffer } from '../server/views/line-buffer.ts'
+import type { DataClient } from '../data/data-client.ts'
+import { encodeForm, type ByteForm } from '../text/byte-forms.ts'
+import { moduloDefault } from '../updates/account.ts'
+import type { Removed } from '../updates/updates.ts'
+import { whyLines, whyReplicated } from '../data/why.ts'
+import { LineBuffer } from '../text/line-buffer.ts'
 import {
   onOff,
   serverCommand,

@@ -1,11 +1,11 @@
 // hb promote, rejoin, switch and forget.
 import { Argument, type Command } from 'commander'
 import type { Address } from '../platform/network.ts'
-import { parseAddress, parseListenAddress } from '../server/config/address.ts'
-import { describePromotion, promoteServer, type PromoteReport } from '../server/failover/promote.ts'
-import { forgetSlave } from '../server/failover/forget.ts'
-import { rejoinServer, type RejoinOutcome } from '../server/failover/rejoin-command.ts'
-import { switchServers } from '../server/failover/switch.ts'
+import { parseAddress, parseListenAddress } from '../config/address.ts'
+import { describePromotion, promoteServer, type PromoteReport } from '../failover/promote.ts'
+import { forgetSlave } from '../failover/forget.ts'
+import { rejoinServer, type RejoinOutcome } from '../failover/rejoin-command.ts'
+import { switchServers } from '../failover/switch.ts'
 import {
   seconds,
   serverCommand,

@@ -2,8 +2,8 @@
 import type { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { itemBytesMax, itemIdBytesMax } from '../limits.ts'
-import { encodeForm, type ByteForm } from '../server/byte-forms.ts'
-import { ItemPacker } from '../server/control/packed-items.ts'
+import { encodeForm, type ByteForm } from '../text/byte-forms.ts'
+import { ItemPacker } from '../data/packed-items.ts'
 import {
   argumentBytes,
   BytesArgument,

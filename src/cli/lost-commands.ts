@@ -1,7 +1,7 @@
 // hb lost list, show and discard.
 import { Command } from 'commander'
-import { discardLost, lostTransaction, lostTransactions } from '../server/replay/lost.ts'
-import { transactionLines } from '../server/views/log-dump.ts'
+import { discardLost, lostTransaction, lostTransactions } from '../replay/lost.ts'
+import { transactionLines } from '../report/log-dump.ts'
 import type { LostEntry } from '../slave/lost-found.ts'
 import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'

@@ -1,7 +1,7 @@
 // Standard output: backpressure, tables, a reader that goes away, and a terminal that must not obey what it is shown.
 import { HotBackupError } from '../errors.ts'
 import { incompleteEnd, rawTextOf } from '../platform/raw-text.ts'
-import { harmlessLine, harmlessText } from '../server/harmless-text.ts'
+import { harmlessLine, harmlessText } from '../text/harmless-text.ts'
 
 /** The reader of standard output has gone ("hb export … | head"): no error, but nothing more to do. */
 export class OutputClosed extends Error {}

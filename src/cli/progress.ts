@@ -1,6 +1,6 @@
 // Progress on standard error, on a terminal, for what takes longer than two seconds: one line that is written over.
 import type { Clock } from '../platform/clock.ts'
-import { harmlessLine } from '../server/harmless-text.ts'
+import { harmlessLine } from '../text/harmless-text.ts'
 
 const silentMs = 2000
 const intervalMs = 250

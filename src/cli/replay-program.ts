@@ -2,19 +2,19 @@
 import path from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { HotBackupError } from '../errors.ts'
-import { durationText } from '../server/config/sizes-and-times.ts'
-import { replayMissingOn } from '../server/failover/missing-command.ts'
-import type { MissingProgress, MissingReport } from '../server/failover/missing-replay.ts'
+import { durationText } from '../config/sizes-and-times.ts'
+import { replayMissingOn } from '../server/missing-command.ts'
+import type { MissingProgress, MissingReport } from '../failover/missing-replay.ts'
 import type {
   BacklogReport,
   ReplayProgress,
   ReplayReport,
   ReplayRequest,
-} from '../server/replay/manual-replay.ts'
-import { replayServer } from '../server/replay/replay-command.ts'
-import type { ReplayEnds } from '../server/replay/replay-limit.ts'
-import { quotedText } from '../server/views/line-buffer.ts'
-import type { TransactionOutline } from '../server/views/transaction-outline.ts'
+} from '../replay/manual-replay.ts'
+import { replayServer } from '../replay/replay-command.ts'
+import type { ReplayEnds } from '../replay/replay-limit.ts'
+import { quotedText } from '../text/line-buffer.ts'
+import type { TransactionOutline } from '../replay/transaction-outline.ts'
 import {
   collect,
   directoryOption,

@@ -1,9 +1,9 @@
 // hb save and restore.
 import type { Command } from 'commander'
-import type { Manifest } from '../server/copy/manifest.ts'
-import { restoreServer } from '../server/copy/restore.ts'
-import { saveServer, type SaveProgress } from '../server/copy/save.ts'
-import { seedSlave } from '../server/copy/seed-order.ts'
+import type { Manifest } from '../backup/manifest.ts'
+import { restoreServer } from '../backup/restore.ts'
+import { saveServer, type SaveProgress } from '../backup/save.ts'
+import { seedSlave } from '../backup/seed-order.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { count, counted } from './output.ts'
 import { seedText } from './status-text.ts'

@@ -1,8 +1,8 @@
 // hb scrub.
 import type { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
-import { parseSize, sizeText } from '../server/config/sizes-and-times.ts'
-import { scrub, type Damage, type ScrubReport } from '../server/damage/scrub.ts'
+import { parseSize, sizeText } from '../config/sizes-and-times.ts'
+import { scrub, type Damage, type ScrubReport } from '../repair/scrub.ts'
 import { serverCommand, usageError, type Context, type ServerOptions } from './command-line.ts'
 import { counted } from './output.ts'
 

@@ -1,7 +1,7 @@
 // What hb setup says about the server that it has made, and about what comes next.
-import { addressText, isLoopback } from '../server/config/address.ts'
-import type { Config, SlaveAddress } from '../server/config/config.ts'
-import { layoutOf } from '../server/layout.ts'
+import { addressText, isLoopback } from '../config/address.ts'
+import type { Config, SlaveAddress } from '../config/config.ts'
+import { layoutOf } from '../config/layout.ts'
 
 export function setupLines({ name, type, link, slaves }: Config, dir: string): string[] {
   const layout = layoutOf(dir)

@@ -7,8 +7,8 @@ import {
   type VerifiedSlave,
   type VerifyOutcome,
   type VerifyStep,
-} from '../server/verification/verify-command.ts'
-import { quotedText } from '../server/views/line-buffer.ts'
+} from '../repair/verify-command.ts'
+import { quotedText } from '../text/line-buffer.ts'
 import type { Difference } from '../wire/messages/differences.ts'
 import { seconds, serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { count, counted } from './output.ts'

@@ -2,13 +2,13 @@
 // terms. They look at what status collects, or ask: no lock is taken, and nobody is held up.
 import type { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
-import { durationText, sizeText } from '../server/config/sizes-and-times.ts'
+import { durationText, sizeText } from '../config/sizes-and-times.ts'
 import {
   collectStatistics,
   type StatisticsFailure,
   type StatisticsRow,
-} from '../server/views/statistics.ts'
-import { collectStatus, type ServerStatus } from '../server/views/status.ts'
+} from '../report/statistics.ts'
+import { collectStatus, type ServerStatus } from '../report/status.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { count, counted, table } from './output.ts'
 

@@ -4,7 +4,7 @@ import { guardSignals } from '../platform/node-signals.ts'
 guardSignals()
 const [{ nodePlatform }, { carryOutCheck }] = await Promise.all([
   import('../platform/node-platform.ts'),
-  import('./check-server.ts'),
+  import('../report/check-server.ts'),
 ])
 
 nodePlatform.processes.onParentGone(() => process.exit(1))

@@ -1,8 +1,8 @@
 // The ways to a server's data when nobody owns it: this process carries the operations out itself (see sessions.ts).
 import type { Platform } from '../platform/platform.ts'
-import type { Config } from './config/config.ts'
-import { Arguments, operations, type Message, type Operation } from './control/operations.ts'
-import type { Layout } from './layout.ts'
+import type { Config } from '../config/config.ts'
+import { Arguments, operations, type Message, type Operation } from '../data/operations.ts'
+import type { Layout } from '../config/layout.ts'
 import { Master } from './master.ts'
 import { FileReader } from './read-files.ts'
 import type { Access } from './sessions.ts'

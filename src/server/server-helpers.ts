@@ -3,9 +3,9 @@ import type { Database } from '../database/database.ts'
 import { Helpers, type HelpersOptions } from '../helpers/helpers.ts'
 import type { Platform } from '../platform/platform.ts'
 import { programPath } from '../programs.ts'
-import type { Config } from './config/config.ts'
-import type { Layout } from './layout.ts'
-import type { Log } from './messages-log.ts'
+import type { Config } from '../config/config.ts'
+import type { Layout } from '../config/layout.ts'
+import type { Log } from '../config/messages-log.ts'
 
 /** `prepared` is called when no helper will be started any more. Throws ERR_DISK. */
 export async function startHelpers(

@@ -12,35 +12,35 @@ import type { Platform } from '../platform/platform.ts'
 import { GroupAnswers } from '../slave/group-answers.ts'
 import { Receiver } from '../slave/receiver.ts'
 import type { Replayer } from '../slave/replayer.ts'
-import { readServerId, readUpstream, writeUpstream } from './config/identity.ts'
-import { readKey } from './config/key.ts'
-import { LiveConfig } from './config/live-config.ts'
-import { ControlServer } from './control/control.ts'
-import type { DataSource } from './control/data-source.ts'
-import { installSeed } from './copy/seed-install.ts'
-import { DirectorySeedTaker } from './copy/seed-taker.ts'
-import { ownDatabaseId, slavePeers, withSoundLog } from './damage/mend.ts'
-import { SlaveGroups } from './damage/slave-groups.ts'
-import { SlaveMending } from './damage/slave-mending.ts'
-import { checkNotRejoining } from './failover/fence.ts'
+import { readServerId, readUpstream, writeUpstream } from '../config/identity.ts'
+import { readKey } from '../config/key.ts'
+import { LiveConfig } from '../config/live-config.ts'
+import { ControlServer } from '../control/control.ts'
+import type { DataSource } from '../data/data-source.ts'
+import { installSeed } from '../backup/seed-install.ts'
+import { DirectorySeedTaker } from '../backup/seed-taker.ts'
+import { ownDatabaseId, slavePeers, withSoundLog } from '../repair/mend.ts'
+import { SlaveGroups } from '../repair/slave-groups.ts'
+import { SlaveMending } from '../repair/slave-mending.ts'
+import { checkNotRejoining } from '../config/fence.ts'
 import {
   checkPromotable,
   promoteParts,
   handOverTrouble,
   promotionError,
   type PromoteReport,
-} from './failover/promote.ts'
-import { tryPromotion, unfinishedPromotion } from './failover/promotion.ts'
-import type { Follower } from './follow-watch.ts'
-import { slaveAsFollower, slavesAsFollowers } from './followers.ts'
-import { layoutOf, type Layout } from './layout.ts'
-import type { Log } from './messages-log.ts'
-import { slavePurpose } from './owner.ts'
-import { Retention } from './queue/retention.ts'
-import { reload } from './reload.ts'
-import { ApplySwitch } from './replay/apply-switch.ts'
-import { readApplyUpdates } from './replay/apply-updates.ts'
-import { ManualReplays } from './replay/manual-replays.ts'
+} from '../failover/promote.ts'
+import { tryPromotion, unfinishedPromotion } from '../failover/promotion.ts'
+import type { Follower } from '../report/follow-watch.ts'
+import { slaveAsFollower, slavesAsFollowers } from '../report/followers.ts'
+import { layoutOf, type Layout } from '../config/layout.ts'
+import type { Log } from '../config/messages-log.ts'
+import { slavePurpose } from '../control/owner.ts'
+import { Retention } from '../updates/retention.ts'
+import { reload } from '../config/reload.ts'
+import { ApplySwitch } from '../replay/apply-switch.ts'
+import { readApplyUpdates } from '../replay/apply-updates.ts'
+import { ManualReplays } from '../replay/manual-replays.ts'
 import { startHelpers } from './server-helpers.ts'
 import { SlaveShipping } from './slave-shipping.ts'
 import {
@@ -49,9 +49,9 @@ import {
   sayDiskRoom,
   startReplayer,
   type SlaveData,
-} from './slave-parts.ts'
+} from '../replay/slave-parts.ts'
 import { applyingOf, slaveStatus, type SlaveStatus } from './slave-status.ts'
-import { answerStatistics } from './views/statistics.ts'
+import { answerStatistics } from '../report/statistics.ts'
 
 export class SlaveServer {
   readonly #platform: Platform

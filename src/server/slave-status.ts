@@ -6,8 +6,8 @@ import type { Receiver, ReceiverStatus } from '../slave/receiver.ts'
 import type { Replayer } from '../slave/replayer.ts'
 import type { Applying } from '../wire/messages/ack.ts'
 import type { DifferencesStatus } from '../wire/messages/differences.ts'
-import { damagedGroups, type DamagedGroup } from './damage/damaged-groups.ts'
-import type { SlaveData } from './slave-parts.ts'
+import { damagedGroups, type DamagedGroup } from '../database/damaged-groups.ts'
+import type { SlaveData } from '../replay/slave-parts.ts'
 
 export interface SlaveStatus {
   readonly pid: number

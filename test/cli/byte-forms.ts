@@ -5,7 +5,7 @@ import * as fc from 'fast-check'
 import t from 'tap'
 import { Output } from '../../src/cli/output.ts'
 import { bytesOfRawText, incompleteEnd, rawTextOf } from '../../src/platform/raw-text.ts'
-import { decodeForm, encodeForm, type ByteForm } from '../../src/server/byte-forms.ts'
+import { decodeForm, encodeForm, type ByteForm } from '../../src/text/byte-forms.ts'
 import { hb, ok, temporaryDirectory } from '../helpers/servers.ts'
 
 const forms = ['marks', 'hex', 'base64'] as const

@@ -273,7 +273,7 @@ t.test('every command has help, refuses a wrong option, and changes nothing else
     const text = `hb ${words.join(' ')}`
     const help = await hb(...words, '--help')
     t.match(help, { code: 0, stdout: /^Usage: hb .*Examples:/s, stderr: '' }, text)
-    // A monitor takes 2 for a server in a critical state; see test/server/check.ts.
+    // A monitor takes 2 for a server in a critical state; see test/report/check.ts.
     const code = words[0] === 'check' ? 3 : 2
     const wrong = await hb(...words, '--wrong')
     t.match(wrong, { code, stdout: '', stderr: /^hb: ERR_USAGE: unknown option '--wrong'.*\n$/ })

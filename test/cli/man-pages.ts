@@ -7,8 +7,8 @@ import { Context, directoryOption, processStreams } from '../../src/cli/command-
 import { hbProgram } from '../../src/cli/program.ts'
 import { replayProgram } from '../../src/cli/replay-program.ts'
 import { exitCodes } from '../../src/errors.ts'
-import { initialConfigText } from '../../src/server/config/config-text.ts'
-import { layoutOf } from '../../src/server/layout.ts'
+import { initialConfigText } from '../../src/config/config-text.ts'
+import { layoutOf } from '../../src/config/layout.ts'
 import { statusWords } from '../../src/wire/status-words.ts'
 
 const page = (name: string) => readFileSync(`man/${name}`, 'utf8')

@@ -6,7 +6,7 @@ import t from 'tap'
 import { Master } from '../../src/index.ts'
 import { edit, freePort, hb, ok, Pair, statusOf, until } from '../helpers/servers.ts'
 
-/** What test/server/follow-watch.ts and the like try in small. */
+/** What test/report/follow-watch.ts and the like try in small. */
 const long = { skip: process.env['HB_LONG'] !== '1' && 'only with HB_LONG=1' }
 
 const messages = (directory: string) => path.join(directory, 'messages.log')

@@ -6,9 +6,9 @@ import t, { type Test } from 'tap'
 import { Master } from '../../src/index.ts'
 import { RecordEncoder } from '../../src/log/record.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
-import { loadConfig } from '../../src/server/config/config.ts'
-import { layoutOf } from '../../src/server/layout.ts'
-import { closeSlaveData, openSlaveData, startReplayer } from '../../src/server/slave-parts.ts'
+import { loadConfig } from '../../src/config/config.ts'
+import { layoutOf } from '../../src/config/layout.ts'
+import { closeSlaveData, openSlaveData, startReplayer } from '../../src/replay/slave-parts.ts'
 import { hb, ok, Pair, statusOf } from '../helpers/servers.ts'
 
 const itemsMax = process.env['HB_LONG'] === '1' ? 1_000_000 : 20_000

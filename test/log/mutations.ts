@@ -14,8 +14,8 @@ import { recoverLog } from '../../src/log/recovery.ts'
 import { scrubLog } from '../../src/log/scrub.ts'
 import { segmentFiles } from '../../src/log/segments.ts'
 import { verifyLog } from '../../src/log/verify.ts'
-import { logEnd } from '../../src/server/log-end.ts'
-import { dumpFiles, dumpLog } from '../../src/server/views/log-dump.ts'
+import { logEnd } from '../../src/log/log-end.ts'
+import { dumpFiles, dumpLog } from '../../src/report/log-dump.ts'
 import {
   commit,
   identity,

@@ -3,7 +3,7 @@
 import { HotBackupError, isHotBackupError } from '../../src/errors.ts'
 import type { Platform } from '../../src/platform/platform.ts'
 import { Master } from '../../src/server/master.ts'
-import type { CommitLevel } from '../../src/server/updates/commits.ts'
+import type { CommitLevel } from '../../src/updates/commits.ts'
 import type { Checker } from './checker.ts'
 import { recordText, type History, type ModelRecord, type State } from './model.ts'
 import { checkExpected, type Node } from './nodes.ts'

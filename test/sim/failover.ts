@@ -1,10 +1,10 @@
 // Failover, as an operator does it: a slave takes over while the master is down, cut off or quite well; later the old
 // master comes back as its slave, and what it had alone lies in missing-updates. Or they change places on purpose.
 import { isHotBackupError, type ErrorCode } from '../../src/errors.ts'
-import { enterSlave } from '../../src/server/failover/joining.ts'
-import { promoteServer } from '../../src/server/failover/promote.ts'
-import { rejoinServer } from '../../src/server/failover/rejoin-command.ts'
-import { switchServers } from '../../src/server/failover/switch.ts'
+import { enterSlave } from '../../src/failover/joining.ts'
+import { promoteServer } from '../../src/failover/promote.ts'
+import { rejoinServer } from '../../src/failover/rejoin-command.ts'
+import { switchServers } from '../../src/failover/switch.ts'
 import { Violation } from './checker.ts'
 import { decodeLog } from './log-decoder.ts'
 import type { History } from './model.ts'

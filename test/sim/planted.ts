@@ -61,7 +61,7 @@ export const planted: readonly Planted[] = [
   },
   {
     name: 'retention before ack',
-    file: 'server/queue/retention.js',
+    file: 'updates/retention.js',
     find: '            needed = Math.min(needed, await neededAfter(disk, this.#acksDirectory, name));\n',
     replace: '',
   },
@@ -110,7 +110,7 @@ export const planted: readonly Planted[] = [
   },
   {
     name: 'transaction split',
-    file: 'server/updates/updates.js',
+    file: 'updates/updates.js',
     find: '                encoder.writeItem(file.number, id, value);\n            if (encoder.end -',
     replace:
       '                encoder.writeItem(file.number, id, value);\n            encoder.endTransaction();\n            if (encoder.end -',
@@ -136,25 +136,25 @@ export const planted: readonly Planted[] = [
   },
   {
     name: 'reads before durable',
-    file: 'server/updates/updates.js',
+    file: 'updates/updates.js',
     find: 'return this.#log.durableTxn >= file.lastTxn;',
     replace: 'return file.lastTxn >= 0;',
   },
   {
     name: 'fence ignored',
-    file: 'server/updates/write-gate.js',
+    file: 'updates/write-gate.js',
     find: '        const error = this.refusal;\n',
     replace: '        const error = null;\n',
   },
   {
     name: 'log not cut at the fork',
-    file: 'server/failover/rejoin.js',
+    file: 'failover/rejoin.js',
     find: '        await cutBack(disk, layout.log, place);',
     replace: '        await disk.list(layout.log);',
   },
   {
     name: 'missing updates not saved',
-    file: 'server/failover/rejoin.js',
+    file: 'failover/rejoin.js',
     find: 'await saveMissing(disk, layout, fork)',
     replace: 'null',
   },

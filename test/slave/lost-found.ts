@@ -6,9 +6,9 @@ import { HashedFile } from '../../src/database/hashed-file.ts'
 import { fileFlags } from '../../src/log/file-flags.ts'
 import { RecordCursor, recordTypeNames } from '../../src/log/record.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
-import { parseConfig } from '../../src/server/config/config.ts'
-import { layoutOf } from '../../src/server/layout.ts'
-import { replayByHand } from '../../src/server/replay/manual-replay.ts'
+import { parseConfig } from '../../src/config/config.ts'
+import { layoutOf } from '../../src/config/layout.ts'
+import { replayByHand } from '../../src/replay/manual-replay.ts'
 import {
   countLost,
   findLost,
@@ -20,7 +20,7 @@ import {
   removeLost,
   type LostHeader,
 } from '../../src/slave/lost-found.ts'
-import { newRole } from '../../src/server/config/role.ts'
+import { newRole } from '../../src/config/role.ts'
 import { holds } from '../helpers/database-history.ts'
 import { failure } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'

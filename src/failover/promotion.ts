@@ -1,0 +1,175 @@
+// Makes a master of a slave that has drained its log. Interrupted anywhere, it is a slave still, or one whose next
+// "hb promote" goes on here.
+//
+//   0. every step is tried          what fails here changes nothing
+//   1. DIR/promotion, durably       names the new timeline and its random lineage, so that going on finds them
+//   2. a segment of the new timeline, durably: this decides it. The old master is not followed any more.
+//   3. its first transaction, durably: a promote record, which says so to every slave
+//   4. DIR/role says master         a slave's server does not start between 2 and 4
+//
+// DIR/promotion stays as long as the server is a master: by it the server answers on its port that the old master
+// is over (gatekeeper.ts), and keeps the log from the fork on, by which the old one comes back (retention.ts).
+import * as v from 'valibot'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { historyStart, sameIdentity, type LogPosition } from '../log/chain.ts'
+import { identityBytes } from '../log/segment.ts'
+import type { LogWriter } from '../log/writer.ts'
+import { readState, removeState, tryDirectory, writeFileAtomic } from '../platform/atomic-file.ts'
+import type { Disk } from '../platform/disk.ts'
+import type { Platform } from '../platform/platform.ts'
+import type { Config } from '../config/config.ts'
+import { changeRole, tryRole, type Change } from '../config/role-change.ts'
+import { newRole } from '../config/role.ts'
+import type { Layout } from '../config/layout.ts'
+
+/** What lies in DIR/promotion. */
+export interface Promotion {
+  readonly timeline: number
+  /** Of the new timeline; hexadecimal. */
+  readonly lineage: string
+  /** Where the timeline before ends: the last transaction that is taken over. */
+  readonly fork: LogPosition
+  /** Wall-clock milliseconds. */
+  readonly time: number
+  /** The old master has not come back: it will need the log from the fork on. */
+  readonly awaited: boolean
+}
+
+const whole = v.pipe(v.number(), v.integer(), v.minValue(0))
+const schema = v.strictObject({
+  timeline: whole,
+  lineage: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/)),
+  fork: v.strictObject({ txn: whole, chain: whole }),
+  time: whole,
+  awaited: v.boolean(),
+})
+const fileBytesMax = 4096
+
+/**
+ * What a damaged file means: it is not known which timeline this server has begun. A master then keeps all of its log
+ * for the old one, within keep_size, as it does until that has come back; on a slave the file decides nothing.
+ */
+export const damagedPromotion: Promotion = {
+  timeline: 0,
+  lineage: '0'.repeat(2 * identityBytes),
+  fork: historyStart,
+  time: 0,
+  awaited: true,
+}
+
+/** Null when the server was never promoted, or has become a slave again. */
+export async function readPromotion(disk: Disk, layout: Layout): Promise<Promotion | null> {
+  const bytes = await readState(disk, layout.promotion, fileBytesMax)
+  if (bytes === null) return null
+  try {
+    return v.parse(schema, JSON.parse(bytes.toString()))
+  } catch {
+    return damagedPromotion
+  }
+}
+
+export async function writePromotion(
+  disk: Disk,
+  layout: Layout,
+  promotion: Promotion,
+): Promise<void> {
+  const text = `${JSON.stringify(promotion)}\n`
+  await writeFileAtomic(disk, layout.promotion, Buffer.from(text))
+}
+
+/** A promotion that was decided and not completed: the server is neither a slave nor a master. */
+export async function unfinishedPromotion(
+  disk: Disk,
+  layout: Layout,
+  config: Config,
+  log: Pick<LogWriter, 'identity'>,
+): Promise<Promotion | null> {
+  if (config.type !== 'slave') return null
+  const promotion = await readPromotion(disk, layout)
+  if (promotion === null || promotion === damagedPromotion) return null
+  return isOf(log, promotion) ? promotion : null
+}
+
+function isOf({ identity }: Pick<LogWriter, 'identity'>, { lineage }: Promotion): boolean {
+  return identity !== null && sameIdentity(identity.lineageId, Buffer.from(lineage, 'hex'))
+}
+
+const asMaster: Change = role => ({ ...role, type: 'master', master: null })
+/** A server whose role is unknown may be promoted: that says what it is. */
+export const unknownRole = newRole('slave')
+
+/**
+ * Tries every step that may fail, and changes nothing. The caller owns the server. Throws ERR_CONFIG when hb.toml would
+ * be wrong for a master, ERR_DISK, ERR_DISK_FULL.
+ */
+export async function tryPromotion(
+  { disk }: Pick<Platform, 'disk'>,
+  layout: Layout,
+): Promise<void> {
+  for (const directory of [layout.directory, layout.log]) await tryDirectory(disk, directory)
+  await tryRole(disk, layout, asMaster, unknownRole)
+}
+
+/**
+ * Carries it out; the caller owns the server, takes nothing from a master any more, and has applied what its log
+ * holds. Throws ERR_PROMOTING once it is decided: the next call goes on. Before, ERR_DISK, ERR_DISK_FULL, ERR_STOPPED:
+ * the server is the slave that it was.
+ */
+export async function promoteLog(
+  platform: Pick<Platform, 'disk' | 'clock' | 'random'>,
+  layout: Layout,
+  config: Config,
+  log: LogWriter,
+): Promise<Promotion> {
+  const { disk } = platform
+  let promotion = await unfinishedPromotion(disk, layout, config, log)
+  if (promotion === null) {
+    // Of an earlier life as a master; it means nothing on a slave.
+    await removeState(disk, layout.fenced)
+    promotion = await begin(platform, layout, log)
+    const { identity } = log
+    if (identity === null) throw new TypeError('the log has no history')
+    const { timeline, lineage } = promotion
+    const lineageId = Buffer.from(lineage, 'hex')
+    await log.beginTimeline({ databaseId: identity.databaseId, lineageId, timeline })
+  }
+  try {
+    await complete(disk, layout, config, log, promotion)
+  } catch (error) {
+    if (!isHotBackupError(error)) throw error
+    const message = `${config.name} has begun timeline ${promotion.timeline}, and its promotion is not complete: ${error.message}`
+    throw new HotBackupError('ERR_PROMOTING', message, { path: layout.directory }, error)
+  }
+  return promotion
+}
+
+async function complete(
+  disk: Disk,
+  layout: Layout,
+  config: Config,
+  log: LogWriter,
+  { fork, lineage, timeline }: Promotion,
+): Promise<void> {
+  if (log.lastTxn === fork.txn) {
+    log.begin().promote(config.name, Buffer.from(lineage, 'hex'), timeline)
+    log.commit()
+  }
+  await log.durable()
+  await changeRole(disk, layout, asMaster, unknownRole)
+}
+
+async function begin(
+  { disk, clock, random }: Pick<Platform, 'disk' | 'clock' | 'random'>,
+  layout: Layout,
+  log: LogWriter,
+): Promise<Promotion> {
+  const promotion: Promotion = {
+    timeline: (log.identity?.timeline ?? 0) + 1,
+    lineage: Buffer.from(random.bytes(identityBytes)).toString('hex'),
+    fork: log.cut(),
+    time: clock.now(),
+    awaited: true,
+  }
+  await writePromotion(disk, layout, promotion)
+  return promotion
+}

@@ -1,0 +1,95 @@
+// A slave at work that meets damage in its log: asks its master for the bytes over the link, beside everything else, as
+// soon as that streams. What cannot be mended so, in the segment that is being written, is mended when the slave opens
+// itself again (mend.ts).
+import { HotBackupError, isHotBackupError } from '../errors.ts'
+import type { MendedSegment, PieceSource } from '../log/mend.ts'
+import { verifyLog } from '../log/verify.ts'
+import type { Timer } from '../platform/clock.ts'
+import type { Platform } from '../platform/platform.ts'
+import type { Layout } from '../config/layout.ts'
+import type { Log } from '../config/messages-log.ts'
+import type { Retention } from '../updates/retention.ts'
+import { mendRunning, type Peers } from './mend.ts'
+
+export interface SlaveMendingParts {
+  readonly platform: Platform
+  readonly layout: Layout
+  readonly retention: Retention
+  /** The log of the master that streams. */
+  readonly mastersLog: () => PieceSource | null
+  /** Other servers that may be asked. */
+  readonly peers: () => Promise<readonly Peers[]>
+  /** The slave must open itself again: its replayer stands still. */
+  readonly standsStill: () => boolean
+  readonly reopen: () => void
+  readonly say: Log
+}
+
+/** The master streams again soon, or it does not. */
+const retryMs = 1000
+
+export class SlaveMending {
+  readonly #parts: SlaveMendingParts
+  #mending: Promise<readonly MendedSegment[]> | null = null
+  #timer: Timer | null = null
+  #stopped = false
+
+  constructor(parts: SlaveMendingParts) {
+    this.#parts = parts
+  }
+
+  /** Somebody has met damage: it is mended as soon as there is a peer that can be asked. */
+  damaged(error: HotBackupError): void {
+    if (this.#stopped || this.#timer !== null || this.#mending !== null) return
+    const { say } = this.#parts
+    say('error', `the log is damaged: ${error.message}`, { code: error.code, ...error.place })
+    this.#try()
+  }
+
+  #try(): void {
+    this.#timer = null
+    this.mend().then(
+      async mended => {
+        if (!this.#parts.standsStill()) return
+        if (mended.length > 0 || (await this.#stillDamaged())) this.#parts.reopen()
+      },
+      (error: unknown) => {
+        if (!isHotBackupError(error)) throw error
+        if (this.#stopped) return
+        if (error.code === 'ERR_NO_SLAVE' || error.code === 'ERR_WIRE') {
+          this.#timer = this.#parts.platform.clock.after(retryMs, () => this.#try())
+        } else {
+          this.#parts.say('error', `the log could not be mended: ${error.message}`)
+        }
+      },
+    )
+  }
+
+  /** In what the slave writes itself. */
+  async #stillDamaged(): Promise<boolean> {
+    const { platform, layout } = this.#parts
+    const { fault } = await verifyLog(platform.disk, layout.log, { ownPromises: false })
+    return fault !== null && !fault.torn
+  }
+
+  /** Mends the sealed segments now. Throws ERR_NO_SLAVE when nobody can be asked, or why it cannot be mended. */
+  mend(): Promise<readonly MendedSegment[]> {
+    this.#mending ??= this.#mend().finally(() => {
+      this.#mending = null
+    })
+    return this.#mending
+  }
+
+  async #mend(): Promise<readonly MendedSegment[]> {
+    const { platform, layout, retention, mastersLog, peers, say } = this.#parts
+    const source = mastersLog()
+    const master: Peers[] = source === null ? [] : [work => work(source)]
+    return mendRunning(platform, layout, retention, [...master, ...(await peers())], say)
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#timer?.cancel()
+    await this.#mending?.catch(() => {})
+  }
+}
