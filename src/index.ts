@@ -1,4 +1,5 @@
 // The public API: an explicit list. What is not here is nobody's business outside.
+export type { CommitLevel } from './config/policies.ts'
 export {
   Account,
   File,
@@ -8,7 +9,7 @@ export {
   type UpdateOptions,
 } from './updates/account.ts'
 export { Master, type MasterEvent, type MasterOptions, type MasterStatus } from './server/master.ts'
-export type { CommitLevel, CommitStatus } from './updates/commits.ts'
+export type { CommitStatus } from './updates/commits.ts'
 export type { AckLevel } from './ship/ack-file.ts'
 export type { Synchronous, Transaction } from './updates/transaction.ts'
 export type { Bytes } from './log/record.ts'

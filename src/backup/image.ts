@@ -13,8 +13,9 @@
 import path from 'node:path'
 import { catalogBytesMax, decodeCatalog, encodeCopy, type Catalog } from '../database/catalog.ts'
 import { catalogName, journalName } from '../database/checkpoint.ts'
-import { isDataFileName } from '../database/data-files.ts'
+import { isDataFileName } from '../database/data-file-name.ts'
 import { Database } from '../database/database.ts'
+import { filesSignature } from '../database/files-signature.ts'
 import { FrameChanges, unpackRanges, type FrameRange } from '../database/frame-changes.ts'
 import { frameBytes } from '../database/frame.ts'
 import { writeInPlaceMark } from '../database/journal.ts'
@@ -39,7 +40,6 @@ import type { ControlClient } from '../control/control-client.ts'
 import { reach } from '../control/reach.ts'
 import { type Layout } from '../config/layout.ts'
 import { logEnd } from '../log/log-end.ts'
-import { filesSignature } from '../server/read-files.ts'
 
 /** So few changed bytes are copied while the files stand still. */
 const heldBytesMax = 16 * MiB
@@ -157,9 +157,9 @@ async function copyStill(
   tempo: ImageTempo,
 ): Promise<Image> {
   const { disk } = platform
-  const before = await filesSignature(platform, layout)
+  const before = await filesSignature(platform.disk, layout.database)
   const checkSame = async (cause?: unknown) => {
-    if ((await filesSignature(platform, layout)) === before) return
+    if ((await filesSignature(platform.disk, layout.database)) === before) return
     const message = 'a server changed the database files while they were being copied'
     throw new HotBackupError('ERR_DATABASE_CHANGED', message, { path: layout.database }, cause)
   }

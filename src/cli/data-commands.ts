@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { moduloMax } from '../limits.ts'
 import type { DataClient } from '../data/data-client.ts'
+import { withData } from '../server/sessions.ts'
 import { encodeForm, type ByteForm } from '../text/byte-forms.ts'
 import { moduloDefault } from '../updates/account.ts'
 import type { Removed } from '../updates/updates.ts'
@@ -296,7 +297,9 @@ hb why -d /srv/south sales scratch --json`,
     .argument('<file>', 'name of the file')
     .option('--json', 'as JSON')
     .action(async (account: string, file: string, { dir, json = false }: ListOptions) => {
-      const why = await context.untilSignal(whyReplicated(context.platform, dir, account, file))
+      const why = await context.untilSignal(
+        whyReplicated(context.platform, dir, account, file, withData),
+      )
       if (json) await context.out.json(why)
       else for (const line of whyLines(why)) await context.out.line(line)
     })

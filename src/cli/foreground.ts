@@ -1,11 +1,12 @@
 // A server in the foreground, for a service manager and for "hb start": starts it, and stops it cleanly on a signal.
 // Its messages go to standard error, or to messages.log when "hb start" has started it.
 import { Command } from 'commander'
+import { type AlarmPolicy } from '../config/policies.ts'
 import { isHotBackupError, type HotBackupError } from '../errors.ts'
 import { openLineFile } from '../platform/node-line-file.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
-import { Alarm, type AlarmPolicy } from '../report/alarm.ts'
+import { Alarm } from '../report/alarm.ts'
 import { backgroundVariable } from '../control/background.ts'
 import { loadConfig } from '../config/config.ts'
 import type { LiveConfig } from '../config/live-config.ts'

@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { parseSize, sizeText } from '../config/sizes-and-times.ts'
 import { scrub, type Damage, type ScrubReport } from '../repair/scrub.ts'
+import { withData } from '../server/sessions.ts'
 import { serverCommand, usageError, type Context, type ServerOptions } from './command-line.ts'
 import { counted } from './output.ts'
 
@@ -29,6 +30,7 @@ hb scrub -d /srv/north --rate 20MiB`,
         throw usageError(`--rate is ${rate}; a size like 20MiB is needed`)
       const progress = context.progress()
       const scrubbing = scrub(context.platform, dir, {
+        access: withData,
         repair,
         rate: bytesPerSecond,
         progress: bytes =>

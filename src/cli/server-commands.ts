@@ -9,7 +9,7 @@ import { reloadServer } from '../control/reload-server.ts'
 import { reloadText } from '../config/reload.ts'
 import { switchApplyUpdates } from '../replay/apply-updates.ts'
 import { collectStatus } from '../report/status.ts'
-import { waitForTxn } from '../report/wait.ts'
+import { waitForTxn } from '../updates/wait.ts'
 import { ackLevels, type AckLevel } from '../ship/ack-file.ts'
 import {
   collect,

@@ -8,6 +8,7 @@ import {
   type VerifyOutcome,
   type VerifyStep,
 } from '../repair/verify-command.ts'
+import { withData } from '../server/sessions.ts'
 import { quotedText } from '../text/line-buffer.ts'
 import type { Difference } from '../wire/messages/differences.ts'
 import { seconds, serverCommand, type Context, type ServerOptions } from './command-line.ts'
@@ -50,6 +51,7 @@ hb verify -d /srv/north --json | jq '.slaves[].left[]'`,
           repair,
           timeoutMs: timeout * 1000,
           progress: step => progress.update(time => stepText(step, time)),
+          access: withData,
         })
         const outcome = await context.untilSignal(verifying).finally(() => progress.end())
         if (json) await context.out.json(outcomeToJson(outcome))

@@ -2,7 +2,7 @@
 // other disks, and may hold what is none of the server's, such as the lost+found of a file system: that stays.
 import path from 'node:path'
 import { catalogName, journalName } from '../database/checkpoint.ts'
-import { isDataFileName } from '../database/data-files.ts'
+import { isDataFileName } from '../database/data-file-name.ts'
 import { durableName } from '../log/durable.ts'
 import { nextName } from '../log/preallocate.ts'
 import { isNotFound, type Disk } from '../platform/disk.ts'

@@ -1,6 +1,6 @@
 // What Setup Server asks: the settings of hb.toml that an operator chooses, each with its title and help, in the
 // order in which they are asked. setup-draft.ts reads and changes them; hb.toml(5) says all about them.
-import { commitLevels } from '../updates/commits.ts'
+import { commitLevels } from './policies.ts'
 import type { ServerType } from './role.ts'
 
 interface Common {

@@ -2,6 +2,7 @@
 import type { FramePlace } from '../database/scrub.ts'
 import { HotBackupError } from '../errors.ts'
 import type { FlagWord } from '../log/file-flags.ts'
+import type { Platform } from '../platform/platform.ts'
 import type { GroupRange } from '../wire/messages/mend.ts'
 import type { Removed } from '../updates/updates.ts'
 import type { JsonObject } from '../control/frames.ts'
@@ -35,6 +36,14 @@ export interface VerifiedPass {
   readonly files: number
   readonly items: number
 }
+
+/** Runs `work` with the data of the server in `directory`, whatever state it is in (server/sessions.ts). */
+export type DataAccess = <T>(
+  platform: Platform,
+  directory: string,
+  mode: 'read' | 'write',
+  work: (data: DataClient) => Promise<T>,
+) => Promise<T>
 
 export class DataClient {
   readonly #carry: Carrier

@@ -1,7 +1,6 @@
 // Exports the items of a file as JSON lines, which "hb import" reads back byte for byte.
 import type { DataClient } from './data-client.ts'
-import { LineBuffer } from '../text/line-buffer.ts'
-import type { Sink } from '../report/log-dump.ts'
+import { LineBuffer, type Sink } from '../text/line-buffer.ts'
 
 /** Resolves with the number of items. */
 export async function exportItems(

@@ -4,7 +4,7 @@ import type { Platform } from '../platform/platform.ts'
 import { loadConfig } from '../config/config.ts'
 import { FilePatterns } from '../config/file-patterns.ts'
 import { layoutOf } from '../config/layout.ts'
-import { withData } from '../server/sessions.ts'
+import type { DataAccess } from './data-client.ts'
 
 export interface Why {
   readonly account: string
@@ -27,9 +27,10 @@ export async function whyReplicated(
   directory: string,
   account: string,
   file: string,
+  access: DataAccess,
 ): Promise<Why> {
   const { name, type, replicate, slaves } = await loadConfig(platform.disk, layoutOf(directory))
-  const { flags, absent } = await withData(platform, directory, 'read', data =>
+  const { flags, absent } = await access(platform, directory, 'read', data =>
     data.fileFlags(account, file),
   )
   const verdict = new FilePatterns(replicate).verdict(account, file)

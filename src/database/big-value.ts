@@ -3,7 +3,7 @@
 import { HotBackupError } from '../errors.ts'
 import { itemBytesMax } from '../limits.ts'
 import { type FrameCache } from './cache.ts'
-import { dataFileName } from './data-files.ts'
+import { dataFileName } from './data-file-name.ts'
 import {
   countOf,
   frameHeaderBytes,

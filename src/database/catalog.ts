@@ -79,7 +79,7 @@ import { type LogPosition } from '../log/chain.ts'
 import { crc32 } from '../log/crc.ts'
 import { type Selection } from './ahead.ts'
 import { pageOf, type SumsPlace } from './frame-sums.ts'
-import { type GenerationState } from './generation.ts'
+import { type GenerationState } from './generation-state.ts'
 import { type HoldState } from './hold.ts'
 import { type DamagedRange } from './quarantine.ts'
 

@@ -1,6 +1,6 @@
 // Notices that a chain of frames leads back into itself, wherever the loop begins: no walk goes on for ever. One that
 // the disk has made is found before by checksums; this is for what a program may have done.
-import { dataFileName } from './data-files.ts'
+import { dataFileName } from './data-file-name.ts'
 import { type Generation } from './generation.ts'
 import { FrameDamage } from './quarantine.ts'
 

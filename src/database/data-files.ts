@@ -1,9 +1,10 @@
-// The data files of the generations: their names, a bounded number of open handles, and single frames in
-// and out. Whole runs of frames are the journal's business.
+// The data files of the generations: a bounded number of open handles, and single frames in and out. Whole runs of
+// frames are the journal's business.
 import { join } from 'node:path'
 import { KiB } from '../limits.ts'
 import { crc32 } from '../log/crc.ts'
 import { isNotFound, isUnreadable, type Disk, type DiskFile } from '../platform/disk.ts'
+import { dataFileName } from './data-file-name.ts'
 import { type FrameChanges } from './frame-changes.ts'
 import { type FrameStore } from './frame-store.ts'
 import {
@@ -25,19 +26,6 @@ export const unreadableFault = 'cannot be read (EIO)'
 const handlesMax = 256
 /** Checksums of so many bytes are kept in memory at least: those of 64 MiB. */
 const sumsBytesMin = 64 * KiB
-
-/** File number and generation, 8 hexadecimal digits each. */
-export function dataFileName(fileNumber: number, generation: number): string {
-  return `${hex8(fileNumber)}.${hex8(generation)}`
-}
-
-export function isDataFileName(name: string): boolean {
-  return /^[0-9a-f]{8}\.[0-9a-f]{8}$/.test(name)
-}
-
-function hex8(value: number): string {
-  return value.toString(16).padStart(8, '0')
-}
 
 export class DataFiles implements FrameStore {
   readonly directory: string

@@ -16,7 +16,8 @@ import { refuseDamaged } from './check.ts'
 import { Checkpoint, type CheckpointParts } from './checkpoint.ts'
 import { DataFiles } from './data-files.ts'
 import { FrameChanges } from './frame-changes.ts'
-import { Generation, stateOf } from './generation.ts'
+import { stateOf } from './generation-state.ts'
+import { Generation } from './generation.ts'
 import { Groups } from './group.ts'
 import { HashedFile } from './hashed-file.ts'
 import { holdStateOf } from './hold.ts'
@@ -107,9 +108,8 @@ export class Database {
     this.work = new LongWork(work, this.#readOnly ? null : (options.longWork ?? null))
     this.operations = new OperationCounts(parts.clock.now())
     const rules = { autoCreate: options.autoCreate ?? false, replica: options.replica ?? false }
-    const { operations } = this
     const changed = [this.#accounts, cache, this.#groups, this.work, quarantine] as const
-    this.#applier = new Applier(...changed, rules, operations)
+    this.#applier = new Applier(...changed, rules, this.operations)
     this.#stamp = catalog.stamp
     this.#journal = catalog.journal
     this.#appliedTxn = catalog.stamp.txn

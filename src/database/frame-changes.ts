@@ -1,7 +1,7 @@
 // Which frames of the data files checkpoints have written since somebody began to copy them. A copy that is made
+import { dataFileName } from './data-file-name.ts'
 // while checkpoints go on is brought up to date by copying these again: written first, noted then, so a frame that
 // was read while it was being written is always among them.
-import { dataFileName } from './data-files.ts'
 
 /** Frames `first` to `first + count - 1` of a data file. */
 export interface FrameRange {

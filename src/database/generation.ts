@@ -2,34 +2,8 @@
 // its own, and leaves the old one as it is until no durable catalog names it any more.
 import { type DiskFile } from '../platform/disk.ts'
 import { FrameSums, type SumsPlace } from './frame-sums.ts'
-import { type RemoveJob } from './long-work.ts'
-
-/** What the catalog keeps of a generation. */
-export interface GenerationState {
-  readonly fileNumber: number
-  /** Counted for the whole database and never used twice, so a leftover data file is never taken for a new one. */
-  readonly number: number
-  readonly modulo: number
-  readonly itemCount: number
-  /** Bytes of all ids and values. */
-  readonly itemBytes: number
-  /** Frames in use or free: groups first, then overflow and big values. */
-  readonly frameCount: number
-  /** First of the linked free frames; 0 is none. */
-  readonly freeHead: number
-  /** Frames from here on have never been written to the data file. */
-  readonly diskFrames: number
-  /** Where the checksums of the frames lie. */
-  readonly sumsPlaces: readonly SumsPlace[]
-}
-
-/** The state alone, as it is now. */
-export function stateOf(generation: GenerationState): GenerationState {
-  const { fileNumber, number, modulo, itemCount, itemBytes } = generation
-  const { frameCount, freeHead, diskFrames, sumsPlaces } = generation
-  const frames = { frameCount, freeHead, diskFrames, sumsPlaces }
-  return { fileNumber, number, modulo, itemCount, itemBytes, ...frames }
-}
+import type { GenerationState } from './generation-state.ts'
+import { type RemoveJob } from './helper-jobs.ts'
 
 let lastKey = 0
 

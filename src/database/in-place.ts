@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { KiB, MiB } from '../limits.ts'
 import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
-import { dataFileName } from './data-files.ts'
+import { dataFileName } from './data-file-name.ts'
 import { frameBytes, FrameKind } from './frame.ts'
 import { largePieceFrames, type JournalReader } from './journal.ts'
 

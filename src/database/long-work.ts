@@ -16,13 +16,16 @@ import { HotBackupError } from '../errors.ts'
 import { type Disk } from '../platform/disk.ts'
 import { type Accounts } from './accounts.ts'
 import { type FrameCache } from './cache.ts'
-import { type DataFiles, dataFileName } from './data-files.ts'
+import { dataFileName } from './data-file-name.ts'
+import { type DataFiles } from './data-files.ts'
 import { Examiner } from './examiner.ts'
 import { frameBytes } from './frame.ts'
-import { Generation, stateOf, type GenerationState } from './generation.ts'
+import { stateOf, type GenerationState } from './generation-state.ts'
+import { Generation } from './generation.ts'
 import { type Groups } from './group.ts'
 import { hashEnd } from './hash.ts'
 import { type HashedFile } from './hashed-file.ts'
+import type { BuildJob, HelperJob, LongOperation, RemoveJob } from './helper-jobs.ts'
 import { Hold, type HoldState } from './hold.ts'
 import { FrameDamage, type Quarantine } from './quarantine.ts'
 
@@ -30,32 +33,6 @@ export interface LongWorkPolicy {
   /** Files whose data take at least so many bytes on the disk are work for helpers; smaller ones are done at once. */
   readonly bytes: number
 }
-
-/** The record that made the work; also what status calls it. */
-export type LongOperation = 'resize-file' | 'clear-file' | 'delete-file'
-
-interface JobSubject {
-  /** No two jobs of a database ever have the same. */
-  readonly id: string
-  readonly account: string
-  readonly file: string
-  readonly operation: LongOperation
-}
-
-/** Build the target out of the source, which nobody changes. */
-export interface BuildJob extends JobSubject {
-  readonly kind: 'build'
-  readonly source: { readonly path: string; readonly state: GenerationState }
-  readonly target: { readonly fileNumber: number; readonly number: number; readonly modulo: number }
-}
-
-/** Remove a data file that nobody needs, little by little. */
-export interface RemoveJob extends JobSubject {
-  readonly kind: 'remove'
-  readonly path: string
-}
-
-export type HelperJob = BuildJob | RemoveJob
 
 /** A hold file, for status. */
 export interface HoldSummary {

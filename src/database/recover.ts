@@ -30,7 +30,7 @@ import {
   type JournalId,
 } from './catalog.ts'
 import { catalogName, journalName } from './checkpoint.ts'
-import { dataFileName, isDataFileName } from './data-files.ts'
+import { dataFileName, isDataFileName } from './data-file-name.ts'
 import { countFaults } from './frame-check.ts'
 import { frameBytes } from './frame.ts'
 import { atOnce, writeInPlace } from './in-place.ts'

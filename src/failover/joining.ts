@@ -1,5 +1,6 @@
 // The new master's side of "hb rejoin": tells an old master the history of this log, and takes it as a slave. It is
 // entered in DIR/role, so that it stays one, and called at once. "hb forget" ends that.
+import { readPromotion, writePromotion } from '../config/promotion-file.ts'
 import { HotBackupError } from '../errors.ts'
 import { hex, sameIdentity } from '../log/chain.ts'
 import { readDurableMark, type DurableMark } from '../log/durable.ts'
@@ -15,7 +16,6 @@ import { changeRole } from '../config/role-change.ts'
 import { isServerName } from '../config/values.ts'
 import type { Layout } from '../config/layout.ts'
 import type { Log } from '../config/messages-log.ts'
-import { readPromotion, writePromotion } from './promotion.ts'
 
 type JoiningPlatform = Pick<Platform, 'disk'>
 

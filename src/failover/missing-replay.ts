@@ -18,7 +18,7 @@ import { Selector } from '../slave/selected.ts'
 import type { JsonObject } from '../control/frames.ts'
 import type { Layout } from '../config/layout.ts'
 import { File } from '../updates/account.ts'
-import type { Transaction } from '../updates/transaction.ts'
+import { transact, type Transaction } from '../updates/transaction.ts'
 import type { Updates } from '../updates/updates.ts'
 import { ChangedItems, keyOf, nameOf } from './changed-items.ts'
 import {
@@ -313,7 +313,7 @@ class Replay {
       case RecordType.setFile:
         return updates.setLocal(found!, ((file!.flags ?? 0) & fileFlags.local) !== 0)
       default:
-        return updates.transaction(transaction => this.#write(transaction, records))
+        return transact(updates, database, transaction => this.#write(transaction, records))
     }
   }
 

@@ -1,11 +1,11 @@
 // What a master must keep so that servers can come back to it without a full copy: log for an old master that has not
 // rejoined yet, and for slaves that were entered in hb.toml while an application has the master open.
+import { readPromotion } from '../config/promotion-file.ts'
 import { isHotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
 import { neededAfter } from '../ship/needed.ts'
 import { loadConfig } from '../config/config.ts'
 import type { Layout } from '../config/layout.ts'
-import { readPromotion } from './promotion.ts'
 
 type ReturnPlatform = Pick<Platform, 'disk'>
 

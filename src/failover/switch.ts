@@ -12,6 +12,7 @@
 // again. Behind it the shipper meets the new timeline like any old master does, and "hb rejoin" (or "hb switch" again)
 // completes it. Once the slave has been asked, only its own "no" lets the master take updates again: that it does not
 // answer now says nothing of the time before.
+import { readPromotion } from '../config/promotion-file.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { readDurableMark } from '../log/durable.ts'
 import { sleep } from '../platform/clock.ts'
@@ -31,7 +32,6 @@ import type { MasterStatus } from '../server/master.ts'
 import type { ShipperStatus } from '../server/shipper-server.ts'
 import { fencedError, readFenced, removeFenced, writeFenced } from '../config/fence.ts'
 import { ownMark } from './joining.ts'
-import { readPromotion } from './promotion.ts'
 import { rejoinServer, type RejoinOutcome } from './rejoin-command.ts'
 import { listenAsSlave, peerAt, trySlaveAt } from './rejoin.ts'
 

@@ -10,19 +10,12 @@ import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import type { GroupItem } from '../wire/group-items.ts'
 import type { GroupRange } from '../wire/messages/mend.ts'
-import type { Updates } from '../updates/updates.ts'
+import type { Updates, GroupPart } from '../updates/updates.ts'
 
 /** Items that are counted in one turn. */
 const countedItems = 1000
 /** One transaction is about so large, unless an item is larger. */
 const partBytes = 8 * MiB
-
-/** All items of a file with hashes from one up to another, excluded. */
-export interface GroupPart {
-  readonly from: number
-  readonly to: number
-  readonly items: readonly GroupItem[]
-}
 
 export class GroupMends {
   readonly #database: Database

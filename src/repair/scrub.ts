@@ -1,6 +1,8 @@
 // hb scrub: reads everything that lies in a server's directory and says what is damaged; also while the server works,
 // which it does not hold up. With `repair` the log is mended from a peer, by whoever owns the directory.
 import path from 'node:path'
+import { damagedPromotion, readPromotion } from '../config/promotion-file.ts'
+import type { DataAccess } from '../data/data-client.ts'
 import { scrubDatabase, type FramePlace } from '../database/scrub.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { scrubLog } from '../log/scrub.ts'
@@ -16,11 +18,9 @@ import { newRole, readRole } from '../config/role.ts'
 import { liveHolder, reach } from '../control/reach.ts'
 import { completeName } from '../backup/seed-install.ts'
 import { readFenced } from '../config/fence.ts'
-import { damagedPromotion, readPromotion } from '../failover/promotion.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { recoveryPurpose } from '../control/owner.ts'
 import type { Log } from '../config/messages-log.ts'
-import { withData } from '../server/sessions.ts'
 import { mendStopped } from './mend.ts'
 
 export interface Damage {
@@ -55,6 +55,7 @@ export interface ScrubReport {
 }
 
 export interface ScrubOptions {
+  readonly access: DataAccess
   readonly repair: boolean
   /** Bytes a second that are read while a server runs; 0 for no limit. */
   readonly rate: number
@@ -100,7 +101,7 @@ export async function scrub(
   if (options.repair && frames.length > 0) {
     const before = database
     try {
-      await mendFrames(platform, directory, frames)
+      await mendFrames(platform, directory, frames, options.access)
     } catch (error) {
       if (!isHotBackupError(error)) throw error
       unmended ??= error.message
@@ -262,8 +263,9 @@ function mendFrames(
   platform: Platform,
   directory: string,
   frames: readonly FramePlace[],
+  access: DataAccess,
 ): Promise<void> {
-  return withData(platform, directory, 'write', async data => {
+  return access(platform, directory, 'write', async data => {
     let left = await data.mendFrames(frames)
     for (let waited = 0; left !== null; waited += lookAgainMs) {
       if (waited > patienceMs) throw new HotBackupError('ERR_GROUP_DAMAGED', left)

@@ -8,12 +8,11 @@ import type { Difference, DifferencesPage } from '../wire/messages/differences.t
 import { loadConfig } from '../config/config.ts'
 import type { ControlClient } from '../control/control-client.ts'
 import { reach } from '../control/reach.ts'
-import type { DataClient, VerifiedPass } from '../data/data-client.ts'
+import type { DataClient, VerifiedPass, DataAccess } from '../data/data-client.ts'
 import { differencesFromJson } from '../control/differences-json.ts'
 import { ItemPacker } from '../data/packed-items.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
-import { withData } from '../server/sessions.ts'
-import { waitForTxn } from '../report/wait.ts'
+import { waitForTxn } from '../updates/wait.ts'
 
 export interface VerifyOptions {
   /** Null for all. */
@@ -24,6 +23,7 @@ export interface VerifyOptions {
   /** How long the slaves may take to come to the last mark; null: as long as it takes. */
   readonly timeoutMs: number | null
   readonly progress: (step: VerifyStep) => void
+  readonly access: DataAccess
 }
 
 export type VerifyStep =
@@ -145,7 +145,7 @@ class Verification {
 
   /** One step. */
   #data<T>(work: (data: DataClient) => Promise<T>): Promise<T> {
-    return withData(this.#platform, this.#layout.directory, 'write', work)
+    return this.#options.access(this.#platform, this.#layout.directory, 'write', work)
   }
 
   async #reached(txn: number): Promise<void> {

@@ -1,4 +1,5 @@
 // hb-replay(1) on a slave's directory: asks the server that runs, or opens the slave itself.
+import { unfinishedPromotion } from '../config/promotion-file.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -7,7 +8,6 @@ import { reach } from '../control/reach.ts'
 import type { JsonObject } from '../control/frames.ts'
 import { askWithProgress } from '../control/progress-messages.ts'
 import { checkNotRejoining } from '../config/fence.ts'
-import { unfinishedPromotion } from '../failover/promotion.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { closeSlaveData, openSlaveData, startReplayer } from './slave-parts.ts'
 import { readApplyUpdates } from './apply-updates.ts'

@@ -1,22 +1,12 @@
 // Sends what is wrong to the operator (D3's notify list): to a command, [alarm] in hb.toml, which gets the messages on
 // its standard input. One runs at a time; what is said meanwhile gathers for the next run, and what was sent is not
 // sent again soon, so that a flood of messages is few mails and never holds the server up.
+import type { AlarmPolicy } from '../config/policies.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Processes } from '../platform/processes.ts'
 import { harmlessLine } from '../text/harmless-text.ts'
 import type { Layout } from '../config/layout.ts'
 import type { Log, MessageFields, MessageLevel } from '../config/messages-log.ts'
-
-export interface AlarmPolicy {
-  /** For the system's shell; null for none. */
-  readonly command: string | null
-  /** Messages of this level and graver ones. */
-  readonly level: 'error' | 'warn'
-  /** Who has not followed for so long raises an alarm (follow-watch.ts). */
-  readonly afterMs: number
-  /** The command is killed after this time. */
-  readonly timeoutMs: number
-}
 
 interface AlarmPlatform {
   readonly clock: Clock

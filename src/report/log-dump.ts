@@ -12,7 +12,7 @@ import { writtenEnd } from '../log/tail.ts'
 import { decodeVerify } from '../log/verify-record.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { ByteForm } from '../text/byte-forms.ts'
-import { LineBuffer } from '../text/line-buffer.ts'
+import { LineBuffer, type Sink } from '../text/line-buffer.ts'
 
 export interface DumpOptions {
   /** First and last transaction to show. */
@@ -25,9 +25,6 @@ export interface DumpOptions {
   /** How item-ids and values are written; null: as they are. */
   readonly form: ByteForm | null
 }
-
-/** Takes the bytes and resolves when more are welcome. The bytes are the taker's own. */
-export type Sink = (bytes: Uint8Array) => Promise<void>
 
 /** A segment, and where in it to stop. */
 interface Source {

@@ -2,7 +2,8 @@
 import { DurableWatch } from '../log/durable.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
-import { dumpLog, type DumpOptions, type Sink } from './log-dump.ts'
+import { type Sink } from '../text/line-buffer.ts'
+import { dumpLog, type DumpOptions } from './log-dump.ts'
 
 /** What comes within this time is shown in one go: each look reads the last segment from its start. */
 const gatherMs = 200

@@ -1,14 +1,11 @@
 // Collects what "hb status" shows, from the files of the server and from whoever runs it. Takes no lock, changes
 // nothing, and waits for nobody who does not answer.
-import path from 'node:path'
-import { catalogBytesMax, decodeCatalog } from '../database/catalog.ts'
-import { catalogName } from '../database/checkpoint.ts'
+import { readCheckpointTxn } from '../database/files-signature.ts'
 import type { HoldSummary } from '../database/long-work.ts'
 import { isHotBackupError, type HotBackupError } from '../errors.ts'
 import type { HelperStatus } from '../helpers/helpers.ts'
 import { readDurableMark, type DurableMark } from '../log/durable.ts'
 import { listSegments, readSegmentHeader, type SegmentInfo } from '../log/segments.ts'
-import { readState } from '../platform/atomic-file.ts'
 import { isNotFound } from '../platform/disk.ts'
 import type { LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -127,11 +124,13 @@ export async function collectStatus(
   const found = await findProcesses(platform, layout, unknown === null ? config.type : null)
   const damages: string[] = []
   const damaged = (error: HotBackupError) => void damages.push(error.message)
-  const checkpointTxn = await readCheckpointTxn(platform, layout).catch((error: unknown) => {
-    if (!isHotBackupError(error, 'ERR_DATABASE_CORRUPT')) throw error
-    damaged(error)
-    return 0
-  })
+  const checkpointTxn = await readCheckpointTxn(platform.disk, layout.database).catch(
+    (error: unknown) => {
+      if (!isHotBackupError(error, 'ERR_DATABASE_CORRUPT')) throw error
+      damaged(error)
+      return 0
+    },
+  )
   const log = await readLog(platform, layout, found.master?.lastTxn ?? 0, damaged)
   const reported = (found.shipper ?? found.slave)?.slaves ?? null
   const { durableTxn } = log.status
@@ -290,15 +289,6 @@ async function readHistory({ disk }: Pick<Platform, 'disk'>, segment: SegmentInf
   } finally {
     await file.close()
   }
-}
-
-export async function readCheckpointTxn(
-  { disk }: Pick<Platform, 'disk'>,
-  layout: Layout,
-): Promise<number> {
-  const file = path.join(layout.database, catalogName)
-  const bytes = await readState(disk, file, catalogBytesMax)
-  return bytes === null ? 0 : decodeCatalog(bytes, file).stamp.txn
 }
 
 /** Without a slave that could say more, what it knew last. */

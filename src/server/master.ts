@@ -37,7 +37,7 @@ import { Account, checkAccount, created, type UpdateOptions } from '../updates/a
 import type { Commits, CommitStatus } from '../updates/commits.ts'
 import { ReachedSlaves } from '../updates/reached-slaves.ts'
 import type { Replication } from '../updates/replication.ts'
-import type { Synchronous, Transaction } from '../updates/transaction.ts'
+import { transact, type Synchronous, type Transaction } from '../updates/transaction.ts'
 import type { Updates } from '../updates/updates.ts'
 import { WriteGate } from '../updates/write-gate.ts'
 import type {
@@ -300,7 +300,7 @@ export class Master {
   ): Promise<T> {
     checkType('the work of a transaction', 'function', work)
     checkOptions(options)
-    return this.#updates.transaction(work, options.level)
+    return transact(this.#updates, this.#database, work, options.level)
   }
 
   /**

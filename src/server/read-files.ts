@@ -2,15 +2,10 @@
 // the log holds since. Nothing is locked or changed, so a server may start meanwhile and write the files: that is
 // noticed by the journal, which comes before every change, and the catalog, which comes after, before anything
 // that was read leaves.
-import path from 'node:path'
-import { catalogBytesMax } from '../database/catalog.ts'
-import { catalogName, journalName } from '../database/checkpoint.ts'
 import { Database } from '../database/database.ts'
+import { filesSignature } from '../database/files-signature.ts'
 import { replayLog } from '../database/replay.ts'
 import { HotBackupError } from '../errors.ts'
-import { crc32 } from '../log/crc.ts'
-import { readState } from '../platform/atomic-file.ts'
-import { isNotFound, type Disk } from '../platform/disk.ts'
 import type { Platform } from '../platform/platform.ts'
 import { leftOut } from '../slave/lost-found.ts'
 import type { Config } from '../config/config.ts'
@@ -45,7 +40,7 @@ export class FileReader {
     layout: Layout,
     config: Config,
   ): Promise<FileReader> {
-    const before = await filesSignature(platform, layout)
+    const before = await filesSignature(platform.disk, layout.database)
     let database: Database | null = null
     try {
       database = await Database.open(platform, layout.directory, {
@@ -91,39 +86,13 @@ export class FileReader {
   }
 }
 
-/** Changes before the first data file is changed, and is not the same again afterwards. */
-export async function filesSignature(
-  { disk }: Pick<Platform, 'disk'>,
-  layout: Layout,
-): Promise<string> {
-  const catalog = await readState(disk, path.join(layout.database, catalogName), catalogBytesMax)
-  const journal = await sizeOf(disk, path.join(layout.database, journalName))
-  const crc = catalog === null ? 0 : crc32(catalog, 0, catalog.length)
-  return `${catalog?.length ?? 0} ${crc} ${journal}`
-}
-
-async function sizeOf(disk: Disk, file: string): Promise<number> {
-  let opened
-  try {
-    opened = await disk.open(file, 'read')
-  } catch (error) {
-    if (isNotFound(error)) return -1
-    throw error
-  }
-  try {
-    return opened.size()
-  } finally {
-    await opened.close()
-  }
-}
-
 async function checkSame(
   platform: Pick<Platform, 'disk'>,
   layout: Layout,
   before: string,
   cause?: unknown,
 ): Promise<void> {
-  if ((await filesSignature(platform, layout)) === before) return
+  if ((await filesSignature(platform.disk, layout.database)) === before) return
   const message = 'a server changed the database files while they were being read'
   throw new HotBackupError('ERR_DATABASE_CHANGED', message, { path: layout.database }, cause)
 }

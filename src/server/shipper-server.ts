@@ -1,6 +1,7 @@
 // A master's shipper as a process of its own: it reads the log, owns the acks, and never needs the application.
 // When nobody has the master open, at the start or because its owner died, it brings the log in order: the last
 // blocks that the owner wrote may be on the disk without `log/durable` saying so, and they belong to the slaves.
+import { readPromotion } from '../config/promotion-file.ts'
 import { Database } from '../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { sleep, type Timer } from '../platform/clock.ts'
@@ -31,7 +32,6 @@ import {
 } from '../config/fence.ts'
 import { removeSlave } from '../failover/forget.ts'
 import { answerJoin, ownMark } from '../failover/joining.ts'
-import { readPromotion } from '../failover/promotion.ts'
 import type { Follower } from '../report/follow-watch.ts'
 import { slavesAsFollowers } from '../report/followers.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'

@@ -1,6 +1,7 @@
 // A slave's directory, opened by the one process that owns it: receiver, replayer, control socket, checkpoints,
 // removal of old segments, and, when it logs slave updates, a shipper to the next slaves. Promoted, it ends: the
 // process goes on as the master's shipper.
+import { unfinishedPromotion } from '../config/promotion-file.ts'
 import type { Database } from '../database/database.ts'
 import { HotBackupError } from '../errors.ts'
 import type { Helpers } from '../helpers/helpers.ts'
@@ -30,7 +31,7 @@ import {
   promotionError,
   type PromoteReport,
 } from '../failover/promote.ts'
-import { tryPromotion, unfinishedPromotion } from '../failover/promotion.ts'
+import { tryPromotion } from '../failover/promotion.ts'
 import type { Follower } from '../report/follow-watch.ts'
 import { slaveAsFollower, slavesAsFollowers } from '../report/followers.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'

@@ -16,23 +16,12 @@ import { KiB } from '../limits.ts'
 import { RecordCursor, RecordEncoder, RecordType, recordTypeNames } from '../log/record.ts'
 import { BlockChain, hex, type LogPosition } from '../log/chain.ts'
 import { SegmentScan } from '../log/scan.ts'
-import { segmentName, type SegmentHeader } from '../log/segment.ts'
+import { segmentName } from '../log/segment.ts'
 import { FileMaps, TransactionCursor } from '../log/transactions.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Disk } from '../platform/disk.ts'
-import type { FailingSteps } from './run-steps.ts'
-import type { LostAndFound, TransactionName } from './lost-found.ts'
-
-/** A transaction in the log that could not be applied. */
-export interface FailedTransaction extends TransactionName {
-  /** Its records lie in `bytes` from `start` to `end`. */
-  readonly bytes: Uint8Array
-  readonly start: number
-  readonly end: number
-  /** Of its block, wall-clock milliseconds. */
-  readonly time: number
-  readonly segment: SegmentHeader
-}
+import type { FailingSteps, FailedTransaction } from './run-steps.ts'
+import type { LostAndFound } from './lost-found.ts'
 
 export interface ApplyFailureOptions {
   /** Name of this server. */

@@ -4,10 +4,10 @@
 import type { Database } from '../database/database.ts'
 import type { LogPosition } from '../log/chain.ts'
 import type { BlockRun } from '../log/reader.ts'
+import type { SegmentHeader } from '../log/segment.ts'
 import { TransactionCursor } from '../log/transactions.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { FailedTransaction } from './apply-failures.ts'
-import type { LostAndFound } from './lost-found.ts'
+import type { LostAndFound, TransactionName } from './lost-found.ts'
 
 /** How far to apply: up to this transaction, and while the blocks were written at this time or before. */
 export interface StepLimit {
@@ -29,6 +29,17 @@ export type Standing = 'held' | 'turn' | 'end'
 const turnMs = 4
 /** So often it is looked at the clock. */
 const lookEvery = 32
+
+/** A transaction in the log that could not be applied. */
+export interface FailedTransaction extends TransactionName {
+  /** Its records lie in `bytes` from `start` to `end`. */
+  readonly bytes: Uint8Array
+  readonly start: number
+  readonly end: number
+  /** Of its block, wall-clock milliseconds. */
+  readonly time: number
+  readonly segment: SegmentHeader
+}
 
 /** Steps over transactions, of which one may throw. */
 export interface FailingSteps {

@@ -9,8 +9,7 @@ import { HotBackupError } from '../errors.ts'
 import type { BlockRun } from '../log/reader.ts'
 import { namesFile, RecordCursor, RecordType } from '../log/record.ts'
 import { TransactionCursor } from '../log/transactions.ts'
-import type { FailedTransaction } from './apply-failures.ts'
-import { isBeyond, type FailingSteps, type StepLimit } from './run-steps.ts'
+import { isBeyond, type FailingSteps, type StepLimit, type FailedTransaction } from './run-steps.ts'
 
 /** Null for all of them; not both. */
 export interface Filter {

@@ -5,6 +5,9 @@ import { MiB } from '../limits.ts'
 import { encodeForm, type ByteForm } from './byte-forms.ts'
 import { harmlessLine } from './harmless-text.ts'
 
+/** Takes the bytes and resolves when more are welcome. The bytes are the taker's own. */
+export type Sink = (bytes: Uint8Array) => Promise<void>
+
 const targetBytes = 1 * MiB
 
 export class LineBuffer {

@@ -1,5 +1,6 @@
 // Accounts and files as objects: handles by name, which hold nothing themselves. A handle stays good as long as
 // its account or file exists; after that its methods fail with ERR_NO_ACCOUNT or ERR_NO_FILE.
+import type { CommitLevel } from '../config/policies.ts'
 import { CountedScan } from '../database/counted-scan.ts'
 import type { Database } from '../database/database.ts'
 import { copying } from '../database/group-walk.ts'
@@ -7,7 +8,6 @@ import type { HashedFile } from '../database/hashed-file.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import type { Bytes } from '../log/record.ts'
 import { checkBytes, checkOptions, checkType } from './arguments.ts'
-import type { CommitLevel } from './commits.ts'
 import type { Updates } from './updates.ts'
 
 /** Items that an iteration takes at once before it lets others run. */

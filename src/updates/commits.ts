@@ -4,27 +4,13 @@
 // "Alone" is the state after a time-out under the policy "continue": updates are done when they are durable here,
 // as without slaves. It is never silent: an event, the status, and a mark in the log say so, and when it ends. It ends
 // when enough slaves are less than a moment behind again.
+import { commitLevels, type CommitLevel, type CommitPolicy } from '../config/policies.ts'
 import { HotBackupError } from '../errors.ts'
 import { sleep, type Timer } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import { ackLevels, ackReach, type AckLevel } from '../ship/ack-file.ts'
 import { AckWatch } from '../ship/ack-watch.ts'
 import type { AckSource } from '../ship/confirmed.ts'
-
-/** "local": durable in the log of this master. The others: on slaves, too. */
-export type CommitLevel = 'local' | AckLevel
-export const commitLevels: readonly CommitLevel[] = ['local', 'received', 'durable', 'applied']
-
-export interface CommitPolicy {
-  /** For updates that ask for none of their own. */
-  readonly level: CommitLevel
-  /** So many slaves must have got there. */
-  readonly slaves: number
-  /** After so long without enough of them … */
-  readonly timeoutMs: number
-  /** … updates go on waiting, or are done without the slaves. */
-  readonly onTimeout: 'wait' | 'continue'
-}
 
 export interface CommitStatus {
   readonly level: CommitLevel

@@ -1,6 +1,7 @@
 // Measures the transaction log queue, and keeps it within its limit if it has one: alarms on the way there, then what
 // the operator has chosen. It looks now and then, so the queue may pass the limit by what is written in a quarter of a
 // second.
+import type { QueuePolicy } from '../config/policies.ts'
 import { HotBackupError } from '../errors.ts'
 import type { SegmentInfo } from '../log/segments.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
@@ -8,13 +9,6 @@ import type { Disk } from '../platform/disk.ts'
 import { writeDropped } from '../ship/dropped.ts'
 import { queueFor, readStored, type Queue, type Stored } from '../ship/queue.ts'
 import { Growth, passedAlarm, queueText } from './queue-alarms.ts'
-
-export interface QueuePolicy {
-  /** Bytes; 0 for none. */
-  readonly limitBytes: number
-  /** At the limit: updates wait, updates are refused, or the slave that is furthest behind is dropped. */
-  readonly onLimit: 'pace' | 'refuse' | 'drop'
-}
 
 export interface QueueStatus {
   readonly bytes: number

@@ -1,4 +1,5 @@
 // What one transaction has changed so far, and reads that see it.
+import type { CommitLevel } from '../config/policies.ts'
 import type { Database } from '../database/database.ts'
 import type { HashedFile } from '../database/hashed-file.ts'
 import { HotBackupError } from '../errors.ts'
@@ -6,13 +7,7 @@ import { itemIdBytesMax } from '../limits.ts'
 import type { Bytes } from '../log/record.ts'
 import { File, stored } from './account.ts'
 import { checkBytes, checkItem, checkText } from './arguments.ts'
-
-interface Change {
-  readonly file: HashedFile
-  readonly id: Buffer
-  /** Null: deleted. */
-  readonly value: Buffer | null
-}
+import type { Updates, Change } from './updates.ts'
 
 /** What a transaction's function may return: anything but a promise, since all of it happens in one turn. */
 export type Synchronous<T> = T extends PromiseLike<unknown> ? never : T
@@ -28,12 +23,8 @@ export class Transaction {
     this.#database = database
   }
 
-  get size(): number {
-    return this.#changes.size
-  }
-
-  changes(): Iterable<Change> {
-    return this.#changes.values()
+  changes(): Change[] {
+    return [...this.#changes.values()]
   }
 
   /** The item as it stands inside this transaction; null when there is none. */
@@ -88,8 +79,27 @@ export class Transaction {
   }
 }
 
+/**
+ * Runs `work` in one turn of the event loop and commits what it did; when it throws, nothing has happened. Resolves
+ * with its result when the transaction is durable, or has got as far as the level says.
+ */
+export function transact<T>(
+  updates: Updates,
+  database: Database,
+  work: (transaction: Transaction) => Synchronous<T>,
+  level?: CommitLevel,
+): Promise<T> {
+  return updates.transaction(() => {
+    const transaction = new Transaction(database)
+    const result = work(transaction)
+    refusePromise(result)
+    transaction.close()
+    return { changes: transaction.changes(), result }
+  }, level)
+}
+
 /** Throws TypeError for what the compiler refuses, too: JavaScript gets here without it. */
-export function refusePromise(result: unknown): void {
+function refusePromise(result: unknown): void {
   if (typeof result !== 'object' || result === null || !('then' in result)) return
   if (typeof result.then !== 'function') return
   // Its outcome does not count any more.

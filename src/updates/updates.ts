@@ -1,6 +1,7 @@
 // The one way in which a master's database changes: records are encoded into the log's gathering block, applied
 // to the database, and committed, all in one turn of the event loop. So updates are in one order, a transaction
 // is whole by construction, and nobody sees half of one.
+import type { CommitLevel } from '../config/policies.ts'
 import type { Checkpointer } from '../database/checkpointer.ts'
 import type { Database } from '../database/database.ts'
 import type { HashedFile } from '../database/hashed-file.ts'
@@ -12,11 +13,10 @@ import type { Bytes, RecordEncoder } from '../log/record.ts'
 import { encodeVerify, type VerifyRecord } from '../log/verify-record.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { FilePatterns } from '../config/file-patterns.ts'
-import type { GroupPart } from '../repair/group-mends.ts'
+import type { GroupItem } from '../wire/group-items.ts'
 import type { QueueLimit } from './queue-limit.ts'
 import { checkItem, checkItemId, checkModulo } from './arguments.ts'
-import type { CommitLevel, Commits } from './commits.ts'
-import { refusePromise, Transaction, type Synchronous } from './transaction.ts'
+import type { Commits } from './commits.ts'
 import { Turns } from './turns.ts'
 
 /** What an update has removed. */
@@ -25,6 +25,21 @@ export interface Removed {
   readonly items: number
   /** Of the item-ids and the items. */
   readonly bytes: number
+}
+
+/** One item of a transaction. */
+export interface Change {
+  readonly file: HashedFile
+  readonly id: Buffer
+  /** Null: deleted. */
+  readonly value: Buffer | null
+}
+
+/** All items of a file with hashes from one up to another, excluded. */
+export interface GroupPart {
+  readonly from: number
+  readonly to: number
+  readonly items: readonly GroupItem[]
 }
 
 /** See write-gate.ts. */
@@ -277,27 +292,24 @@ export class Updates {
   }
 
   /**
-   * Runs `work` in one turn of the event loop and commits what it did as one transaction; when it throws, nothing
+   * Runs `work` in one turn of the event loop and commits its changes as one transaction; when it throws, nothing
    * has happened. Resolves with its result when the transaction is durable.
    */
   transaction<T>(
-    work: (transaction: Transaction) => Synchronous<T>,
+    work: () => { readonly changes: readonly Change[]; readonly result: T },
     level?: CommitLevel,
   ): Promise<T> {
     this.#commits.check(level)
     return this.turns.take(async () => {
-      const transaction = new Transaction(this.#database)
-      const result = work(transaction)
-      refusePromise(result)
-      transaction.close()
-      if (transaction.size > 0) this.#update(encoder => this.#encode(transaction, encoder))
-      await (transaction.size > 0 ? this.#commits.done(level) : this.settled())
+      const { changes, result } = work()
+      if (changes.length > 0) this.#update(encoder => this.#encode(changes, encoder))
+      await (changes.length > 0 ? this.#commits.done(level) : this.settled())
       return result
     })
   }
 
-  #encode(transaction: Transaction, encoder: RecordEncoder): void {
-    for (const { file, id, value } of transaction.changes()) {
+  #encode(changes: readonly Change[], encoder: RecordEncoder): void {
+    for (const { file, id, value } of changes) {
       this.#log.ensureMapped(file.number, file.attributes)
       if (value === null) encoder.deleteItem(file.number, id)
       else encoder.writeItem(file.number, id, value)

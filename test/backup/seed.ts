@@ -33,6 +33,7 @@ import { enterSlave } from '../../src/failover/joining.ts'
 import { layoutOf, type Layout } from '../../src/config/layout.ts'
 import { logEnd } from '../../src/log/log-end.ts'
 import { Master } from '../../src/server/master.ts'
+import { withData } from '../../src/server/sessions.ts'
 import { readSeedHold } from '../../src/ship/seed-hold.ts'
 import type { Seed } from '../../src/wire/messages/seed.ts'
 import { temporaryDirectory } from '../helpers/servers.ts'
@@ -275,7 +276,7 @@ t.test('a scrub beside a copy that is put in place takes nothing for damage', as
         return []
       },
     }
-    const options = { repair: false, rate: 0, progress: () => {}, say: () => {} }
+    const options = { access: withData, repair: false, rate: 0, progress: () => {}, say: () => {} }
     return scrub({ ...nodePlatform, disk: beside }, master.directory, options)
   }
   t.strictSame((await scrubbed(1)).damages, [])

@@ -12,6 +12,7 @@ import {
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
+import { damagedPromotion, readPromotion } from '../../src/config/promotion-file.ts'
 import { isHotBackupError, type ErrorCode } from '../../src/errors.ts'
 import { readDurableState } from '../../src/log/durable.ts'
 import { nodeDisk } from '../../src/platform/node-disk.ts'
@@ -25,11 +26,11 @@ import { readManifest } from '../../src/backup/manifest.ts'
 import { readStaged } from '../../src/backup/seed-image.ts'
 import { scrub } from '../../src/repair/scrub.ts'
 import { readFenced } from '../../src/config/fence.ts'
-import { damagedPromotion, readPromotion } from '../../src/failover/promotion.ts'
 import { layoutOf } from '../../src/config/layout.ts'
 import { Master } from '../../src/server/master.ts'
 import { readApplyUpdates } from '../../src/replay/apply-updates.ts'
 import { collectStatus } from '../../src/report/status.ts'
+import { withData } from '../../src/server/sessions.ts'
 import { AckFile, ackBytes, ackPath, listAcks, readAck } from '../../src/ship/ack-file.ts'
 import { readDropped } from '../../src/ship/dropped.ts'
 import { readSeedHold } from '../../src/ship/seed-hold.ts'
@@ -239,7 +240,13 @@ for (const type of ['master', 'slave'] as const) {
         spoil(file, state, before?.length ?? 40)
         const what = `${path.relative(directory, file)} ${state}`
         await t.resolves(collectStatus(nodePlatform, directory), `status: ${what}`)
-        const options = { repair: false, rate: 0, progress: () => {}, say: () => {} }
+        const options = {
+          access: withData,
+          repair: false,
+          rate: 0,
+          progress: () => {},
+          say: () => {},
+        }
         // What scrub makes of them does not depend on the role.
         if (type === 'slave' && state !== 'full directory') continue
         await t.resolves(scrub(hasty, directory, options), `scrub: ${what}`)

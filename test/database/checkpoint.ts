@@ -1,8 +1,8 @@
 // Checkpoints: a crash at every step of one leaves the old stamp or the new one, with files that hold exactly
 // that; updates go on meanwhile; full disks, failing disks, damage in the journal, closing in the middle.
 import t from 'tap'
+import { isDataFileName } from '../../src/database/data-file-name.ts'
 import { type Database } from '../../src/database/database.ts'
-import { isDataFileName } from '../../src/database/data-files.ts'
 import { scrubDatabase } from '../../src/database/scrub.ts'
 import { HotBackupError } from '../../src/errors.ts'
 import { MiB } from '../../src/limits.ts'

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
-import { isDataFileName } from '../../src/database/data-files.ts'
+import { isDataFileName } from '../../src/database/data-file-name.ts'
 import { type Database } from '../../src/database/database.ts'
 import { digestAccount, digestDatabase, digestFile } from '../../src/database/digest.ts'
 import { checkName, nameFault } from '../../src/database/names.ts'

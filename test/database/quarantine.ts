@@ -7,7 +7,7 @@ import t from 'tap'
 import { buildGeneration, type Built } from '../../src/database/build.ts'
 import { type Database } from '../../src/database/database.ts'
 import { digestDatabase } from '../../src/database/digest.ts'
-import { type BuildJob } from '../../src/database/long-work.ts'
+import { type BuildJob } from '../../src/database/helper-jobs.ts'
 import { scrubDatabase } from '../../src/database/scrub.ts'
 import { isHotBackupError } from '../../src/errors.ts'
 import {

@@ -9,7 +9,7 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
-import { isDataFileName } from '../../src/database/data-files.ts'
+import { isDataFileName } from '../../src/database/data-file-name.ts'
 import { Master, type File } from '../../src/index.ts'
 import type { Order } from '../helpers/long-work-process.ts'
 import {

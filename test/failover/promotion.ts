@@ -1,19 +1,18 @@
 // Promotion on a disk in memory that crashes at every one of its operations, and the checks before it.
 import { join } from 'node:path'
 import t from 'tap'
+import {
+  damagedPromotion,
+  readPromotion,
+  unfinishedPromotion,
+} from '../../src/config/promotion-file.ts'
 import { HotBackupError, isHotBackupError } from '../../src/errors.ts'
 import type { LogWriter } from '../../src/log/writer.ts'
 import { writeFileAtomic } from '../../src/platform/atomic-file.ts'
 import { initialConfigText } from '../../src/config/config-text.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { newRole, readRole, writeRole } from '../../src/config/role.ts'
-import {
-  damagedPromotion,
-  promoteLog,
-  readPromotion,
-  tryPromotion,
-  unfinishedPromotion,
-} from '../../src/failover/promotion.ts'
+import { promoteLog, tryPromotion } from '../../src/failover/promotion.ts'
 import { layoutOf } from '../../src/config/layout.ts'
 import { attributes, HandClock, openHistory, openLog, readAll } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'

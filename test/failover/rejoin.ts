@@ -1,6 +1,7 @@
 // An old master that becomes a slave, on a disk in memory that crashes at every operation behind the plan; what a
 // promoted server keeps for it; and how far its own database files may go.
 import t from 'tap'
+import { writePromotion } from '../../src/config/promotion-file.ts'
 import { placeOf } from '../../src/log/cut-back.ts'
 import { writeFileAtomic } from '../../src/platform/atomic-file.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
@@ -10,7 +11,6 @@ import { newRole, writeRole } from '../../src/config/role.ts'
 import { writeFenced } from '../../src/config/fence.ts'
 import { saveMissing } from '../../src/failover/missing-updates.ts'
 import { neededForReturn } from '../../src/failover/old-master.ts'
-import { writePromotion } from '../../src/failover/promotion.ts'
 import { listenAsSlave, rejoin } from '../../src/failover/rejoin.ts'
 import { ackSourceOf, layoutOf } from '../../src/config/layout.ts'
 import { ReachedSlaves } from '../../src/updates/reached-slaves.ts'

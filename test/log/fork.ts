@@ -7,7 +7,8 @@ import { extractBehind } from '../../src/log/extract.ts'
 import { findFork, type History, type Timeline } from '../../src/log/fork.ts'
 import { verifyLog } from '../../src/log/verify.ts'
 import type { LogWriter } from '../../src/log/writer.ts'
-import { dumpFiles, dumpLog, type Sink } from '../../src/report/log-dump.ts'
+import { dumpFiles, dumpLog } from '../../src/report/log-dump.ts'
+import { type Sink } from '../../src/text/line-buffer.ts'
 import {
   attributes,
   commitEach,

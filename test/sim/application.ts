@@ -1,9 +1,9 @@
 // An application: opens a master, updates it at random, and remembers what it was told. What it has done goes into
 // the model as it is done; what it is told is held against the servers by the checker.
+import type { CommitLevel } from '../../src/config/policies.ts'
 import { HotBackupError, isHotBackupError } from '../../src/errors.ts'
 import type { Platform } from '../../src/platform/platform.ts'
 import { Master } from '../../src/server/master.ts'
-import type { CommitLevel } from '../../src/updates/commits.ts'
 import type { Checker } from './checker.ts'
 import { recordText, type History, type ModelRecord, type State } from './model.ts'
 import { checkExpected, type Node } from './nodes.ts'

@@ -7,6 +7,7 @@ import { scrub } from '../../src/repair/scrub.ts'
 import { switchApplyUpdates } from '../../src/replay/apply-updates.ts'
 import { verifyServer } from '../../src/repair/verify-command.ts'
 import { askNow } from '../../src/control/reach.ts'
+import { withData } from '../../src/server/sessions.ts'
 import { Violation } from './checker.ts'
 import type { Node } from './nodes.ts'
 import type { Story } from './story.ts'
@@ -129,7 +130,7 @@ export class Operator {
     node.world.fault('verified', node.name)
     const options = { account: null, file: null, slave: null, repair: false, timeoutMs: 2000 }
     void this.#run(node, 'hb-verify', async platform => {
-      const all = { ...options, progress: () => {} }
+      const all = { ...options, access: withData, progress: () => {} }
       const { slaves } = await verifyServer(platform, node.layout.directory, all)
       const [wrong] = slaves.filter(({ found, more }) => found.length > 0 || more > 0)
       if (wrong !== undefined) throw new Violation(`hb verify says that ${wrong.name} differs`)
@@ -139,7 +140,13 @@ export class Operator {
   #scrub(node: Node): void {
     node.world.fault('scrubbed', node.name)
     void this.#run(node, 'hb-scrub', async platform => {
-      const options = { repair: false, rate: 0, progress: () => {}, say: () => {} }
+      const options = {
+        access: withData,
+        repair: false,
+        rate: 0,
+        progress: () => {},
+        say: () => {},
+      }
       const { damages } = await scrub(platform, node.layout.directory, options)
       // What could not be read, and what a crash may leave for the next start, is told as well.
       const real = damages.filter(

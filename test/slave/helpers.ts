@@ -3,7 +3,7 @@
 // And what becomes of helpers when other things happen.
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { isDataFileName } from '../../src/database/data-files.ts'
+import { isDataFileName } from '../../src/database/data-file-name.ts'
 import { RecordCursor, recordHeaderBytes } from '../../src/log/record.ts'
 import {
   arbitraryStep,

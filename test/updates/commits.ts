@@ -1,7 +1,8 @@
 // When an update is done: by acks that are written as a shipper would, with a clock that the test moves on.
 import t, { type Test } from 'tap'
+import { type CommitPolicy } from '../../src/config/policies.ts'
 import { HotBackupError } from '../../src/errors.ts'
-import { Commits, type CommitEvent, type CommitPolicy } from '../../src/updates/commits.ts'
+import { Commits, type CommitEvent } from '../../src/updates/commits.ts'
 import { AckFile, type SlaveAck } from '../../src/ship/ack-file.ts'
 import { ackWith, HeldLocks } from '../helpers/acks.ts'
 import { noWatcher } from '../helpers/link-pair.ts'

@@ -1,8 +1,9 @@
 // The limit of the transaction log queue: alarms, pacing, refusing, dropping; by acks that the test writes.
 import t, { type Test } from 'tap'
+import { type QueuePolicy } from '../../src/config/policies.ts'
 import type { SegmentInfo } from '../../src/log/segments.ts'
 import { Growth, passedAlarm } from '../../src/updates/queue-alarms.ts'
-import { QueueLimit, type QueueEvent, type QueuePolicy } from '../../src/updates/queue-limit.ts'
+import { QueueLimit, type QueueEvent } from '../../src/updates/queue-limit.ts'
 import { AckFile } from '../../src/ship/ack-file.ts'
 import { readDropped, countAgain, writeDropped } from '../../src/ship/dropped.ts'
 import { queueFor, readStored } from '../../src/ship/queue.ts'

@@ -13,6 +13,7 @@ import { FilePatterns } from '../../src/config/file-patterns.ts'
 import { setup } from '../../src/config/setup.ts'
 import { Master } from '../../src/server/master.ts'
 import { whyLines, whyReplicated } from '../../src/data/why.ts'
+import { withData } from '../../src/server/sessions.ts'
 import { temporaryDirectory } from '../helpers/servers.ts'
 
 async function makeMaster(
@@ -121,7 +122,7 @@ t.test('patterns of hb.toml, and what hb why says of them', async t => {
   const before = readFileSync(toml, 'utf8')
   writeFileSync(toml, before.replace(/^# exclude = .*$/m, 'exclude = ["*/TEMP?"]'))
   const why = async (file: string) =>
-    whyLines(await whyReplicated(nodePlatform, directory, 'A', file)).join('; ')
+    whyLines(await whyReplicated(nodePlatform, directory, 'A', file, withData)).join('; ')
   t.match(
     await why('TEMP1'),
     /^A TEMP1 is replicated; hb.toml did not .*changed since: the exclude pattern \*\/TEMP\? fits;/,

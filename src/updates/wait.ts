@@ -1,5 +1,6 @@
 // Waits until a transaction has got somewhere: to the slaves (received, durable or applied there), or, on a
 // slave, into its own log or database. Looks at the confirmed positions and asks the slave's server; takes no lock.
+import { readCheckpointTxn } from '../database/files-signature.ts'
 import { HotBackupError } from '../errors.ts'
 import { readDurableMark } from '../log/durable.ts'
 import { sleep } from '../platform/clock.ts'
@@ -13,7 +14,6 @@ import { logEnd } from '../log/log-end.ts'
 import type { MasterStatus } from '../server/master.ts'
 import type { SlaveStatus } from '../server/slave-status.ts'
 import type { ShipperStatus } from '../server/shipper-server.ts'
-import { readCheckpointTxn } from './status.ts'
 
 export interface WaitOptions {
   /** Only this slave; null for all of them, or for this server itself when it is a slave. */
@@ -177,6 +177,6 @@ async function reachedHere(
   }
   const answer = (await askNow(platform, layout, 'owner')) as SlaveStatus | null
   if (answer !== null) return { reached: answer.apply.appliedTxn, answers: true }
-  const reached = await readCheckpointTxn(platform, layout)
+  const reached = await readCheckpointTxn(platform.disk, layout.database)
   return { reached, answers: (await liveHolder(platform, layout.ownerLock)) === null }
 }
