@@ -147,9 +147,10 @@ const commonText = `[log]
 # fsync_interval = "10ms"
 # A segment file of the log is closed at this size, 64 KiB to 1 GiB.
 # segment_size = "16MiB"
-# Segments that nobody needs any more are kept this long, and up to this many bytes.
-# keep_time = "0"
-# keep_size = "0"
+# What no slave and no checkpoint needs any more is kept this long, as history ("hb history") and for restored saves,
+# while the log has no more than this size. When the disk is full, the oldest of it goes before updates are refused.
+# keep_time = "24h"
+# keep_size = "4GiB"
 
 [database]
 # Memory for the database: a size, or a share of the machine's memory.

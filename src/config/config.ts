@@ -47,9 +47,9 @@ export interface Config {
   readonly log: {
     readonly fsync: FsyncPolicy
     readonly segmentBytes: number
-    /** Segments that no slave needs any more stay this long … */
+    /** Transactions that nothing needs any more stay this long as history … */
     readonly keepMs: number
-    /** … and as long as they are no more than this; 0 for no such wish. */
+    /** … as long as the log has no more bytes than this. */
     readonly keepBytes: number
   }
   readonly database: { readonly cacheBytes: number }
@@ -115,8 +115,8 @@ const schema = v.strictObject({
         size(segmentBytesMin, segmentBytesMax, 'from 64 KiB to 1 GiB'),
         segmentBytesDefault,
       ),
-      keep_time: v.optional(time(0, 10_000 * 24 * hour, 'of up to 10000 days'), '0'),
-      keep_size: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'in bytes'), 0),
+      keep_time: v.optional(time(0, 10_000 * 24 * hour, 'of up to 10000 days'), '24h'),
+      keep_size: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'in bytes'), '4GiB'),
     }),
     {},
   ),

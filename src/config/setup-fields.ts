@@ -175,7 +175,15 @@ export const setupFields: readonly SetupField[] = [
     table: 'log',
     key: 'keep_time',
     title: 'Keep the log',
-    help: 'Segments stay so long after their use, for slaves restored from a save: "24h".',
+    help: 'History stays so long after its use, for "hb history" and restored saves: "24h".',
+  },
+  {
+    ...both,
+    kind: 'text',
+    table: 'log',
+    key: 'keep_size',
+    title: 'Keep up to',
+    help: 'History stays only while the log has no more than this size: "4GiB".',
   },
   {
     ...both,

@@ -169,13 +169,20 @@ export class Checkpointer {
     if (this.#database.unchanged) return
     this.#bytesAtCut = this.#log.bytes()
     const noRoom = (error: HotBackupError) => this.#lacksRoom(error)
-    await this.#database.checkpoint(position, durable, { paced, noRoom })
+    try {
+      await this.#database.checkpoint(position, durable, { paced, noRoom })
+    } catch (error) {
+      const full = isHotBackupError(error, 'ERR_DISK_FULL') && this.#database.failure === null
+      // Those who wait for the checkpoint hear nothing of what is given up for it.
+      if (!full || this.#stopped || !(await this.diskRoom.giveUp())) throw error
+      return this.#checkpoint(paced)
+    }
     this.#made()
   }
 
   #lacksRoom(error: HotBackupError): void {
     if (this.#stopped) this.#database.endCheckpoint()
-    else this.diskRoom.lacks(error)
+    else if (!this.diskRoom.lacks(error)) return
     this.#rejectAttempt(error)
   }
 

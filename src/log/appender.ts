@@ -5,6 +5,7 @@ import { isHotBackupError } from '../errors.ts'
 import { blockBytesTarget } from '../limits.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
+import type { Spare } from './disk-room.ts'
 import { DurableFile, readDurableMark, sameMark, type DurableMark } from './durable.ts'
 import { fillZeros, SegmentAllocator } from './preallocate.ts'
 import { markAtEnd, type RecoveredLog } from './recovery.ts'
@@ -89,6 +90,10 @@ export class Appender {
       this.#allocator.prepare()
     }
     this.#roomEnd = file.size()
+  }
+
+  set spare(spare: Spare) {
+    this.#allocator.spare = spare
   }
 
   /** Whether all up to `end` of the file that is written, or of the next one (null), may find no room on the disk. */

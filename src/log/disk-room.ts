@@ -1,15 +1,29 @@
-// While a disk is full: who is told, and when to try again. What waits meanwhile, and what is refused, is the business
-// of those who write: the log, and checkpoints.
+// While a disk is full: what is given up for room, who is told, and when to try again. What waits meanwhile, and what
+// is refused, is the business of those who write: the log, and checkpoints.
 import { isHotBackupError, type HotBackupError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 
 type Listener = (lack: HotBackupError | null) => void
+
+/** What takes room on the disk and is kept only as long as there is room. */
+export interface Spare {
+  /** False when there was nothing when it was looked at last. */
+  readonly any: boolean
+  /** Gives some of it up, durably; false when there was nothing. */
+  giveUp(): Promise<boolean>
+}
+
+export const noSpare: Spare = { any: false, giveUp: () => Promise.resolve(false) }
 
 export class DiskRoom {
   readonly #clock: Clock
   readonly #retryMs: number
   readonly #tryAgain: () => void
   readonly #listeners: Listener[] = []
+  /** Given up before anything waits for room, or is refused. */
+  spare: Spare = noSpare
+  /** Something is being given up; another object each time. */
+  #giving: object | null = null
   #lack: HotBackupError | null = null
   #timer: Timer | null = null
   #patient = true
@@ -29,7 +43,7 @@ export class DiskRoom {
 
   /** It is no time to try again yet. */
   get waiting(): boolean {
-    return this.#timer !== null
+    return this.#timer !== null || this.#giving !== null
   }
 
   /** False when a full disk is waited for no more. */
@@ -42,11 +56,45 @@ export class DiskRoom {
     this.#listeners.push(listener)
   }
 
-  lacks(error: HotBackupError): void {
+  /** False when something is given up first, and then it is tried again at once: there is no lack yet. */
+  lacks(error: HotBackupError): boolean {
+    if (this.#giving !== null) return false
+    if (this.#lack === null && this.spare.any) {
+      void this.#give(error)
+      return false
+    }
+    this.#wait(error)
+    return true
+  }
+
+  #wait(error: HotBackupError): void {
     const before = this.#lack
     this.#lack = error
-    this.#timer ??= this.#clock.after(this.#retryMs, () => this.#next())
+    this.#timer ??= this.#clock.after(this.#retryMs, () => {
+      this.#timer = null
+      if (this.spare === noSpare) this.#next()
+      else void this.#give(error)
+    })
     if (before === null) for (const listener of this.#listeners) listener(error)
+  }
+
+  async #give(error: HotBackupError): Promise<void> {
+    const giving = {}
+    this.#giving = giving
+    const given = await this.giveUp()
+    if (this.#giving !== giving) return
+    this.#giving = null
+    if (given || this.#lack !== null) this.#next()
+    else this.#wait(error)
+  }
+
+  /** True when something has been given up, so it is worth while to try again. */
+  async giveUp(): Promise<boolean> {
+    try {
+      return await this.spare.giveUp()
+    } catch {
+      return false // The disk says more to those who write.
+    }
   }
 
   found(): void {
@@ -71,10 +119,11 @@ export class DiskRoom {
         return done
       } catch (error) {
         if (!isHotBackupError(error, 'ERR_DISK_FULL') || !this.#patient) throw error
-        this.lacks(error)
-        await new Promise<void>(resolve => {
+        const resumed = new Promise<void>(resolve => {
           this.#resume = resolve
         })
+        this.lacks(error)
+        await resumed
       }
     }
   }
@@ -83,6 +132,7 @@ export class DiskRoom {
   stop(): void {
     this.#timer?.cancel()
     this.#timer = null
+    this.#giving = null
   }
 
   #next(): void {

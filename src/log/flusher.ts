@@ -19,7 +19,7 @@ import { KiB, unsyncedBytesMax } from '../limits.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import type { Appender } from './appender.ts'
 import { NewSegment, type Block } from './blocks-under-way.ts'
-import { DiskRoom } from './disk-room.ts'
+import { DiskRoom, type Spare } from './disk-room.ts'
 import type { DurableMark } from './durable.ts'
 import type { FsyncPolicy } from './options.ts'
 import type { SegmentHeader } from './segment.ts'
@@ -100,6 +100,12 @@ export class Flusher {
     this.#mark = mark
     this.#gathering = gathering
     this.diskRoom = new DiskRoom(clock, roomRetryMs, () => this.#tryAgain())
+  }
+
+  /** What is given up for room before anybody waits. */
+  set spare(spare: Spare) {
+    this.diskRoom.spare = spare
+    this.#appender.spare = spare
   }
 
   get mark(): DurableMark | null {
@@ -315,7 +321,7 @@ export class Flusher {
   }
 
   #lacksRoom(error: HotBackupError): void {
-    this.diskRoom.lacks(error)
+    if (!this.diskRoom.lacks(error)) return
     this.#drained?.reject(error)
     this.#drained = null
   }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
+import { noSpare } from './disk-room.ts'
 import { writtenEnd } from './tail.ts'
 
 export const nextName = 'next.tmp'
@@ -28,6 +29,8 @@ export class SegmentAllocator {
   readonly #disk: Disk
   readonly #path: string
   readonly #bytes: number
+  /** Given up before the file is left empty for want of room. */
+  spare = noSpare
   /** The file that is being filled, or is ready. */
   #making: Promise<DiskFile> | null = null
   #stopped = false
@@ -85,19 +88,27 @@ export class SegmentAllocator {
     await this.#disk.remove(this.#path)
     const file = await this.#create()
     try {
-      await fillZeros(file, 0, this.#bytes, () => this.#stopped)
-      this.#short = false
-    } catch (error) {
       // No room ahead of need is no failure yet: the next segment may fit all the same, by and by.
-      if (isHotBackupError(error, 'ERR_DISK_FULL')) {
-        this.#short = true
-        await file.truncate(0)
-      } else {
-        await file.close()
-        throw error
-      }
+      this.#short = !(await this.#fill(file))
+      if (this.#short) await file.truncate(0)
+    } catch (error) {
+      await file.close()
+      throw error
     }
     return file
+  }
+
+  /** False when the disk is full. */
+  async #fill(file: DiskFile): Promise<boolean> {
+    for (;;) {
+      try {
+        await fillZeros(file, file.size(), this.#bytes, () => this.#stopped)
+        return true
+      } catch (error) {
+        if (!isHotBackupError(error, 'ERR_DISK_FULL')) throw error
+        if (this.#stopped || !(await this.spare.giveUp())) return false
+      }
+    }
   }
 
   async #create(): Promise<DiskFile> {

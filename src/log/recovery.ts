@@ -12,7 +12,7 @@
 //   4. publish   log/durable says so (writer.ts): nobody has seen those transactions before.
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
-import { isUnreadable, type Disk } from '../platform/disk.ts'
+import { isUnreadable, type Disk, type DiskFile } from '../platform/disk.ts'
 import { BlockChain, historyStart, type LogPosition } from './chain.ts'
 import { markMismatch, readDurableState, type DurableMark } from './durable.ts'
 import { freeCopyPath } from './kept-copies.ts'
@@ -47,7 +47,8 @@ export interface RecoveryReport {
 
 /** A segment as recovery leaves it. */
 export interface RecoveredSegment extends SegmentFile {
-  readonly header: SegmentHeader
+  /** Null where it is damaged, of a segment that was durable long ago: its readers say so. */
+  readonly header: SegmentHeader | null
   readonly bytes: number
 }
 
@@ -146,14 +147,24 @@ async function readHeaders(disk: Disk, files: readonly SegmentFile[]): Promise<R
   for (const { path, firstTxn } of files) {
     const file = await disk.open(path, 'read')
     try {
-      const { header } = await readSegmentHeader(file)
-      checkName(path, firstTxn, header)
+      const header = await soundHeader(file, firstTxn)
       segments.push({ path, firstTxn, header, bytes: file.size() })
     } finally {
       await file.close()
     }
   }
   return segments
+}
+
+async function soundHeader(file: DiskFile, firstTxn: number): Promise<SegmentHeader | null> {
+  try {
+    const { header } = await readSegmentHeader(file)
+    checkName(file.path, firstTxn, header)
+    return header
+  } catch (error) {
+    if (!isHotBackupError(error, 'ERR_LOG_CORRUPT')) throw error
+    return null
+  }
 }
 
 /** Goes from segment to segment. */

@@ -3,11 +3,12 @@ import { join } from 'node:path'
 import type { Disk } from '../platform/disk.ts'
 import { keptCopies } from './kept-copies.ts'
 import { segmentName, type SegmentHeader } from './segment.ts'
-import type { SegmentInfo } from './segments.ts'
+import type { RecoveredSegment } from './recovery.ts'
+import type { SegmentFile, SegmentInfo } from './segments.ts'
 
-interface Listed {
-  readonly path: string
-  readonly header: SegmentHeader
+interface Listed extends SegmentFile {
+  /** Null where it is damaged. */
+  readonly header: SegmentHeader | null
   /** Where its blocks end; not kept up to date for the last segment. */
   bytes: number
   /** Its file has its name. */
@@ -18,29 +19,27 @@ export class SegmentList {
   readonly #directory: string
   #segments: Listed[]
 
-  constructor(
-    directory: string,
-    segments: readonly { path: string; header: SegmentHeader; bytes: number }[],
-  ) {
+  constructor(directory: string, segments: readonly RecoveredSegment[]) {
     this.#directory = directory
     this.#segments = segments.map(segment => ({ ...segment, entered: true }))
   }
 
   get firstTxn(): number | null {
-    return this.#segments[0]?.header.firstTxn ?? null
+    return this.#segments[0]?.firstTxn ?? null
   }
 
   /** A segment follows; the last one ends at `endBefore`, and is replaced when it has no transactions. */
   add(header: SegmentHeader, endBefore: number): void {
     const last = this.#segments.at(-1)
-    if (last?.header.firstTxn === header.firstTxn) this.#segments.pop()
+    const { firstTxn } = header
+    if (last?.firstTxn === firstTxn) this.#segments.pop()
     else if (last !== undefined) last.bytes = endBefore
-    const path = join(this.#directory, segmentName(header.firstTxn))
-    this.#segments.push({ path, header, bytes: 0, entered: false })
+    const path = join(this.#directory, segmentName(firstTxn))
+    this.#segments.push({ path, firstTxn, header, bytes: 0, entered: false })
   }
 
   entered(firstTxn: number): void {
-    const segment = this.#segments.find(({ header }) => header.firstTxn === firstTxn)
+    const segment = this.#segments.find(segment => segment.firstTxn === firstTxn)
     if (segment !== undefined) segment.entered = true
   }
 
@@ -52,7 +51,7 @@ export class SegmentList {
     const paths: string[] = []
     for (const [index, segment] of this.#segments.entries()) {
       const next = this.#segments[index + 1]
-      if (next === undefined || !next.entered || next.header.firstTxn > txn) break
+      if (next === undefined || !next.entered || next.firstTxn > txn) break
       paths.push(segment.path)
     }
     return paths
@@ -72,16 +71,16 @@ export class SegmentList {
   }
 
   infos(lastTxn: number, end: number): SegmentInfo[] {
-    return this.#segments.map(({ path, header, bytes }, index) => {
+    return this.#segments.map(({ path, firstTxn, header, bytes }, index) => {
       const next = this.#segments[index + 1]
       return {
         path,
-        firstTxn: header.firstTxn,
-        lastTxn: next === undefined ? lastTxn : next.header.firstTxn - 1,
+        firstTxn,
+        lastTxn: next === undefined ? lastTxn : next.firstTxn - 1,
         bytes: next === undefined ? end : bytes,
         sealed: next !== undefined,
-        created: header.created,
-        timeline: header.timeline,
+        created: header?.created ?? 0,
+        timeline: header?.timeline ?? 0,
       }
     })
   }

@@ -21,7 +21,7 @@ import { blockAlignment } from './block.ts'
 import type { LogIdentity, LogOptions } from './options.ts'
 import type { FileAttributes, RecordEncoder } from './record.ts'
 import { markAtEnd, recoverLog, type RecoveredLog, type RecoveryReport } from './recovery.ts'
-import type { DiskRoom } from './disk-room.ts'
+import type { DiskRoom, Spare } from './disk-room.ts'
 import { encodeSegmentHeader, segmentHeaderBytes, type SegmentHeader } from './segment.ts'
 import type { SegmentInfo } from './segments.ts'
 import { SegmentList } from './segment-list.ts'
@@ -67,7 +67,7 @@ export class LogWriter {
     this.#position = recovered.position
     this.#lastTxn = recovered.position.txn
     const last = recovered.segments.at(-1)
-    this.#tip = last === undefined ? null : new LogTip(last.header, last.bytes)
+    this.#tip = last?.header ? new LogTip(last.header, last.bytes) : null
     this.#flusher = new Flusher(platform.clock, appender, options.fsync, markAtEnd(recovered), {
       seal: () => {
         if (!this.#begun) this.#seal()
@@ -301,6 +301,10 @@ export class LogWriter {
    */
   get diskRoom(): DiskRoom {
     return this.#flusher.diskRoom
+  }
+  /** What is given up for room, before anything is refused or waits. */
+  set spare(spare: Spare) {
+    this.#flusher.spare = spare
   }
   /** Calls back once when the log stops for good, with ERR_STOPPED. */
   onFailure(callback: (error: HotBackupError) => void): void {

@@ -15,6 +15,7 @@ import { removeBelow } from '../backup/seed-install.ts'
 import { databaseOptions } from '../config/database-options.ts'
 import type { Layout } from '../config/layout.ts'
 import type { Log } from '../config/messages-log.ts'
+import { Retention } from '../updates/retention.ts'
 
 export interface SlaveData {
   readonly database: Database
@@ -87,6 +88,29 @@ export async function closeSlaveData(data: SlaveData): Promise<void> {
   await data.log.close()
   await data.database.close()
   await data.differences.close()
+}
+
+/** What is behind `neededAfter` must stay, too. For room on the disk the log gives up its history. */
+export function slaveRetention(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  { database, log }: SlaveData,
+  also: { readonly neededAfter: number },
+  say: Log,
+): Retention {
+  const retention = new Retention({
+    platform,
+    log,
+    logDirectory: layout.log,
+    acksDirectory: layout.slaves,
+    config,
+    stampTxn: () => database.stamp.txn,
+    needed: () => Promise.resolve(also.neededAfter),
+    gaveUp: message => say('warn', message),
+  })
+  log.spare = retention.spareFor(layout.log)
+  return retention
 }
 
 /** `on`: it follows the log at once. */

@@ -13,9 +13,11 @@ import { GroupMends } from '../repair/group-mends.ts'
 import { GroupRescue, type GroupEvent } from '../repair/group-rescue.ts'
 import { databaseOptions } from '../config/database-options.ts'
 import { checkNotRejoining } from '../config/fence.ts'
+import { neededForReturn } from '../failover/old-master.ts'
 import { ackSourceOf, type Layout } from '../config/layout.ts'
 import { openBegunLog } from '../updates/master-log.ts'
 import { QueueLimit, type QueueEvent } from '../updates/queue-limit.ts'
+import { Retention } from '../updates/retention.ts'
 import { Commits, type CommitEvent } from '../updates/commits.ts'
 import { ReachedSlaves } from '../updates/reached-slaves.ts'
 import { Replication } from '../updates/replication.ts'
@@ -47,9 +49,12 @@ export interface HelperEvent {
   readonly message: string
 }
 
-/** Updates are refused, or files not brought up to date, until the disk has room; or it has room again. */
+/**
+ * Updates are refused, or files not brought up to date, until the disk has room; or it has room again.
+ * `history-removed`: before that, what the log kept only as history was removed.
+ */
 export interface DiskEvent {
-  readonly type: 'disk-full' | 'disk-room'
+  readonly type: 'disk-full' | 'disk-room' | 'history-removed'
   readonly message: string
 }
 
@@ -73,6 +78,7 @@ export interface Parts {
   readonly verification: ContinuousVerification
   readonly mends: GroupMends
   readonly rescue: GroupRescue
+  readonly retention: Retention
 }
 
 /** Recovery on a master: the log is brought in order, and what the database lacks of it is replayed. */
@@ -131,13 +137,36 @@ export async function openParts(
     const mends = new GroupMends(database, updates)
     const { happened } = events
     const rescue = new GroupRescue({ platform, config, database, log, mends, happened })
+    const retention = retentionOf(platform, layout, config, log, database, events)
+    log.spare = retention.spareFor(layout.log)
+    checkpointer.diskRoom.spare = retention.spareFor(layout.database)
     const workers = { commits, queue, updates, replication, marks, verification, mends, rescue }
-    return { lock, database, log, checkpointer, ...workers }
+    return { lock, database, log, checkpointer, retention, ...workers }
   } catch (error) {
     await log?.close()
     await database.close()
     throw error
   }
+}
+
+function retentionOf(
+  platform: Platform,
+  layout: Layout,
+  config: Config,
+  log: LogWriter,
+  database: Database,
+  { happened }: PartsEvents,
+): Retention {
+  return new Retention({
+    platform,
+    log,
+    logDirectory: layout.log,
+    acksDirectory: layout.slaves,
+    config,
+    stampTxn: () => database.stamp.txn,
+    needed: logBytes => neededForReturn(platform, layout, logBytes),
+    gaveUp: message => happened({ type: 'history-removed', message }),
+  })
 }
 
 function diskEvent(lack: HotBackupError | null): DiskEvent {

@@ -24,13 +24,12 @@ import type { GroupMends } from '../repair/group-mends.ts'
 import type { GroupRescue } from '../repair/group-rescue.ts'
 import { mendRunning, ownDatabaseId, slavePeers, withSoundLog } from '../repair/mend.ts'
 import { missingRequest, replayMissing } from '../failover/missing-replay.ts'
-import { neededForReturn } from '../failover/old-master.ts'
 import { ackSourceOf, layoutOf, type Layout } from '../config/layout.ts'
 import { openParts, type MasterEvent, type Parts, type PartsEvents } from './master-parts.ts'
 import type { Log } from '../config/messages-log.ts'
 import { commandPurpose, masterPurpose, takeOwnership } from '../control/owner.ts'
 import type { QueueLimit, QueueStatus } from '../updates/queue-limit.ts'
-import { Retention } from '../updates/retention.ts'
+import type { Retention } from '../updates/retention.ts'
 import { startHelpers } from './server-helpers.ts'
 import { checkOptions, checkType } from '../updates/arguments.ts'
 import { Account, checkAccount, created, type UpdateOptions } from '../updates/account.ts'
@@ -124,8 +123,7 @@ export class Master {
     // What is durable may reach the slaves yet, but nobody waits for that for ever.
     parts.log.onFailure(error => void this.#commits.close(error.message))
     if (config.failover.leaseMs > 0) this.#commits.lapsed = () => this.#gate.refusal
-    const needed = (logBytes: number) => neededForReturn(platform, layout, logBytes)
-    this.#retention = new Retention(platform, parts.log, layout.slaves, config, needed)
+    this.#retention = parts.retention
     this.#reached = new ReachedSlaves(platform, ackSourceOf(layout, 'master'), config)
     config.onChange(async () => {
       await this.#commits.configured()
@@ -376,7 +374,7 @@ export class Master {
   /** After each checkpoint, so the log of a master that works is never much longer than its slaves need. */
   #removeSegments(): void {
     // What cannot be removed now is removed the next time; a disk that fails says so when the log is written.
-    this.#retention.apply(this.#database.stamp.txn).catch(() => {})
+    this.#retention.apply().catch(() => {})
   }
 
   #take(event: MasterEvent): void {
@@ -424,10 +422,11 @@ export class Master {
       if (this.#log.failed === null) {
         await this.#log.synced()
         if (await this.#mayCheckpoint()) await this.#checkpointer.now()
-        await this.#retention.apply(this.#database.stamp.txn)
+        await this.#retention.apply()
       }
     } finally {
       await this.#checkpointer.stop()
+      await this.#retention.settled()
       await this.#log.close()
       await this.#database.close()
       await this.#lock.release()

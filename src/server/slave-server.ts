@@ -37,7 +37,7 @@ import { slaveAsFollower, slavesAsFollowers } from '../report/followers.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import type { Log } from '../config/messages-log.ts'
 import { slavePurpose } from '../control/owner.ts'
-import { Retention } from '../updates/retention.ts'
+import type { Retention } from '../updates/retention.ts'
 import { reload } from '../config/reload.ts'
 import { ApplySwitch } from '../replay/apply-switch.ts'
 import { readApplyUpdates } from '../replay/apply-updates.ts'
@@ -48,6 +48,7 @@ import {
   closeSlaveData,
   openServedData,
   sayDiskRoom,
+  slaveRetention,
   startReplayer,
   type SlaveData,
 } from '../replay/slave-parts.ts'
@@ -124,8 +125,7 @@ export class SlaveServer {
         if (this.#promoting === null) this.#reseeded()
       },
     })
-    const needed = () => Promise.resolve(this.#seeds.neededAfter)
-    this.#retention = new Retention(platform, data.log, layout.slaves, config, needed)
+    this.#retention = slaveRetention(platform, layout, config, data, this.#seeds, say)
     this.#replayer = replayer(this)
     this.#replays = new ManualReplays({
       platform,
@@ -239,15 +239,17 @@ export class SlaveServer {
           else if (error.code === 'ERR_DATABASE_CORRUPT') server.#receiver?.askForCopy()
           else if (error.code === 'ERR_DISK') data.log.fail(error)
         },
+        spare: server.#retention.spareFor(layout.database),
         diskRoom: lack => sayDiskRoom(say, 'files are not brought up to date', lack),
       })
     return new SlaveServer(platform, layout, config, say, lock, data, replayer)
   }
 
   async #listen(): Promise<void> {
+    const [platform, layout] = [this.#platform, this.#layout]
     const { link } = this.config
-    const key = link.keyPath === null ? null : await readKey(this.#platform, link.keyPath)
-    const serverId = await readServerId(this.#platform.disk, this.#layout)
+    const key = link.keyPath === null ? null : await readKey(platform, link.keyPath)
+    const serverId = await readServerId(platform.disk, layout)
     const answers = new GroupAnswers(this.config.name, this.#database, this.#log)
     this.#receiver = await Receiver.start(this.#platform, {
       name: this.config.name,
@@ -264,13 +266,7 @@ export class SlaveServer {
       timeoutMs: link.timeoutMs,
       handOver: {
         refusal: () =>
-          handOverTrouble(
-            this.#platform,
-            this.#layout,
-            this.config,
-            this.#data,
-            this.#replayer.failure,
-          ),
+          handOverTrouble(platform, layout, this.config, this.#data, this.#replayer.failure),
         begin: () => {
           this.#say('info', 'the master hands over', { lastTxn: this.#log.lastTxn })
           this.promote().catch((error: unknown) => {
@@ -419,6 +415,7 @@ export class SlaveServer {
       // A checkpoint would keep the applications out for as long as it takes; they replay faster.
       if (this.#promoting === null) await this.#replayer.stop()
     } finally {
+      await this.#retention.settled()
       await closeSlaveData(this.#data)
       await this.#lock.release()
     }
@@ -436,7 +433,7 @@ export class SlaveServer {
   #removeSegments(): void {
     const failed = (error: unknown) =>
       this.#say('error', `old segments could not be removed: ${String(error)}`)
-    this.#retention.apply(this.#database.stamp.txn).catch(failed)
+    this.#retention.apply().catch(failed)
   }
 
   get #source(): DataSource {

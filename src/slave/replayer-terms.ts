@@ -1,5 +1,6 @@
 // What a replayer is told, and what it tells.
 import type { HotBackupError } from '../errors.ts'
+import type { Spare } from '../log/disk-room.ts'
 
 export interface ReplayerEvents {
   /** `appliedTxn` has moved. */
@@ -11,6 +12,8 @@ export interface ReplayerEvents {
    * transaction is in memory, and everything goes on when the database is opened again.
    */
   failed(error: HotBackupError, reopen: boolean): void
+  /** What is given up for room on the disk first. */
+  readonly spare?: Spare
   /**
    * The disk is full (ERR_DISK_FULL), and room is waited for; null: there is room again. Without it a full disk is a
    * failure.

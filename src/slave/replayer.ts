@@ -10,7 +10,7 @@ import { Drainer } from '../database/drainer.ts'
 import { openBehindStamp } from '../database/replay.ts'
 import { HotBackupError } from '../errors.ts'
 import { quickReplayBytes } from '../limits.ts'
-import { DiskRoom } from '../log/disk-room.ts'
+import { DiskRoom, noSpare } from '../log/disk-room.ts'
 import type { DurableMark } from '../log/durable.ts'
 import type { BlockRun, LogReader } from '../log/reader.ts'
 import type { LogWriter } from '../log/writer.ts'
@@ -82,6 +82,7 @@ export class Replayer {
     )
     this.#diskRoom = new DiskRoom(platform.clock, roomRetryMs)
     for (const room of [this.#checkpointer.diskRoom, this.#diskRoom]) {
+      room.spare = events.spare ?? noSpare
       if (events.diskRoom === undefined) room.endPatience()
       else room.onChange(events.diskRoom)
     }

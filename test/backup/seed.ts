@@ -430,12 +430,19 @@ t.test('what the slave holds beyond the copy stays, if it is sound', async t => 
   t.notOk(existsSync(path.join(slave.seed, 'COMPLETE')))
 })
 
+/** Segments are small, and go when nothing needs them. */
+function withSmallLog(config: string): string {
+  return config
+    .replace(/^# segment_size = .*$/m, 'segment_size = "64KiB"')
+    .replace(/^# keep_time = .*$/m, 'keep_time = "0"')
+}
+
 t.test('what the slave holds beyond the copy stays, though its log begins later', async t => {
   const { root, master: first } = await makeMaster(t, 1)
   await first.close()
   const layout = layoutOf(first.directory)
   const config = readFileSync(layout.config, 'utf8')
-  writeFileSync(layout.config, config.replace(/^# segment_size = .*$/m, 'segment_size = "64KiB"'))
+  writeFileSync(layout.config, withSmallLog(config))
   const master = await Master.open(first.directory)
   const file = master.account('A').file('F')
   const fill = async (value: string) => {
@@ -480,7 +487,7 @@ t.test('the log is kept from the end of the copy on, whatever the ack says', asy
   await master.checkpoint()
   await master.close()
   t.equal(await firstTxn(), 1, 'a slave that has never answered may need everything')
-  writeFileSync(layout.config, config.replace(/^# segment_size = .*$/m, 'segment_size = "64KiB"'))
+  writeFileSync(layout.config, withSmallLog(config))
   const again = await Master.open(master.directory)
   const file = again.account('A').file('F')
   for (let i = 0; i < 5; i++) await file.write(`${i}`, 'x'.repeat(40_000))

@@ -49,7 +49,12 @@ t.test('the defaults', t => {
   t.match(config, {
     name: 'north',
     type: 'master',
-    log: { fsync: { kind: 'commit' }, segmentBytes: 16 * 2 ** 20, keepMs: 0, keepBytes: 0 },
+    log: {
+      fsync: { kind: 'commit' },
+      segmentBytes: 16 * 2 ** 20,
+      keepMs: 86_400_000,
+      keepBytes: 2 ** 32,
+    },
     link: { listen: { host: '127.0.0.1', port: 2000 }, keyPath: null, windowBytes: 8 * 2 ** 20 },
     slave: { applyUpdates: true, logSlaveUpdates: false, autoCreate: false, applyTries: 3 },
     slaves: [],

@@ -8,7 +8,7 @@ import { hb, ok, Pair, statusOf } from '../helpers/servers.ts'
 async function limit(pair: Pair, onLimit: string): Promise<void> {
   const toml = path.join(pair.master, 'hb.toml')
   const text = await readFile(toml, 'utf8')
-  const log = '[log]\nsegment_size = "64KiB"\n'
+  const log = '[log]\nsegment_size = "64KiB"\nkeep_time = "0"\n'
   const queue = `[queue]\nlimit = "1MiB"\non_limit = "${onLimit}"\n`
   const alarm = `[alarm]\ncommand = 'cat >> "$HB_DIR/told"'\n`
   const edited = text.replace('[log]\n', log).replace('[queue]\n', queue)

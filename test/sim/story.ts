@@ -152,7 +152,10 @@ export class Story {
     this.checker.busyMasters = verified || this.#manners.localFiles
     const helpers = random.chance(0.6) ? '4KiB' : '32MiB'
     const tables: NodeSettings['tables'] = {
-      log: ['segment_size = "64KiB"'],
+      log: [
+        'segment_size = "64KiB"',
+        random.chance(0.3) ? 'keep_size = "256KiB"' : 'keep_time = "0"',
+      ],
       database: ['cache_size = "4MiB"'],
       link: ['heartbeat = "400ms"', 'timeout = "1500ms"', 'window_size = "64KiB"'],
       helpers: [`size = "${helpers}"`, 'patience = "2s"'],
