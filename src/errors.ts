@@ -97,6 +97,10 @@ const catalogue = {
     exit: exitCodes.failed,
     hint: 'Run it as the user who owns the directory.',
   },
+  ERR_OPEN_TO_OTHERS: {
+    exit: exitCodes.wrongState,
+    hint: 'Take the right to write it from all but its owner.',
+  },
   ERR_WRONG_TYPE: {
     exit: exitCodes.wrongState,
     hint: 'Use the command for the other type of server.',

@@ -12,6 +12,7 @@ import { isNotFound, type Disk } from '../platform/disk.ts'
 import { copyFile, filesBelow, type CopyTempo } from '../platform/file-copy.ts'
 import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
+import { checkClosed, checkPathsClosed } from '../config/closed.ts'
 import { loadConfig, parseConfig, type Config } from '../config/config.ts'
 import { makeServerId } from '../config/identity.ts'
 import { decodeRole, newRole, readRole, writeRole, type Role } from '../config/role.ts'
@@ -56,6 +57,7 @@ export async function restoreServer(
   const { disk } = platform
   const layout = layoutOf(directory)
   const source = path.resolve(from)
+  await checkClosed(disk, layout, null)
   const manifest = await readManifest(disk, source)
   await checkTarget(disk, layout)
   await disk.makeDirectory(layout.run)
@@ -129,7 +131,10 @@ async function beginRestore(
     await disk.rename(layout.config, pending)
     await disk.syncDirectory(layout.directory)
   } else if (!(await disk.exists(pending))) {
-    const saved = await textOf(disk, path.join(source, savedConfigName))
+    // Whoever could change it could name commands that this server would run.
+    const config = path.join(source, savedConfigName)
+    await checkPathsClosed(disk, source, [source, config])
+    const saved = await textOf(disk, config)
     await writeRole(disk, layout, await savedRole(disk, source, manifest))
     await writeFileAtomic(disk, pending, Buffer.from(saved))
   }
@@ -163,7 +168,7 @@ function checkType(config: Config, { server }: Manifest): void {
 }
 
 async function textOf(disk: Disk, file: string): Promise<string> {
-  const bytes = await readFile(disk, file, configBytesMax)
+  const bytes = await readFile(disk, await disk.realPath(file), configBytesMax)
   if (bytes !== null) return bytes.toString().replace(/^\uFEFF/, '')
   throw new HotBackupError('ERR_SAVE_CORRUPT', `${file} is missing`, { path: file })
 }

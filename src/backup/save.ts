@@ -136,10 +136,10 @@ async function copyRest(
   steps: Steps,
 ): Promise<void> {
   const root = target.directory
-  await copyFile(disk, layout.config, path.join(root, savedConfigName), steps)
+  await copyFile(disk, await disk.realPath(layout.config), path.join(root, savedConfigName), steps)
   await copyFile(disk, layout.role, path.join(root, savedRoleName), steps)
   if (config.link.keyPath === layout.key) {
-    await copyFile(disk, layout.key, path.join(root, savedKeyName), steps)
+    await copyFile(disk, await disk.realPath(layout.key), path.join(root, savedKeyName), steps)
   }
   await disk.syncDirectory(root)
 }

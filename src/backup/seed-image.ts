@@ -39,7 +39,7 @@ export interface StagedImage {
 
 export type SeedPlatform = Pick<
   Platform,
-  'disk' | 'clock' | 'localSockets' | 'locks' | 'random' | 'network' | 'fileModes'
+  'disk' | 'clock' | 'localSockets' | 'locks' | 'random' | 'network'
 >
 
 function stageOf(layout: Layout, slave: string): Layout {

@@ -114,8 +114,8 @@ export class Context {
    * From here on, run by root, this process has the rights of the user who owns the server's directory, and no others.
    * Throws ERR_OTHER_USER.
    */
-  workIn(directory: string): void {
-    const user = workAsUserOf(this.platform, directory)
+  async workIn(directory: string): Promise<void> {
+    const user = await workAsUserOf(this.platform, directory)
     if (user !== null) this.#taken = { user, directory: path.resolve(directory) }
   }
 
@@ -211,10 +211,10 @@ export async function execute(
       outputError: () => {},
     })
     inherit(program)
-    program.hook('preAction', (_, command) => {
+    program.hook('preAction', async (_, command) => {
       checkTexts(command)
       const directory: unknown = command.getOptionValue('dir')
-      if (typeof directory === 'string' && !choosing.has(command)) context.workIn(directory)
+      if (typeof directory === 'string' && !choosing.has(command)) await context.workIn(directory)
     })
     await program.parseAsync([...(args ?? nodeArguments())], { from: 'user' })
     await context.out.flush()

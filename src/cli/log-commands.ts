@@ -1,5 +1,4 @@
 // hb log list, verify, dump and follow.
-import path from 'node:path'
 import { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { verifyLog, type VerifyFault, type VerifyReport } from '../log/verify.ts'
@@ -18,6 +17,7 @@ import {
   type Context,
   type ServerOptions,
 } from './command-line.ts'
+import { realPaths } from './input.ts'
 import { count, counted, table } from './output.ts'
 
 export function addLogCommands(program: Command, context: Context): void {
@@ -81,10 +81,9 @@ hb log verify /mnt/old/log/*.log`,
       const { disk } = context.platform
       let verifying: Promise<VerifyReport>
       if (files.length > 0) {
-        const paths = files.map(file => path.resolve(file))
-        verifying = verifyLog(disk, paths, { onProgress })
+        verifying = verifyLog(disk, await realPaths(context, files), { onProgress })
       } else {
-        context.workIn(dir)
+        await context.workIn(dir)
         const layout = layoutOf(dir)
         const { type } = await loadConfig(disk, layout)
         verifying = verifyLog(disk, layout.log, { onProgress, ownPromises: type === 'master' })
@@ -156,16 +155,11 @@ hb log dump /mnt/old/log/*.log`,
         form: formOf(args),
       }
       if (options.from > options.to) throw usageError('--from is after --to')
-      if (files.length === 0) context.workIn(args.dir)
+      if (files.length === 0) await context.workIn(args.dir)
       const { disk } = context.platform
       const dumping =
         files.length > 0
-          ? dumpFiles(
-              disk,
-              files.map(file => path.resolve(file)),
-              options,
-              context.out.write,
-            )
+          ? dumpFiles(disk, await realPaths(context, files), options, context.out.write)
           : dumpLog(disk, (await serverLayout(context, args.dir)).log, options, context.out.write)
       await context.untilSignal(dumping)
     })

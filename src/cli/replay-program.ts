@@ -1,5 +1,4 @@
 // The options, the progress and the report of hb-replay(1).
-import path from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { durationText } from '../config/sizes-and-times.ts'
@@ -24,6 +23,7 @@ import {
   type Context,
   type ServerOptions,
 } from './command-line.ts'
+import { realPaths } from './input.ts'
 import { count, counted } from './output.ts'
 import type { Progress } from './progress.ts'
 import { parseMoment, type Moment } from './time-argument.ts'
@@ -100,7 +100,7 @@ hb-replay -d /srv/south --missing /srv/north/missing-updates/4-5-b650bd9a.log --
       const { dryRun = false, json = false } = options
       const request = {
         ...limitsOf(options),
-        segments: segments.map(name => path.resolve(name)),
+        segments: await realPaths(context, segments),
         account: options.account ?? null,
         file: options.file ?? null,
         lost: lostFound,
@@ -120,7 +120,8 @@ async function replayMissing(
   missing: string,
 ): Promise<void> {
   const about = { account: account ?? null, file: file ?? null }
-  const request = { path: path.resolve(missing), ...about, overwrite, dryRun }
+  const [from = missing] = await realPaths(context, [missing])
+  const request = { path: from, ...about, overwrite, dryRun }
   const report = await withProgress<MissingProgress, MissingReport>(context, (update, signal) =>
     replayMissingOn(context.platform, dir, request, update, signal),
   )

@@ -3,7 +3,7 @@ import { Argument, Option, type Command } from 'commander'
 import { sleep } from '../platform/clock.ts'
 import { startServer, stopServer } from '../control/background.ts'
 import type { ServerType } from '../config/role.ts'
-import { readKey } from '../config/key.ts'
+import { readGivenKey } from '../config/key.ts'
 import { setup } from '../config/setup.ts'
 import { reloadServer } from '../control/reload-server.ts'
 import { reloadText } from '../config/reload.ts'
@@ -59,7 +59,7 @@ hb setup -d /srv/north --type master --name north --slave south=192.0.2.7:2000
 hb setup -d /srv/south --type slave --name south --key /root/hb.key`,
   )
     .addOption(new Option('--type <type>', 'what the server is').choices(['master', 'slave']))
-    .option('--name <name>', 'name of the server: letters, digits, - and _')
+    .option('--name <name>', 'name of the server: letters, digits, - and _, not beginning with -')
     .option(
       '--slave <name=host:port>',
       'a slave to send updates to; as often as there are',
@@ -84,7 +84,7 @@ hb setup -d /srv/south --type slave --name south --key /root/hb.key`,
         if (context.terminal === null) {
           throw usageError('there is no terminal to ask in: --type and --name are needed')
         }
-        context.workIn(dir)
+        await context.workIn(dir)
         const { setupDialogue } = await import('./setup-dialogue.ts')
         return setupDialogue(context, context.terminal, dir)
       }
@@ -97,8 +97,8 @@ hb setup -d /srv/south --type slave --name south --key /root/hb.key`,
         }
       }
       const key =
-        typeof options.key === 'string' ? await readKey(context.platform, options.key) : null
-      context.workIn(dir)
+        typeof options.key === 'string' ? await readGivenKey(context.platform, options.key) : null
+      await context.workIn(dir)
       const config = await setup(context.platform, dir, {
         type,
         name,

@@ -43,7 +43,7 @@ hb export -d /srv/old sales orders | hb import -d /srv/north sales orders --form
     .option('--create', 'create the account and the file if they are not there')
     .action(async (account: string, file: string, path: string, options: ImportArguments) => {
       const { pieces } = await openInput(context, path)
-      context.workIn(options.dir)
+      await context.workIn(options.dir)
       await context.data(options.dir, 'write', async data => {
         await importFrom(context, data, pieces, { account, file, ...options })
       })

@@ -2,12 +2,12 @@
 // owns the directory: a file that another user, root among them, has made there stops the server with EACCES later.
 import path from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import type { FileModes } from '../platform/file-modes.ts'
+import type { Disk } from '../platform/disk.ts'
 import type { Processes } from '../platform/processes.ts'
 import { layoutOf } from './layout.ts'
 
 interface UserPlatform {
-  readonly fileModes: FileModes
+  readonly disk: Pick<Disk, 'access'>
   readonly processes: Pick<Processes, 'user' | 'becomeUser'>
 }
 
@@ -15,16 +15,19 @@ const root = 0
 
 /**
  * For a process of our own that is to work on the server in `directory`, which need not be there yet: root becomes the
- * user who owns it, for good. Returns that user when this process has become another one, and otherwise null. Throws
- * ERR_OTHER_USER for any other user who may not work there.
+ * user who owns it, for good. Resolves with that user when this process has become another one, and otherwise with
+ * null. Throws ERR_OTHER_USER for any other user than the owner.
  */
-export function workAsUserOf(platform: UserPlatform, directory: string): number | null {
-  const { processes, fileModes } = platform
+export async function workAsUserOf(
+  platform: UserPlatform,
+  directory: string,
+): Promise<number | null> {
+  const { processes, disk } = platform
   if (processes.user() !== root) {
-    checkRights(platform, directory)
+    await checkOwner(platform, directory)
     return null
   }
-  const user = userOfPlace(fileModes, directory)
+  const user = await userOfPlace(disk, directory)
   if (user === null || user === root) return null
   try {
     processes.becomeUser(user)
@@ -36,21 +39,20 @@ export function workAsUserOf(platform: UserPlatform, directory: string): number 
 }
 
 /** For a program that is not our own, whose user is not ours to change. Throws ERR_OTHER_USER. */
-export function checkUserOf(platform: UserPlatform, directory: string): void {
-  if (platform.processes.user() !== root) return checkRights(platform, directory)
-  const user = userOfPlace(platform.fileModes, directory)
+export async function checkUserOf(platform: UserPlatform, directory: string): Promise<void> {
+  if (platform.processes.user() !== root) return checkOwner(platform, directory)
+  const user = await userOfPlace(platform.disk, directory)
   if (user !== null && user !== root) throw otherUser(directory, user, 'this program runs as root')
 }
 
 /** What is no server is refused as such, whoever owns it. */
-function checkRights({ fileModes, processes }: UserPlatform, directory: string): void {
+async function checkOwner({ disk, processes }: UserPlatform, directory: string): Promise<void> {
   const { directory: place, config } = layoutOf(directory)
   const user = processes.user()
-  const owner = seenUserOf(fileModes, place)
-  if (owner === null || owner === user || fileModes.mayWorkIn(place)) return
-  if (seenUserOf(fileModes, config) === null) return
-  const who = owner === 'unseen' ? userOfPlace(fileModes, place) : owner
-  throw otherUser(place, who, `user ${user} may not work there`)
+  const owner = await seenUserOf(disk, place)
+  if (owner === null || owner === user || (await seenUserOf(disk, config)) === null) return
+  const who = owner === 'unseen' ? await userOfPlace(disk, place) : owner
+  throw otherUser(place, who, `this is user ${user}`)
 }
 
 function otherUser(
@@ -59,24 +61,28 @@ function otherUser(
   why: string,
   cause?: unknown,
 ): HotBackupError {
-  const message = `${path.resolve(place)} belongs to ${owner === root ? 'root' : `user ${owner}`}, and ${why}`
+  const name = owner === root ? 'root' : `user ${owner}`
+  const message = `${path.resolve(place)} belongs to ${name}, and ${why}`
   const hint = owner === root ? 'Run it as root.' : `Run it as that user: "sudo -u '#${owner}' …".`
   return new HotBackupError('ERR_OTHER_USER', message, { path: place }, cause, hint)
 }
 
 /** Of the directory, or of the next one above that can be seen: what is made in it is to be that user's, too. */
-function userOfPlace(fileModes: FileModes, directory: string): number | null {
+async function userOfPlace(disk: UserPlatform['disk'], directory: string): Promise<number | null> {
   for (let place = path.resolve(directory); ; place = path.dirname(place)) {
-    const user = seenUserOf(fileModes, place)
+    const user = await seenUserOf(disk, place)
     if (typeof user === 'number') return user
     if (place === path.dirname(place)) return null
   }
 }
 
 /** Null when there is nothing. */
-function seenUserOf(fileModes: FileModes, place: string): number | 'unseen' | null {
+async function seenUserOf(
+  disk: UserPlatform['disk'],
+  place: string,
+): Promise<number | 'unseen' | null> {
   try {
-    return fileModes.userOf(place)
+    return (await disk.access(place))?.user ?? null
   } catch (error) {
     if (isHotBackupError(error, 'ERR_DISK')) return 'unseen'
     throw error

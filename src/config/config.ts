@@ -8,11 +8,12 @@ import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { KiB, MiB, segmentBytesDefault, segmentBytesMax, segmentBytesMin } from '../limits.ts'
 import type { FsyncPolicy } from '../log/options.ts'
 import { isWrongFile, readFile } from '../platform/atomic-file.ts'
-import type { Disk } from '../platform/disk.ts'
+import type { Access, Disk } from '../platform/disk.ts'
 import type { Address } from '../platform/network.ts'
 import { machineMemoryBytes } from '../platform/node-memory.ts'
 import type { Layout } from './layout.ts'
 import { addressText, isLoopback, portDefault, reaches, samePlace } from './address.ts'
+import { checkClosed } from './closed.ts'
 import { keyText, lineOf } from './config-lines.ts'
 import type { ReplicatePolicy } from './file-patterns.ts'
 import { commitLevels, type CommitPolicy, type QueuePolicy, type AlarmPolicy } from './policies.ts'
@@ -197,8 +198,8 @@ const schema = v.strictObject({
 type Settings = v.InferOutput<typeof schema>
 
 /**
- * Reads hb.toml and the role. Throws ERR_NOT_A_SERVER when there is no hb.toml, ERR_CONFIG when it is wrong, and
- * ERR_ROLE when the role is unknown, unless `unknown` stands in for it.
+ * Reads hb.toml and the role. Throws ERR_NOT_A_SERVER when there is no hb.toml, ERR_CONFIG when it is wrong,
+ * ERR_OPEN_TO_OTHERS, and ERR_ROLE when the role is unknown, unless `unknown` stands in for it.
  */
 export async function loadConfig(
   disk: Disk,
@@ -213,13 +214,24 @@ export async function loadConfig(
   return parseConfig(text, layout, role)
 }
 
-/** The text of hb.toml, without a byte order mark. Throws ERR_NOT_A_SERVER when there is none. */
+/**
+ * The text of hb.toml, without a byte order mark; a symbolic link is followed. Throws ERR_NOT_A_SERVER when there is
+ * none, and ERR_OPEN_TO_OTHERS when others could change it, or anything else that the server goes by.
+ */
 export async function readConfigText(disk: Disk, layout: Layout): Promise<string> {
-  const bytes = await readFile(disk, layout.config, configBytesMax).catch((error: unknown) => {
-    if (!isWrongFile(error)) throw error
-    throw new HotBackupError('ERR_CONFIG', error.message, { path: layout.config }, error)
-  })
-  if (bytes !== null) return bytes.toString().replace(/^\uFEFF/, '')
+  const place = await disk.realPath(layout.config)
+  const seen: Access[] = []
+  const bytes = await readFile(disk, place, configBytesMax, access => seen.push(access)).catch(
+    (error: unknown) => {
+      if (!isWrongFile(error)) throw error
+      throw new HotBackupError('ERR_CONFIG', error.message, { path: layout.config }, error)
+    },
+  )
+  const [access] = seen
+  if (bytes !== null && access !== undefined) {
+    await checkClosed(disk, layout, { path: place, access })
+    return bytes.toString().replace(/^\uFEFF/, '')
+  }
   throw new HotBackupError('ERR_NOT_A_SERVER', `${layout.directory} has no hb.toml`, {
     path: layout.directory,
   })

@@ -3,7 +3,7 @@
 import path from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { readFile } from '../platform/atomic-file.ts'
-import { isNotFound } from '../platform/disk.ts'
+import { isNotFound, type Access } from '../platform/disk.ts'
 import type { SharedKey } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 
@@ -40,24 +40,49 @@ export async function writeKey(
   await disk.syncDirectory(path.dirname(file))
 }
 
-/** Throws ERR_KEY when there is no key in the file, or when others than its owner may read it. */
-export async function readKey(
-  platform: Pick<Platform, 'disk' | 'fileModes'>,
+/**
+ * The key of a server. Throws ERR_KEY when there is no key in the file, when others than its owner may read it, or when
+ * it belongs to another user. A symbolic link is followed.
+ */
+export async function readKey(platform: Pick<Platform, 'disk'>, file: string): Promise<SharedKey> {
+  return readChecked(platform, file, ({ ours, user }) =>
+    ours ? null : `belongs to user ${user}, who is neither root nor the user of this server`,
+  )
+}
+
+/** A key file that a person names, to be taken over: it may belong to anybody. Throws ERR_KEY. */
+export async function readGivenKey(
+  platform: Pick<Platform, 'disk'>,
   file: string,
+): Promise<SharedKey> {
+  return readChecked(platform, file, () => null)
+}
+
+async function readChecked(
+  platform: Pick<Platform, 'disk'>,
+  file: string,
+  fault: (access: Access) => string | null,
 ): Promise<SharedKey> {
   const refuse = (what: string, cause?: unknown) =>
     new HotBackupError('ERR_KEY', `${file} ${what}`, { path: file }, cause)
   let bytes: Buffer | null
+  let access: Access | null = null
   try {
-    bytes = await readFile(platform.disk, file, fileBytesMax)
+    const place = await platform.disk.realPath(path.resolve(file))
+    bytes = await readFile(platform.disk, place, fileBytesMax, seen => {
+      access = seen
+    })
   } catch (error) {
     if (isNotFound(error) || !isHotBackupError(error)) throw error
     throw refuse(`cannot be read as a key: ${error.message}`, error)
   }
-  if (bytes === null) throw refuse('does not exist')
-  if (platform.fileModes.openToOthers(file)) {
+  if (bytes === null || access === null) throw refuse('does not exist')
+  const { mode } = access as Access
+  if ((mode & 0o077) !== 0) {
     throw refuse(`may be read by others than its owner; "chmod 600 ${file}"`)
   }
+  const other = fault(access)
+  if (other !== null) throw refuse(other)
   const text = bytes.toString('latin1').trim()
   if (!/^[0-9a-fA-F]{64}$/.test(text)) throw refuse('holds no key: 64 hexadecimal digits')
   return { bytes: Buffer.from(text, 'hex') }

@@ -15,6 +15,7 @@ import { crc32 } from '../log/crc.ts'
 import { readState, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { Address } from '../platform/network.ts'
+import { isServerName } from '../wire/server-name.ts'
 import type { Layout } from './layout.ts'
 import { addressText, parseAddress, parseListenAddress } from './address.ts'
 
@@ -34,11 +35,12 @@ export interface Role {
 }
 
 const learned = { address: v.string(), instead: v.nullable(v.string()) }
+const serverName = v.pipe(v.string(), v.check(isServerName))
 const schema: v.GenericSchema<unknown, Role> = v.strictObject({
   type: v.picklist(['master', 'slave']),
-  master: v.nullable(v.string()),
+  master: v.nullable(serverName),
   listen: v.nullable(v.strictObject(learned)),
-  slaves: v.array(v.strictObject({ name: v.string(), ...learned })),
+  slaves: v.array(v.strictObject({ name: serverName, ...learned })),
 })
 
 /** Thousands of slaves would fit. */

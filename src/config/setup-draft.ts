@@ -6,19 +6,19 @@ import { isDeepStrictEqual } from 'node:util'
 import { parse } from 'smol-toml'
 import { HotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
+import { isServerName } from '../wire/server-name.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { addressText } from './address.ts'
 import { writeFileAtomic } from '../platform/atomic-file.ts'
 import { withoutKey, withoutSlave, withSlave, withValue } from './config-edit.ts'
 import { initialConfigText } from './config-text.ts'
 import { mistakeIn, parseConfig, readConfigText, type Config, type Mistake } from './config.ts'
-import { readKey } from './key.ts'
+import { readGivenKey } from './key.ts'
 import { newRole, readRole, type Role, type ServerType } from './role.ts'
 import { setupFields, type SetupField, type SlavesField } from './setup-fields.ts'
 import { makeServer, provideKey, type KeyChoice } from './setup.ts'
-import { isServerName } from './values.ts'
 
-type DraftPlatform = Pick<Platform, 'disk' | 'random' | 'fileModes'>
+type DraftPlatform = Pick<Platform, 'disk' | 'random'>
 type Answer = Exclude<SetupField, { kind: 'secret' }>
 type ValueField = Exclude<Answer, SlavesField>
 
@@ -130,7 +130,7 @@ export class SetupDraft {
 
   /** Throws ERR_KEY when there is no key in the file that is to be taken. */
   async setKey(key: KeyChoice): Promise<void> {
-    const read = key.kind === 'take' ? await readKey(this.#platform, key.file) : null
+    const read = key.kind === 'take' ? await readGivenKey(this.#platform, key.file) : null
     this.#key = key.kind === 'take' ? { ...key, key: read } : key
   }
 
@@ -165,7 +165,9 @@ export class SetupDraft {
       const message = `${this.layout.config} has been changed by another program meanwhile`
       throw new HotBackupError('ERR_CONFIG', message, { path: this.layout.config })
     }
-    if (text !== this.#base) await writeFileAtomic(disk, this.layout.config, Buffer.from(text))
+    // Through a symbolic link: it is where the operator keeps the file.
+    const place = await disk.realPath(this.layout.config)
+    if (text !== this.#base) await writeFileAtomic(disk, place, Buffer.from(text))
     return config
   }
 

@@ -50,7 +50,7 @@ export const setupFields: readonly SetupField[] = [
     table: null,
     key: 'name',
     title: 'Server name',
-    help: '1 to 32 letters, digits, - and _. The other servers know it by this name.',
+    help: '1 to 32 letters, digits, - and _, - not first. The others know it by this name.',
     only: null,
     first: true,
   },

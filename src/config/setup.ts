@@ -4,14 +4,15 @@ import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { writeFileAtomic } from '../platform/atomic-file.ts'
 import type { SharedKey } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
+import { isServerName, serverNameRule } from '../wire/server-name.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { parseAddress, parseListenAddress } from './address.ts'
+import { checkClosed } from './closed.ts'
 import { initialConfigText, type InitialSettings } from './config-text.ts'
 import { parseConfig, type Config } from './config.ts'
 import { makeServerId } from './identity.ts'
-import { makeKey, readKey, writeKey } from './key.ts'
+import { makeKey, readGivenKey, readKey, writeKey } from './key.ts'
 import { newRole, writeRole, type ServerType } from './role.ts'
-import { isServerName, serverNameRule } from './values.ts'
 
 export interface SetupOptions {
   readonly type: ServerType
@@ -26,7 +27,7 @@ export interface SetupOptions {
   readonly autoCreate: boolean
 }
 
-type SetupPlatform = Pick<Platform, 'disk' | 'random' | 'fileModes'>
+type SetupPlatform = Pick<Platform, 'disk' | 'random'>
 
 /** Where hb.key comes from. */
 export type KeyChoice =
@@ -39,7 +40,7 @@ export type KeyChoice =
   | { readonly kind: 'keep'; readonly file: string }
   | { readonly kind: 'none' }
 
-/** Throws ERR_EXISTS when there is a server already, ERR_USAGE, ERR_KEY, ERR_DISK. */
+/** Throws ERR_EXISTS when there is a server already, ERR_USAGE, ERR_KEY, ERR_OPEN_TO_OTHERS, ERR_DISK. */
 export async function setup(
   platform: SetupPlatform,
   directory: string,
@@ -47,6 +48,7 @@ export async function setup(
 ): Promise<Config> {
   const layout = layoutOf(directory)
   await refuseServer(platform, layout)
+  await checkClosed(platform.disk, layout, null)
   const settings = checkOptions(options)
   const key = await keyChoice(platform, layout, options)
   const text = initialConfigText({ ...settings, key: key.kind !== 'none' })
@@ -64,9 +66,10 @@ export async function makeServer(
   key: KeyChoice,
 ): Promise<Config> {
   await refuseServer(platform, layout)
+  await checkClosed(platform.disk, layout, null)
   const role = newRole(type)
   const config = parseConfig(text, layout, role)
-  if (key.kind === 'take' && key.key === null) await readKey(platform, key.file)
+  if (key.kind === 'take' && key.key === null) await readGivenKey(platform, key.file)
   for (const made of [layout.directory, layout.run, layout.slaves]) {
     await platform.disk.makeDirectory(made)
   }
@@ -108,7 +111,7 @@ export async function provideKey(
   const there = choice.kind === 'own' || (await platform.disk.exists(layout.key))
   const own = there ? await readKey(platform, layout.key) : null
   if (choice.kind === 'own') return
-  const given = choice.key ?? (await readKey(platform, choice.file))
+  const given = choice.key ?? (await readGivenKey(platform, choice.file))
   if (own === null) return writeKey(platform, layout.key, given)
   if (Buffer.compare(own.bytes, given.bytes) === 0) return
   throw new HotBackupError('ERR_EXISTS', `${layout.key} exists already and is another key`, {

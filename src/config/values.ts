@@ -1,6 +1,7 @@
 // The kinds of values that hb.toml has, each with the words in which a wrong one is refused.
 import * as v from 'valibot'
 import { MiB } from '../limits.ts'
+import { isServerName, serverNameRule } from '../wire/server-name.ts'
 import { parseAddress, parseListenAddress } from './address.ts'
 import { isFilePattern } from './file-patterns.ts'
 import { parseShare, parseSize, parseTime } from './sizes-and-times.ts'
@@ -19,13 +20,6 @@ function parsed<T>(expected: string, parse: (value: unknown) => T | null) {
       return NEVER
     }),
   )
-}
-
-const serverNamePattern = /^[A-Za-z0-9_-]{1,32}$/
-export const serverNameRule = '1 to 32 letters, digits, - and _'
-
-export function isServerName(text: string): boolean {
-  return serverNamePattern.test(text)
 }
 
 export const name = parsed(serverNameRule, value =>

@@ -1,7 +1,7 @@
 // What can be told of a database's files without a lock: up to which transaction they hold, and whether they changed.
 import path from 'node:path'
 import { crc32 } from '../log/crc.ts'
-import { readState } from '../platform/atomic-file.ts'
+import { isWrongFile, readState } from '../platform/atomic-file.ts'
 import { isNotFound, type Disk } from '../platform/disk.ts'
 import { catalogBytesMax, decodeCatalog } from './catalog.ts'
 import { catalogName, journalName } from './checkpoint.ts'
@@ -19,7 +19,7 @@ async function sizeOf(disk: Disk, file: string): Promise<number> {
   try {
     opened = await disk.open(file, 'read')
   } catch (error) {
-    if (isNotFound(error)) return -1
+    if (isNotFound(error) || isWrongFile(error)) return -1
     throw error
   }
   try {

@@ -212,21 +212,17 @@ export class JournalReader {
 
   /** Null when there is none. Throws ERR_DATABASE_CORRUPT when it is damaged, ERR_LOG_VERSION for a newer format. */
   static async open(disk: Disk, path: string): Promise<JournalReader | null> {
-    let file
+    let file: DiskFile | null = null
     try {
       file = await disk.open(path, 'read')
-    } catch (error) {
-      if (isNotFound(error)) return null
-      throw error
-    }
-    try {
       const first = await readPage(file, 0)
       const page = first ?? (await readPage(file, file.size() - pageBytes))
       if (page === null) throw corrupt(file, 'both of its commit pages are damaged', 0)
       return new JournalReader(file, page).#checked()
     } catch (error) {
-      await file.close()
-      if (isWrongFile(error)) throw corrupt(file, 'it is a directory', 0)
+      await file?.close()
+      if (isNotFound(error)) return null
+      if (isWrongFile(error)) throw corrupt({ path }, 'it is a directory or a symbolic link', 0)
       throw error
     }
   }
@@ -357,8 +353,11 @@ async function readPage(file: DiskFile, offset: number): Promise<Buffer | null> 
   throw new HotBackupError('ERR_LOG_VERSION', message, { path: file.path, offset })
 }
 
-function corrupt(file: DiskFile, what: string, offset: number): HotBackupError {
-  const { path } = file
+function corrupt(
+  { path }: { readonly path: string },
+  what: string,
+  offset: number,
+): HotBackupError {
   return new HotBackupError('ERR_DATABASE_CORRUPT', `${path}: the journal is damaged: ${what}`, {
     path,
     offset,

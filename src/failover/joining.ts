@@ -13,7 +13,7 @@ import { addressText, isNamed, parseAddress } from '../config/address.ts'
 import { readServerId } from '../config/identity.ts'
 import type { Config } from '../config/config.ts'
 import { changeRole } from '../config/role-change.ts'
-import { isServerName } from '../config/values.ts'
+import { isServerName } from '../wire/server-name.ts'
 import type { Layout } from '../config/layout.ts'
 import type { Log } from '../config/messages-log.ts'
 

@@ -32,6 +32,7 @@ import { removeAcks } from '../ship/ack-file.ts'
 import { OwnLog } from '../ship/own-log.ts'
 import type { HistoryMessage } from '../wire/messages/history.ts'
 import { positionText } from '../wire/position-text.ts'
+import { isServerName } from '../wire/server-name.ts'
 import { addressText, isEverywhere, isLoopback, portDefault } from '../config/address.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
@@ -231,7 +232,7 @@ async function bringInOrder(platform: Platform, layout: Layout, config: Config):
 
 /** How to ask another server of this database. Throws ERR_KEY. */
 export async function peerAt(
-  platform: Pick<Platform, 'disk' | 'fileModes'>,
+  platform: Pick<Platform, 'disk'>,
   { link }: Config,
   address: Address,
 ): Promise<Peer> {
@@ -250,7 +251,7 @@ async function question(
 ): Promise<HistoryMessage> {
   const { name } = config
   const { databaseId } = await new OwnLog(platform.disk, layout.log).describe(end)
-  return askHistory(platform, await peerAt(platform, config, from), {
+  const history = await askHistory(platform, await peerAt(platform, config, from), {
     name: 'join',
     register,
     serverName: name,
@@ -260,6 +261,9 @@ async function question(
     host: isEverywhere(listen) ? '' : listen.host,
     port: listen.port,
   })
+  if (isServerName(history.serverName)) return history
+  const message = `"${history.serverName}" at ${addressText(from)} cannot be a master: a wrong name`
+  throw new HotBackupError('ERR_LINK_REFUSED', message)
 }
 
 async function forkWith(
@@ -324,7 +328,7 @@ async function tryRejoin(
 
 /** Whether a master could become a slave that listens there; null for where it listens already. */
 export async function trySlaveAt(
-  platform: Pick<Platform, 'disk' | 'network' | 'fileModes'>,
+  platform: Pick<Platform, 'disk' | 'network'>,
   layout: Layout,
   config: Config,
   listen: Address | null,
@@ -337,11 +341,11 @@ export async function trySlaveAt(
 
 /** Throws ERR_LISTEN when the server could not listen there, ERR_KEY. */
 async function tryListen(
-  { network, disk, fileModes }: Pick<Platform, 'disk' | 'network' | 'fileModes'>,
+  { network, disk }: Pick<Platform, 'disk' | 'network'>,
   { link }: Config,
   listen: Address,
 ): Promise<void> {
-  const key = link.keyPath === null ? null : await readKey({ disk, fileModes }, link.keyPath)
+  const key = link.keyPath === null ? null : await readKey({ disk }, link.keyPath)
   const limits = { timeoutMs: link.timeoutMs, connectionsMax }
   const listener = await network.listen(listen, key, connection => connection.destroy(), limits)
   await listener.close()

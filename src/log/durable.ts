@@ -20,7 +20,7 @@
 import { join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
-import { isWrongFile, removeDirectory } from '../platform/atomic-file.ts'
+import { isWrongFile, openState } from '../platform/atomic-file.ts'
 import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
 import type { Watch, Watcher } from '../platform/watch.ts'
 import { hex, type LogPosition } from './chain.ts'
@@ -97,31 +97,23 @@ export interface DurableState {
 
 /** The same as `readDurableMark`, for those who must tell "nothing yet" from "cannot be read". */
 export async function readDurableState(disk: Disk, directory: string): Promise<DurableState> {
-  const file = await openIfThere(disk, join(directory, durableName))
-  if (file === null) return { mark: null, damaged: false }
+  let file: DiskFile | null = null
   try {
+    file = await disk.open(join(directory, durableName), 'read')
     return readState(file)
   } catch (error) {
-    // A directory has its name: nothing is known of the log, and recovery checks all of it.
+    if (isNotFound(error)) return { mark: null, damaged: false }
+    // A directory or a link has its name: nothing is known of the log, and recovery checks all of it.
     if (isWrongFile(error)) return { mark: null, damaged: true }
     throw error
   } finally {
-    await file.close()
+    await file?.close()
   }
 }
 
 /** How far the log in `directory` is durable; null when nothing is. */
 export async function readDurableMark(disk: Disk, directory: string): Promise<DurableMark | null> {
   return (await readDurableState(disk, directory)).mark
-}
-
-async function openIfThere(disk: Disk, path: string): Promise<DiskFile | null> {
-  try {
-    return await disk.open(path, 'read')
-  } catch (error) {
-    if (isNotFound(error)) return null
-    throw error
-  }
 }
 
 const readBuffer = Buffer.alloc(durableBytes)
@@ -150,17 +142,8 @@ export class DurableFile {
 
   /** Opens the file; creates it, durably, when it is not there. */
   static async open(disk: Disk, directory: string): Promise<DurableFile> {
-    const path = join(directory, durableName)
-    if (await disk.exists(path)) {
-      try {
-        return new DurableFile(await disk.open(path, 'write'))
-      } catch (error) {
-        if (!isWrongFile(error)) throw error
-        await removeDirectory(disk, path)
-      }
-    }
-    const file = await disk.open(path, 'create')
-    await disk.syncDirectory(directory)
+    const { file, made } = await openState(disk, join(directory, durableName))
+    if (made) await disk.syncDirectory(directory)
     return new DurableFile(file)
   }
 

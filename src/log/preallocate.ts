@@ -3,6 +3,7 @@
 import { join } from 'node:path'
 import { isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
+import { isWrongFile, removeState } from '../platform/atomic-file.ts'
 import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
 import { noSpare } from './disk-room.ts'
 import { writtenEnd } from './tail.ts'
@@ -85,7 +86,7 @@ export class SegmentAllocator {
   async #make(): Promise<DiskFile> {
     const left = await this.#leftBehind()
     if (left !== null) return left
-    await this.#disk.remove(this.#path)
+    await removeState(this.#disk, this.#path)
     const file = await this.#create()
     try {
       // No room ahead of need is no failure yet: the next segment may fit all the same, by and by.
@@ -126,7 +127,7 @@ export class SegmentAllocator {
     try {
       file = await this.#disk.open(this.#path, 'write')
     } catch (error) {
-      if (isNotFound(error)) return null
+      if (isNotFound(error) || isWrongFile(error)) return null
       throw error
     }
     if (file.size() === this.#bytes && (await writtenEnd(file, 0)) === 0) {

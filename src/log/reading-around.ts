@@ -15,6 +15,7 @@ export function readingAround(disk: Disk, missed: Missed = () => {}): Disk {
     open: async (path, mode) => around(await disk.open(path, mode), missed),
     openSync: (path, mode) => around(disk.openSync(path, mode), missed),
     exists: path => disk.exists(path),
+    access: path => disk.access(path),
     realPath: path => disk.realPath(path),
     list: path => disk.list(path),
     makeDirectory: path => disk.makeDirectory(path),
@@ -29,6 +30,7 @@ function around(file: DiskFile, missed: Missed): DiskFile {
   return {
     path: file.path,
     size: () => file.size(),
+    access: () => file.access(),
     read: (...place) => readAround(file, missed, ...place),
     readSync: (...place) => file.readSync(...place),
     write: (...place) => file.write(...place),

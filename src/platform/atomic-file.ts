@@ -1,7 +1,7 @@
 // Small files that are read and replaced as a whole: after a crash there is the old one or the new one.
 import { dirname, join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { isNotFound, systemErrorOf, type Disk } from './disk.ts'
+import { isLink, isNotFound, systemErrorOf, type Access, type Disk, type DiskFile } from './disk.ts'
 
 /**
  * Replaces the file at `path`, durably. One writer at a time: the new bytes lie in `path`.tmp meanwhile, and
@@ -39,9 +39,29 @@ export async function replaceFile(disk: Disk, from: string, path: string): Promi
   }
 }
 
-/** Something has put a directory where a file belongs. One that holds something is moved aside, to PATH.aside. */
+/**
+ * Something has put a directory, or a symbolic link, where a file belongs. A directory that holds something is moved
+ * aside, to PATH.aside.
+ */
 export async function removeDirectory(disk: Disk, path: string): Promise<void> {
   await disk.remove(path).catch(() => disk.rename(path, `${path}.aside`))
+}
+
+/**
+ * A server's own small file, to be written in place; made, not durably, where there is none, or none that can be one.
+ * Throws ERR_DISK, ERR_DISK_FULL.
+ */
+export async function openState(
+  disk: Disk,
+  path: string,
+): Promise<{ readonly file: DiskFile; readonly made: boolean }> {
+  try {
+    return { file: await disk.open(path, 'write'), made: false }
+  } catch (error) {
+    if (isWrongFile(error)) await removeDirectory(disk, path)
+    else if (!isNotFound(error)) throw error
+  }
+  return { file: await disk.open(path, 'create'), made: true }
 }
 
 /** Removes a server's own small file, also when a directory has its place. Durable after a sync of the parent. */
@@ -74,8 +94,8 @@ export async function tryDirectory(disk: Disk, directory: string): Promise<void>
 }
 
 /**
- * A server's own small file, whose reader decides what wrong content means: what is too long, or a directory, has no
- * content. Null when there is nothing. Throws ERR_DISK when the disk does not give it.
+ * A server's own small file, whose reader decides what wrong content means: what is too long, a directory, or a
+ * symbolic link, has no content. Null when there is nothing. Throws ERR_DISK when the disk does not give it.
  */
 export async function readState(
   disk: Disk,
@@ -90,18 +110,26 @@ export async function readState(
   }
 }
 
-/** True for an error of `readFile` that is about the file, and not about the disk: it is too long, or a directory. */
+/** True for an error of `readFile` that is about the file, and not the disk: it is too long, a directory, or a link. */
 export function isWrongFile(error: unknown): error is HotBackupError {
   if (!isHotBackupError(error, 'ERR_DISK')) return false
-  return systemErrorOf(error) === null || isDirectoryError(error)
+  return systemErrorOf(error) === null || isDirectoryError(error) || isLink(error)
 }
 
 function isDirectoryError(error: unknown): boolean {
   return systemErrorOf(error)?.code === 'EISDIR'
 }
 
-/** The whole file; null when there is none. Throws ERR_DISK, also when it has more than `bytesMax` bytes. */
-export async function readFile(disk: Disk, path: string, bytesMax: number): Promise<Buffer | null> {
+/**
+ * The whole file; null when there is none. `seen` hears who may do what with it, before it is read. Throws ERR_DISK,
+ * also when it has more than `bytesMax` bytes.
+ */
+export async function readFile(
+  disk: Disk,
+  path: string,
+  bytesMax: number,
+  seen: (access: Access) => void = () => {},
+): Promise<Buffer | null> {
   let file
   try {
     file = await disk.open(path, 'read')
@@ -110,6 +138,7 @@ export async function readFile(disk: Disk, path: string, bytesMax: number): Prom
     throw error
   }
   try {
+    seen(file.access())
     const size = file.size()
     if (size > bytesMax) {
       const message = `${path} has ${size} bytes; at most ${bytesMax} are expected`

@@ -7,7 +7,7 @@ const hints: Readonly<Record<string, string>> = {
   ENOTDIR: 'Check the path: a part of it is a file, not a directory.',
   EISDIR: 'Check the path: it is a directory, not a file.',
   ENAMETOOLONG: 'Use a shorter path.',
-  ELOOP: 'Check the path: its symbolic links lead in a circle.',
+  ELOOP: 'Put the file itself there: a symbolic link is followed in the place of a directory only.',
   EACCES: 'Check the owner and the permissions of the path.',
   EPERM: 'Check the owner and the permissions of the path.',
   EROFS: 'The file system is mounted read-only: use another directory, or mount it for writing.',
@@ -23,7 +23,8 @@ export function diskError(error: unknown, operation: string, path: string): unkn
   if (!(error instanceof Error) || !('syscall' in error)) return error
   const { code, message } = error as NodeJS.ErrnoException
   const full = (code === 'ENOSPC' || code === 'EDQUOT') && operation !== 'sync'
-  const text = `cannot ${operation} ${path}: ${message}`
+  const what = code === 'ELOOP' && operation === 'open' ? 'it is a symbolic link' : message
+  const text = `cannot ${operation} ${path}: ${what}`
   const hint = code === undefined ? undefined : hints[code]
   return new HotBackupError(full ? 'ERR_DISK_FULL' : 'ERR_DISK', text, { path }, error, hint)
 }

@@ -6,6 +6,7 @@ import { HotBackupError } from '../errors.ts'
 import { diskError } from './disk-error.ts'
 import {
   systemErrorOf,
+  type Access,
   type DirectoryEntry,
   type Disk,
   type DiskFile,
@@ -18,9 +19,11 @@ const directoryMode = 0o700
 /** Where Linux cuts a single read or write (2 GiB less a page) is above every length that is asked for here. */
 const transferBytesMax = 1024 * 1024 * 1024
 
+/** Windows has no such flag, and no such links for everybody. */
+const noLink = fs.constants.O_NOFOLLOW ?? 0
 const openFlags: Readonly<Record<OpenMode, number>> = {
-  read: fs.constants.O_RDONLY,
-  write: fs.constants.O_RDWR,
+  read: fs.constants.O_RDONLY | noLink,
+  write: fs.constants.O_RDWR | noLink,
   create: fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL,
 }
 
@@ -35,6 +38,10 @@ class NodeDiskFile implements DiskFile {
 
   size(): number {
     return this.#checked('look at', () => fs.fstatSync(this.#open()).size)
+  }
+
+  access(): Access {
+    return this.#checked('look at', () => accessOf(fs.fstatSync(this.#open())))
   }
 
   read(buffer: Uint8Array, start: number, length: number, offset: number): Promise<number> {
@@ -175,6 +182,16 @@ export const nodeDisk: Disk = {
     })
   },
 
+  access(path) {
+    return new Promise((resolve, reject) => {
+      fs.stat(path, (error, found) => {
+        if (error === null) resolve(accessOf(found))
+        else if (isMissing(error)) resolve(null)
+        else reject(diskError(error, 'look at', path))
+      })
+    })
+  },
+
   realPath,
 
   list(path) {
@@ -249,6 +266,12 @@ async function makeDirectory(path: string): Promise<void> {
     if (!(await isDirectory(path))) throw error
   }
   await syncDirectory(parent)
+}
+
+/** Windows has neither owners nor such bits; Node makes them up there. */
+function accessOf({ uid, mode }: fs.Stats): Access {
+  if (process.platform === 'win32') return { user: null, ours: true, mode: fileMode }
+  return { user: uid, ours: uid === 0 || uid === process.geteuid?.(), mode: mode & 0o1777 }
 }
 
 async function realPath(path: string): Promise<string> {

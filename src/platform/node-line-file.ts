@@ -5,8 +5,12 @@ import type { LineFile } from './line-file.ts'
 
 /** The server's user alone may read what its items' names are. */
 const fileMode = 0o600
-/** Not O_WRONLY: opening a pipe would wait for its reader. */
-const flags = fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_APPEND
+/** Not O_WRONLY: opening a pipe would wait for its reader. A symbolic link is not followed: see disk.ts. */
+const flags =
+  fs.constants.O_RDWR |
+  fs.constants.O_CREAT |
+  fs.constants.O_APPEND |
+  (fs.constants.O_NOFOLLOW ?? 0)
 
 export function openLineFile(path: string): LineFile {
   const checked = <T>(operation: string, call: () => T): T => {
@@ -23,7 +27,7 @@ export function openLineFile(path: string): LineFile {
     isInPlace: () =>
       checked('look at', () => {
         const own = fs.fstatSync(descriptor, { bigint: true })
-        const named = fs.statSync(path, { bigint: true, throwIfNoEntry: false })
+        const named = fs.lstatSync(path, { bigint: true, throwIfNoEntry: false })
         return named !== undefined && named.ino === own.ino && named.dev === own.dev
       }),
     isWhole: () =>

@@ -7,7 +7,7 @@
 // This holds across containers and whatever the clocks and names of machines do, but on one running kernel only:
 // a socket on a file system that two machines share is refused on the other one.
 import * as net from 'node:net'
-import { listenAt, shorten, type ShortPath } from './node-local-socket.ts'
+import { listenAt, socketPath, type ShortPath } from './node-local-socket.ts'
 
 export type ProofOfLife = 'connected' | 'refused' | 'absent'
 
@@ -29,7 +29,7 @@ export function proofOfLife(path: string): Promise<ProofOfLife> {
   return new Promise(resolve => {
     let taken: ShortPath
     try {
-      taken = shorten(path)
+      taken = socketPath(path)
     } catch {
       return resolve('absent')
     }

@@ -1,11 +1,14 @@
 // Local sockets by node:net: Unix domain sockets. Their paths are limited to about 107 bytes by the system, and
 // longer ones would be cut silently, so a long path is reached through an open handle of its directory.
 import {
+  chmodSync,
   closeSync,
   constants,
   lstat,
   lstatSync,
   openSync,
+  renameSync,
+  rmdirSync,
   unlinkSync,
   type BigIntStats,
 } from 'node:fs'
@@ -41,7 +44,7 @@ export const nodeLocalSockets: LocalSockets = {
       }
       let short: ShortPath
       try {
-        short = shorten(path)
+        short = socketPath(path)
       } catch (error) {
         return gone(error)
       }
@@ -74,15 +77,19 @@ export function listenAt(path: string, server: net.Server): Promise<LocalListene
     }
     server.once('error', failed)
     try {
-      unlinkSync(short.path)
+      makeWay(short.path)
     } catch (error) {
-      if (!hasCode(error, 'ENOENT')) return failed(error as Error)
+      return failed(error as Error)
     }
     // The socket's mode comes from the umask, and bind happens within listen: there is no moment at which
-    // others could connect.
-    const umask = process.umask(0o177)
+    // others could connect. Other threads make files and directories meanwhile: their owner keeps all rights.
+    const umask = process.umask(0o077)
     try {
       server.listen(short.path)
+      chmodSync(short.path, 0o600)
+    } catch (error) {
+      // A socket that is not there says so itself.
+      if (!hasCode(error, 'ENOENT')) failed(error as Error)
     } finally {
       process.umask(umask)
     }
@@ -107,6 +114,22 @@ export function listenAt(path: string, server: net.Server): Promise<LocalListene
   })
 }
 
+/** Removes what is there; a directory that holds something is moved aside. */
+function makeWay(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return
+    // Linux says EISDIR, POSIX EPERM.
+    if (!hasCode(error, 'EISDIR', 'EPERM')) throw error
+    try {
+      rmdirSync(path)
+    } catch {
+      renameSync(path, `${path}.aside`)
+    }
+  }
+}
+
 /** `bound`: the identity of the socket that is to be at `path`. */
 function leadsTo(path: string, bound: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
@@ -123,8 +146,16 @@ function socketIdentity({ dev, ino, birthtimeNs }: BigIntStats): string {
   return `${dev} ${ino} ${birthtimeNs}`
 }
 
+/** Where a socket can be connected to: not through a symbolic link, which leads to another server's. */
+export function socketPath(path: string): ShortPath {
+  const short = shorten(path)
+  if (lstatSync(short.path, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return short
+  short.release()
+  throw Object.assign(new Error(`${path} is a symbolic link`), { code: 'ENOTSOCK' })
+}
+
 /** Throws the system's error when the directory is not there. */
-export function shorten(path: string): ShortPath {
+function shorten(path: string): ShortPath {
   if (Buffer.byteLength(path) <= pathBytesMax) return { path, release: () => {} }
   if (process.platform !== 'linux') {
     const message = `${path} is too long for a socket: at most ${pathBytesMax} bytes`

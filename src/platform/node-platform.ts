@@ -1,7 +1,6 @@
 // The real platform: every port by Node.
 import { nodeClock } from './node-clock.ts'
 import { nodeDisk } from './node-disk.ts'
-import { nodeFileModes } from './node-file-modes.ts'
 import { nodeLocalSockets } from './node-local-socket.ts'
 import { nodeLocks } from './node-locks.ts'
 import { nodeNetwork } from './node-network.ts'
@@ -19,5 +18,4 @@ export const nodePlatform: Platform = {
   watcher: nodeWatcher,
   locks: nodeLocks,
   localSockets: nodeLocalSockets,
-  fileModes: nodeFileModes,
 }

@@ -1,7 +1,6 @@
 // All ports in one bundle. A server gets it once, at the door, and hands on what each part needs.
 import type { Clock } from './clock.ts'
 import type { Disk } from './disk.ts'
-import type { FileModes } from './file-modes.ts'
 import type { LocalSockets } from './local-socket.ts'
 import type { Locks } from './locks.ts'
 import type { Network } from './network.ts'
@@ -18,5 +17,4 @@ export interface Platform {
   readonly watcher: Watcher
   readonly locks: Locks
   readonly localSockets: LocalSockets
-  readonly fileModes: FileModes
 }

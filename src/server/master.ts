@@ -145,7 +145,7 @@ export class Master {
     if (onEvent !== undefined) checkType('"onEvent"', 'function', onEvent)
     const platform = options.platform ?? nodePlatform
     const layout = layoutOf(directory)
-    checkUserOf(platform, layout.directory)
+    await checkUserOf(platform, layout.directory)
     const config = await LiveConfig.load(platform.disk, layout, 'master')
     if (config.type !== 'master') {
       throw new HotBackupError('ERR_WRONG_TYPE', `${directory} is a ${config.type}`, {

@@ -32,7 +32,7 @@ import { HotBackupError } from '../errors.ts'
 import { historyStart, sameIdentity, type LogPosition } from '../log/chain.ts'
 import { crc32 } from '../log/crc.ts'
 import { identityBytes } from '../log/segment.ts'
-import { isWrongFile, readState, removeDirectory, removeState } from '../platform/atomic-file.ts'
+import { openState, readState, removeState } from '../platform/atomic-file.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
 import { FieldReader, FieldWriter } from '../wire/fields.ts'
 import type { Progress } from '../wire/messages/ack.ts'
@@ -140,16 +140,8 @@ export async function removeAcks(disk: Disk, directory: string): Promise<void> {
 
 /** `anew`: what lies there is no ack. It is the same file all the same: others may have it open. */
 async function openToWrite(disk: Disk, path: string, anew: boolean): Promise<DiskFile> {
-  if (!(await disk.exists(path))) return disk.open(path, 'create')
-  let file: DiskFile
-  try {
-    file = await disk.open(path, 'write')
-  } catch (error) {
-    if (!isWrongFile(error)) throw error
-    await removeDirectory(disk, path)
-    return disk.open(path, 'create')
-  }
-  if (!anew) return file
+  const { file, made } = await openState(disk, path)
+  if (made || !anew) return file
   try {
     await file.truncate(0)
     return file

@@ -89,7 +89,10 @@ t.test('a master and its slave, answer by answer', async t => {
     await screen.shows('a new server in')
     await screen.shows('master (applications write')
     await type(keys.enter, 'Server name', 'north')
-    await type(' x', 'expected 1 to 32 letters, digits, - and _, got "north x"')
+    await type(
+      ' x',
+      'expected 1 to 32 letters, digits, - and _, and does not begin with -, got "north x"',
+    )
     await type(`${clear}alpha${keys.enter}`, 'Key', 'make a new key')
     await type(keys.enter, 'Listen address', '*:2000')
     await type(keys.enter, 'Slaves', 'NAME=HOST:PORT')

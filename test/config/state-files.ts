@@ -1,12 +1,15 @@
-// The small files of a server, each in every wrong state: empty, too short, too long, garbage, a directory. Looking at
-// the server works all the same, and what the files mean then is what their heads say.
+// The small files of a server, each in every wrong state: empty, too short, too long, garbage, a directory, a symbolic
+// link. Looking at the server works all the same, what the files mean then is what their heads say, and nothing is ever
+// read or written through a link.
 import {
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -38,8 +41,23 @@ import { Differences } from '../../src/slave/differences.ts'
 import { LostAndFound } from '../../src/slave/lost-found.ts'
 import { hb, ok, Pair, statusOf } from '../helpers/servers.ts'
 
-const states = ['empty', 'short', 'long', 'garbage', 'directory', 'full directory'] as const
+const states = [
+  'empty',
+  'short',
+  'long',
+  'garbage',
+  'directory',
+  'full directory',
+  'link',
+  'dangling link',
+] as const
 type State = (typeof states)[number]
+
+/** What the links lead to, and what must not be there when all is over. */
+const victim = path.join(temporary(), 'victim')
+const noVictim = `${victim}.none`
+const victimText = 'not a server\u2019s\n'
+writeFileSync(victim, victimText)
 
 function spoil(file: string, state: State, length: number): void {
   rmSync(file, { recursive: true, force: true })
@@ -48,7 +66,9 @@ function spoil(file: string, state: State, length: number): void {
   else if (state === 'full directory') {
     mkdirSync(file)
     writeFileSync(path.join(file, 'something'), 'is in it')
-  } else {
+  } else if (state === 'link') symlinkSync(victim, file)
+  else if (state === 'dangling link') symlinkSync(noVictim, file)
+  else {
     const size = { empty: 0, short: Math.max(1, length >> 1), long: 300_000, garbage: length }[
       state
     ]
@@ -144,7 +164,7 @@ t.test('what each reader makes of it', async t => {
     t.match(code, /^ERR_SAVE/, `manifest ${state}`)
   }
   await writeRole(nodeDisk, layout, newRole('slave'))
-  for (const state of ['long', 'directory'] as const) {
+  for (const state of ['long', 'directory', 'dangling link'] as const) {
     spoil(layout.config, state, 90)
     t.equal(await codeOf(loadConfig(nodeDisk, layout)), 'ERR_CONFIG', `hb.toml ${state}`)
   }
@@ -155,7 +175,7 @@ t.test('an ack file that is none is written again as one', async t => {
   for (const state of states) {
     const file = ackPath(directory, 's1')
     spoil(file, state, ackBytes)
-    const inode = statSync(file).ino
+    const inode = lstatSync(file).ino
     const acks = await AckFile.open(nodeDisk, directory, 's1', error => t.fail(error.message))
     const id = new Uint8Array(16).fill(7)
     const positions = { receivedTxn: 9, durableTxn: 9, durableChain: 1, appliedTxn: 8 }
@@ -164,7 +184,7 @@ t.test('an ack file that is none is written again as one', async t => {
     await acks.close()
     t.equal(readFileSync(file).length, ackBytes)
     t.match(await readAck(nodeDisk, directory, 's1'), { durableTxn: 9, appliedTxn: 8 }, state)
-    if (!state.endsWith('directory')) t.equal(statSync(file).ino, inode, 'others have it open')
+    if (!/directory|link/.test(state)) t.equal(statSync(file).ino, inode, 'others have it open')
   }
 })
 
@@ -320,4 +340,9 @@ t.test('servers with such files start, and the slave follows', async t => {
   const { master: ours, slave: theirs } = await pair.digests()
   t.equal(theirs, ours)
   t.match(await statusOf(pair.master), { running: true, state: 'Idle' })
+})
+
+t.test('nothing was written or made through a link', async t => {
+  t.equal(readFileSync(victim, 'utf8'), victimText)
+  t.notOk(existsSync(noVictim))
 })

@@ -68,7 +68,6 @@ t.test('what root does to a server is done by its owner', options, async t => {
     await own('write', '-d', master, 'A', 'F', 'one', '1')
     await sudo('write', '-d', master, 'A', 'F', 'two', '2')
     await sudo('import', '-d', master, 'A', 'F', csv, '--format', 'csv', '--id', 'ID')
-    await own('write', '-d', master, 'A', 'F', 'three', '3')
     t.strictSame(foreignIn(home, user), [])
 
     if (user === unlisted) continue
@@ -84,8 +83,6 @@ t.test('what root does to a server is done by its owner', options, async t => {
     }
     await sudo('apply', '-d', slave, 'off')
     await sudo('write', '-d', master, 'A', 'F', 'four', '4')
-    await own('wait', '-d', master, '--timeout', '30', '--level', 'durable')
-    await sudo('reload', '-d', master)
     await sudo('stop', '-d', slave)
     t.equal((await runAs(null, 'hb-replay', ['-d', slave])).code, 0)
     await own('start', '-d', slave)
@@ -148,18 +145,17 @@ t.test('a user without rights gets one clear refusal', options, async t => {
     t.match(lines[0], /^hb[-a-z]*: ERR_OTHER_USER: /)
     t.match(lines[0], owner)
   }
-  const commands = [['status'], ['write', 'A', 'F', 'x', 'y'], ['start']]
-  for (const mode of [0o700, 0o755]) {
+  const tried: readonly (readonly [number, string, readonly string[]])[] = [
+    [0o700, 'hb', ['status']],
+    [0o700, 'hb-shipper', []],
+    [0o755, 'hb', ['write', 'A', 'F', 'x', 'y']],
+    [0o755, 'hb', ['start']],
+    [0o755, 'hb-slave', []],
+  ]
+  for (const [mode, program, args] of tried) {
     chmodSync(home, mode)
-    for (const args of commands) {
-      refused(
-        await runAs(unlisted, 'hb', [...args, '-d', master]),
-        /belongs to user 65534, and user 54321 may not/,
-      )
-    }
-    for (const program of ['hb-shipper', 'hb-slave']) {
-      refused(await runAs(unlisted, program, ['-d', master]), /sudo -u '#65534'/)
-    }
+    const outcome = await runAs(unlisted, program, [...args, '-d', master])
+    refused(outcome, /belongs to user 65534, and this is user 54321. .*sudo -u '#65534'/)
   }
   const roots = temporaryDirectory(t)
   await sudo('setup', '-d', path.join(roots, 'north'), '--type', 'master', '--name', 'north')

@@ -4,7 +4,7 @@
 import { appendFileSync, closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { HotBackupError } from '../../src/errors.ts'
-import type { Disk, DiskFile } from '../../src/platform/disk.ts'
+import type { Access, Disk, DiskFile } from '../../src/platform/disk.ts'
 import type { Connection, Network } from '../../src/platform/network.ts'
 import { nodeDisk } from '../../src/platform/node-disk.ts'
 import { nodeNetwork } from '../../src/platform/node-network.ts'
@@ -109,6 +109,9 @@ class WatchedFile implements DiskFile {
   }
   size(): number {
     return this.#file.size()
+  }
+  access(): Access {
+    return this.#file.access()
   }
   read(buffer: Uint8Array, start: number, length: number, offset: number): Promise<number> {
     return this.#file.read(buffer, start, length, offset)

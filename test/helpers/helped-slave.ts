@@ -65,6 +65,7 @@ class HelperAtHand implements ChildProcess {
     const files = (file: DiskFile): DiskFile => ({
       path: file.path,
       size: () => file.size(),
+      access: () => file.access(),
       read: async (...args) => (await permit(), file.read(...args)),
       write: async (...args) => (await permit(), file.write(...args)),
       sync: async () => (await permit(), file.sync()),
@@ -79,6 +80,7 @@ class HelperAtHand implements ChildProcess {
       open: async (...args) => (await permit(), files(await disk.open(...args))),
       openSync: (...args) => files(disk.openSync(...args)),
       exists: async path => (await permit(), disk.exists(path)),
+      access: path => disk.access(path),
       realPath: path => disk.realPath(path),
       list: async path => (await permit(), disk.list(path)),
       makeDirectory: async path => (await permit(), disk.makeDirectory(path)),

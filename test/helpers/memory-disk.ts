@@ -4,6 +4,7 @@
 import { dirname } from 'node:path'
 import { HotBackupError } from '../../src/errors.ts'
 import {
+  type Access,
   type DirectoryEntry,
   type Disk,
   type DiskFile,
@@ -85,6 +86,8 @@ class Content {
   }
 }
 
+const ownAccess: Access = { user: null, ours: true, mode: 0o600 }
+
 export class MemoryDisk implements Disk {
   /** Called before each operation; it may throw, or crash the disk. */
   before: ((operation: DiskOperation, path: string) => void) | null = null
@@ -162,6 +165,10 @@ export class MemoryDisk implements Disk {
       this.#names.set(path, new Content())
     }
     return this.#file(path, this.#content(path, 'open'), mode !== 'read')
+  }
+
+  async access(path: string): Promise<Access | null> {
+    return (await this.exists(path)) ? ownAccess : null
   }
 
   async exists(path: string): Promise<boolean> {
@@ -300,6 +307,7 @@ export class MemoryDisk implements Disk {
     return {
       path,
       size: () => content.size,
+      access: () => ownAccess,
       readSync,
       read: async (...where) => readSync(...where),
       writeSync,

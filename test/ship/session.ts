@@ -362,6 +362,7 @@ t.test('acks that meet a slow or full disk', async t => {
   const slow: DiskFile = {
     path: 'x.ack',
     size: () => 0,
+    access: () => ({ user: null, ours: true, mode: 0o600 }),
     read: () => Promise.resolve(0),
     readSync: () => 0,
     write: async bytes => {

@@ -1,6 +1,6 @@
 // The port to the disk as one process has it: calls take time, may fail by order of the world, and are cut off when
 // the process dies in the middle. A call without a promise is done at once.
-import type { Disk, DiskFile, OpenMode } from '../../../src/platform/disk.ts'
+import type { Access, Disk, DiskFile, OpenMode } from '../../../src/platform/disk.ts'
 import { systemError, type SimDisk, type SimFile } from './disk.ts'
 import type { Machine } from './machine.ts'
 import { Dead, type SimProcess } from './process.ts'
@@ -33,6 +33,9 @@ const delayMs: Readonly<Record<DiskCall, number>> = {
   truncate: 0.3,
 }
 
+/** These machines have one user. */
+const ownAccess: Access = { user: null, ours: true, mode: 0o600 }
+
 export function diskPort(machine: Machine, process: SimProcess): Disk {
   const calls = new DiskCalls(machine, process)
   const disk = () => machine.disk
@@ -40,6 +43,8 @@ export function diskPort(machine: Machine, process: SimProcess): Disk {
     open: (path, mode) => calls.later('open', path, () => openFile(calls, disk(), path, mode)),
     openSync: (path, mode) => calls.now('open', path, () => openFile(calls, disk(), path, mode)),
     exists: path => calls.later('look', path, () => disk().find(path) !== null),
+    access: path =>
+      calls.later('look', path, () => (disk().find(path) === null ? null : ownAccess)),
     realPath: path => Promise.resolve(path),
     list: path => calls.later('list', path, () => disk().list(path)),
     makeDirectory: path => calls.later('makeDirectory', path, () => disk().makeDirectory(path)),
@@ -147,6 +152,10 @@ class PortFile implements DiskFile {
   size(): number {
     this.#check()
     return this.#file.size
+  }
+
+  access(): Access {
+    return ownAccess
   }
 
   read(buffer: Uint8Array, start: number, length: number, offset: number): Promise<number> {

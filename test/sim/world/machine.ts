@@ -192,7 +192,6 @@ export class Machine {
       watcher: this.#watcher(process),
       locks: this.#locksPort(process),
       localSockets: this.#sockets.port(process),
-      fileModes: { openToOthers: () => false, userOf: () => null, mayWorkIn: () => true },
     }
   }
 
