@@ -60,12 +60,12 @@ async function main(): Promise<void> {
     path.join(masterDirectory, 'hb.key'),
   ])
   await hb(['start', '-d', slaveDirectory])
+  const master = await Master.open(masterDirectory)
   await hb(['start', '-d', masterDirectory])
 
   title(
     `The ${cities.length.toLocaleString('en')} cities of the world, into the master and over TCP to the slave`,
   )
-  const master = await Master.open(masterDirectory)
   const geo = await master.createAccount('GEO')
   const file = await geo.createFile('CITIES', { modulo: 8009 })
   const importing = performance.now()

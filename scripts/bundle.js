@@ -8,6 +8,7 @@ import { rolldown } from 'rolldown'
 const programs = [
   'cli/hb',
   'cli/hb-replay',
+  'cli/server-process',
   'cli/hb-shipper',
   'cli/hb-slave',
   'server/check-process',

@@ -26,6 +26,7 @@ export const floors = [
   ['report'],
   ['failover'],
   ['server'],
+  ['client'],
   ['cli', 'index.ts'],
 ]
 

@@ -81,6 +81,14 @@ const catalogue = {
     exit: exitCodes.wrongState,
     hint: 'The update is durable on the master; "hb wait" says when the slaves have it.',
   },
+  ERR_OUTCOME: {
+    exit: exitCodes.failed,
+    hint: 'Read what it was to change, and decide by that whether to try it again.',
+  },
+  ERR_CONFLICT: {
+    exit: exitCodes.failed,
+    hint: 'Other programs change the same items all the time: try again later.',
+  },
   ERR_QUEUE_FULL: {
     exit: exitCodes.wrongState,
     hint: 'Let the slave come back, or change [queue] in hb.toml; "hb status" shows who holds up the queue.',

@@ -8,8 +8,12 @@ export {
   type Item,
   type UpdateOptions,
 } from './updates/account.ts'
+export { connect, type Client } from './client/client.ts'
+export type { ClientAccount, ClientFile } from './client/client-files.ts'
+export type { ClientTransaction } from './client/client-transaction.ts'
 export { Master, type MasterEvent, type MasterOptions, type MasterStatus } from './server/master.ts'
 export type { CommitStatus } from './updates/commits.ts'
+export type { SlaveStatus } from './server/slave-status.ts'
 export type { AckLevel } from './ship/ack-file.ts'
 export type { Synchronous, Transaction } from './updates/transaction.ts'
 export type { Bytes } from './log/record.ts'

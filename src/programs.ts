@@ -3,6 +3,8 @@
 import { fileURLToPath } from 'node:url'
 
 export type Program =
+  | 'cli/hb'
+  | 'cli/server-process'
   | 'cli/hb-shipper'
   | 'cli/hb-slave'
   | 'server/check-process'

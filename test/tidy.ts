@@ -102,7 +102,8 @@ t.test('only the real platform reaches the outside', async t => {
       ...importsOf(text).filter(
         name =>
           outside.test(name) ||
-          (/\/node-[\w-]+\.ts$/.test(name) && !/^src\/(platform|config|server)\//.test(path)),
+          (/\/node-[\w-]+\.ts$/.test(name) &&
+            !/^src\/(platform|config|server|client)\//.test(path)),
       ),
       ...text.split('\n').filter(line => calls.test(withoutComment(line))),
     ],

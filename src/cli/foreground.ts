@@ -15,6 +15,7 @@ import { layoutOf } from '../config/layout.ts'
 import { MessagesLog, type Log } from '../config/messages-log.ts'
 import { openAgain } from '../control/owner.ts'
 import { reload } from '../config/reload.ts'
+import { partVariable, stoppedExitCode } from '../control/supervisor.ts'
 import {
   Context,
   directoryOption,
@@ -27,9 +28,6 @@ import {
   type ServerOptions,
 } from './command-line.ts'
 import { watchSignals } from './server-signals.ts'
-
-/** A server's disk has failed: it has stopped for good. No command ends with it. */
-const stoppedExitCode = 7
 
 interface RunningServer {
   stop(): Promise<void>
@@ -53,26 +51,27 @@ type Start = (
   lost: (error: HotBackupError) => void,
 ) => Promise<RunningServer>
 
-/** `successor`: what the process goes on as when the server has become a master. */
+/** `successor`: what the process goes on as when the server has become a master, and the word for it. */
 export async function runServer(
   name: string,
   description: string,
   start: Start,
   successor: Start = start,
+  as: 'the shipper' | 'the server' = 'the shipper',
 ): Promise<never> {
   const context = new Context(processStreams())
   const program = withExamples(new Command(name), `${name} -d /srv/north`)
     .description(description)
     .version(version)
     .addOption(directoryOption())
-    .action(({ dir }: ServerOptions) => serve(name, dir, [start, successor], context))
+    .action(({ dir }: ServerOptions) => serve(name, dir, [start, successor, as], context))
   process.exit(await execute(program, context))
 }
 
 async function serve(
   name: string,
   directory: string,
-  [start, successor]: readonly [Start, Start],
+  [start, successor, as]: readonly [Start, Start, string],
   context: Context,
 ): Promise<void> {
   const layout = layoutOf(directory)
@@ -140,6 +139,7 @@ async function serve(
   }
   let server = await begin(start)
   say('info', `${name} is ready`, { pid: process.pid })
+  tellSupervisor()
   const next = () =>
     Promise.race([
       signals.end,
@@ -164,7 +164,8 @@ async function serve(
       throw ended.error
     }
     server = await begin(successor)
-    say('info', `${name} goes on as the shipper of a master`, { pid: process.pid })
+    say('info', `${name} goes on as ${as} of a master`, { pid: process.pid })
+    tellSupervisor()
     reason = await Promise.race([signals.end, lost])
   }
   if (reason === 'lost' && ended.error !== null) {
@@ -178,6 +179,11 @@ async function serve(
   await end(server)
   say('info', `${name} has stopped`)
   close()
+}
+
+/** It waits for its parts to be ready, and looks at the server's role then. */
+function tellSupervisor(): void {
+  if (process.env[partVariable] !== undefined) process.stdout.write('ready\n')
 }
 
 /** Prepares, once, for the command of [alarm], as soon as there is one. */

@@ -16,7 +16,7 @@ interface Part {
 const parts: readonly Part[] = [
   {
     group: 'Servers:',
-    commands: ['setup', 'start', 'stop', 'reload', 'status', 'wait', 'apply'],
+    commands: ['setup', 'start', 'stop', 'run', 'reload', 'status', 'wait', 'apply'],
     load: async () => (await import('./server-commands.ts')).addServerCommands,
   },
   {

@@ -1,7 +1,7 @@
 // hb setup, start, stop, reload, status, wait and apply.
 import { Argument, Option, type Command } from 'commander'
 import { sleep } from '../platform/clock.ts'
-import { startServer, stopServer } from '../control/background.ts'
+import { startServer, stopServer, type Started } from '../control/background.ts'
 import type { ServerType } from '../config/role.ts'
 import { readGivenKey } from '../config/key.ts'
 import { setup } from '../config/setup.ts'
@@ -32,6 +32,7 @@ export function addServerCommands(program: Command, context: Context): void {
   program.addCommand(setupCommand(context))
   program.addCommand(startCommand(context))
   program.addCommand(stopCommand(context))
+  program.addCommand(runCommand(context))
   program.addCommand(reloadCommand(context))
   program.addCommand(statusCommand(context))
   program.addCommand(waitCommand(context))
@@ -127,13 +128,34 @@ function startCommand(context: Context): Command {
       progress.update(() => 'starting: replaying the log …')
     })
     try {
-      const pid = await context.untilSignal(startServer(context.platform, dir))
+      const started = await context.untilSignal(startServer(context.platform, dir))
       progress.end()
-      await context.out.line(`started, process ${pid}`)
+      await context.out.line(startedText(started))
     } finally {
       waiting.cancel()
       progress.end()
     }
+  })
+}
+
+/** A master has two processes, a slave one. */
+function startedText({ server, shipper, program }: Started): string {
+  if (server === null) {
+    return `started the shipper, process ${shipper}; process ${program} has the master open, and the server takes over when it ends`
+  }
+  return shipper === null
+    ? `started, process ${server}`
+    : `started, process ${server} (server) and ${shipper} (shipper)`
+}
+
+function runCommand(context: Context): Command {
+  return serverCommand(
+    'run',
+    'Run a server in the foreground, whatever its role, until SIGTERM or SIGINT: for a service manager. Its messages go to standard error.',
+    'hb run -d /srv/north',
+  ).action(async ({ dir }: ServerOptions) => {
+    const { runSupervised } = await import('./run-supervised.ts')
+    await runSupervised(context, dir)
   })
 }
 

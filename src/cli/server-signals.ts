@@ -8,6 +8,8 @@ export interface ServerSignals {
   readonly end: Promise<EndSignal>
   /** Calls back at each SIGHUP. */
   onHangUp(callback: () => void): void
+  /** Calls back at each SIGUSR2, by which commands wake a server's supervisor. */
+  onWake(callback: () => void): void
 }
 
 export function watchSignals(): ServerSignals {
@@ -24,5 +26,9 @@ export function watchSignals(): ServerSignals {
       resolve(signal)
     })
   }
-  return { end, onHangUp: callback => void process.on('SIGHUP', callback) }
+  return {
+    end,
+    onHangUp: callback => void process.on('SIGHUP', callback),
+    onWake: callback => void process.on('SIGUSR2', callback),
+  }
 }

@@ -22,7 +22,10 @@ export function statusLines(status: ServerStatus, now: number): string[] {
       : [['Backlog', backlogText(apply.backlog)] as [string, string]]),
     ['Checkpoint', `transaction ${count(apply.checkpointTxn)}`],
   ]
-  if (owner !== null && owner.pid !== status.pid) {
+  if (status.type === 'master' && status.running) {
+    rows.splice(1, 0, ['Processes', processesText(status)])
+  }
+  if (owner !== null && owner.pid !== status.server.pid) {
     rows.push(['Opened by', `process ${owner.pid} (${owner.purpose})`])
   }
   if (status.slaves.length > 0) rows.push(['Queue', queueLine(status.queue)])
@@ -67,6 +70,13 @@ function verifiedText({ verify, differences }: ServerStatus): string | null {
   if (known + more === 0) return where
   const found = counted(known + more, 'difference')
   return `${where}; ${found} FROM THE MASTER: see "hb verify"`
+}
+
+function processesText({ server, shipper, owner }: ServerStatus): string {
+  const textOf = (pid: number | null) => (pid === null ? 'not running' : `process ${pid}`)
+  // With a program in its place nothing is wrong.
+  const own = server.pid === null && owner !== null ? [] : [`server: ${textOf(server.pid)}`]
+  return [...own, `shipper: ${textOf(shipper.pid)}`].join('; ')
 }
 
 function stateText({ state, nextStep, running, pid, failure }: ServerStatus): string {

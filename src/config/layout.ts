@@ -22,6 +22,10 @@
 //   run/               locks, sockets, and the output of the server in the background
 //   run/owner          lock of the process that owns the log and the database
 //   run/shipper        lock of the process that sends the log to the slaves
+//   run/supervisor     lock of the process that keeps the two before running (supervisor.ts)
+//   run/died           one of those has died since "hb start" has last looked
+//   run/pause          lock of a command that has their work stand still
+//   run/resp.sock      where the server listens to clients of the Redis protocol
 //   run/stand-in/      an empty database in the place of a damaged one, while a slave waits for a copy
 import path from 'node:path'
 import type { AckSource } from '../ship/confirmed.ts'
@@ -54,6 +58,11 @@ export interface Layout {
   readonly shipperLock: string
   readonly shipperSocket: string
   readonly shipperOutput: string
+  readonly supervisorLock: string
+  readonly supervisorOutput: string
+  readonly pauseLock: string
+  readonly diedMark: string
+  readonly respSocket: string
   readonly standIn: string
 }
 
@@ -89,6 +98,11 @@ export function layoutOf(directory: string): Layout {
     shipperLock: at('run', 'shipper'),
     shipperSocket: at('run', 'shipper.sock'),
     shipperOutput: at('run', 'shipper.out'),
+    supervisorLock: at('run', 'supervisor'),
+    supervisorOutput: at('run', 'supervisor.out'),
+    diedMark: at('run', 'died'),
+    pauseLock: at('run', 'pause'),
+    respSocket: at('run', 'resp.sock'),
     standIn: at('run', 'stand-in'),
   }
 }

@@ -1,5 +1,5 @@
-// DIR/promotion: which timeline this server has begun, or was about to begin, when it was promoted. Stays as long as the
-// server is a master (see failover/promotion.ts).
+// DIR/promotion: which timeline this server has begun, or was about to begin, when it was promoted. Stays as long as
+// the server is a master (see failover/promotion.ts).
 import { historyStart, sameIdentity, type LogPosition } from '../log/chain.ts'
 import { identityBytes } from '../log/segment.ts'
 import type { LogWriter } from '../log/writer.ts'

@@ -1,141 +1,345 @@
-// Starts and stops the server in the background: a process of its own, which goes on when the command ends.
-import { errorCodes, HotBackupError, type ErrorCode } from '../errors.ts'
+// Starts and stops servers in the background: processes of their own, which go on when the command ends.
+import { errorCodes, HotBackupError, isHotBackupError, type ErrorCode } from '../errors.ts'
 import { KiB } from '../limits.ts'
 import { readFile } from '../platform/atomic-file.ts'
 import { sleep } from '../platform/clock.ts'
 import type { LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
+import type { ChildProcess } from '../platform/processes.ts'
 import { programPath, type Program } from '../programs.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { askNow, liveHolder, type Resident } from './reach.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
-import { shipperPurpose, slavePurpose } from './owner.ts'
+import { masterPurpose, serverPurpose, shipperPurpose, slavePurpose } from './owner.ts'
 
-/** Tells hb-shipper and hb-slave that they run in the background: their messages go to messages.log. */
+/** Tells the processes of a server that they run in the background: their messages go to messages.log. */
 export const backgroundVariable = 'HB_BACKGROUND'
 
 const pollMs = 20
+/** A log that has to be replayed takes its time. */
+const startWaitMs = 600_000
 /** A server that is told to stop finishes what is under way and makes a checkpoint. */
 const stopWaitMs = 120_000
 
 type BackgroundPlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'processes' | 'locks'>
 
-/** The process that "hb start" starts. */
-interface Service {
-  readonly config: Config
-  readonly layout: Layout
-  readonly program: Program
-  readonly lock: string
-  readonly resident: Resident
-  readonly output: string
+/** The processes that do a server's work. */
+export interface Started {
+  /** The one that owns log and database; null where a program does. */
+  readonly server: number | null
+  /** On a master the one that sends the log; null on a slave. */
+  readonly shipper: number | null
+  /** The program that has the master open: the server takes over when it ends. */
+  readonly program: number | null
 }
 
-async function serviceOf(platform: BackgroundPlatform, directory: string): Promise<Service> {
-  const layout = layoutOf(directory)
-  const config = await loadConfig(platform.disk, layout)
-  return config.type === 'master'
-    ? {
-        config,
-        layout,
-        program: 'cli/hb-shipper',
-        lock: layout.shipperLock,
-        resident: 'shipper',
-        output: layout.shipperOutput,
-      }
-    : {
-        config,
-        layout,
-        program: 'cli/hb-slave',
-        lock: layout.ownerLock,
-        resident: 'owner',
-        output: layout.ownerOutput,
-      }
+/** A process that a server needs, by its lock and its control socket. */
+interface Place {
+  readonly resident: Resident
+  readonly lock: string
+  /** Purposes of a lock with which the work is done. */
+  readonly purposes: readonly string[]
+}
+
+function placesOf({ type }: Config, layout: Layout): readonly Place[] {
+  const owners = type === 'master' ? [serverPurpose, masterPurpose] : [slavePurpose]
+  const owner = { resident: 'owner', lock: layout.ownerLock, purposes: owners } as const
+  const shipper = { resident: 'shipper', lock: layout.shipperLock } as const
+  return type === 'master' ? [owner, { ...shipper, purposes: [shipperPurpose] }] : [owner]
+}
+
+/** Null when the work is not being done. A command that has the lock for a moment is not the server. */
+async function workerAt(
+  platform: BackgroundPlatform,
+  { lock, purposes }: Place,
+): Promise<LockHolder | null> {
+  const holder = await liveHolder(platform, lock)
+  return holder !== null && purposes.includes(holder.purpose) ? holder : null
 }
 
 /**
- * Resolves with the pid when the server answers. Throws ERR_RUNNING when it runs already, and the server's own
- * error when it cannot start.
+ * Starts what does not run of the server; resolves when it answers. Throws ERR_RUNNING when all of it runs already,
+ * and the server's own error when it cannot start.
  */
 export async function startServer(
   platform: BackgroundPlatform,
   directory: string,
-): Promise<number> {
-  const service = await serviceOf(platform, directory)
-  const { config, layout, lock, resident } = service
-  // Several commands may start it at once: each has to know what its own process has said.
-  const output = `${service.output}.${platform.processes.self().pid}`
-  const holder = await liveHolder(platform, lock)
-  // One on another machine may have died there: the new process finds out.
-  if (holder !== null && !holder.elsewhere) throw alreadyRunning(config, holder)
-  await platform.disk.makeDirectory(layout.run)
+): Promise<Started> {
+  const layout = layoutOf(directory)
+  const config = await loadConfig(platform.disk, layout)
+  const supervisor = await liveHolder(platform, layout.supervisorLock)
+  if (supervisor === null || supervisor.elsewhere) await refuseRunning(platform, config, layout)
+  else {
+    const started = await startDead(platform, config, layout, supervisor)
+    if (started !== null) return started
+  }
+  const { child, output } = await launch(platform, layout, 'cli/hb', ['run'])
+  const started = await untilWorking(platform, config, layout, endOf(child))
+  if (started !== null) {
+    await keepOutput(platform, output, layout.supervisorOutput)
+    return started
+  }
+  const error = await startError(platform, config, output)
   await platform.disk.remove(output)
-  const child = platform.processes.start(programPath(service.program), ['-d', layout.directory], {
-    detached: { outputPath: output },
-    environment: { [backgroundVariable]: '1' },
-  })
-  let exited = false
-  void child.exited.then(() => {
-    exited = true
-  })
-  while (!exited) {
+  // Another command may have been faster: its server is what runs then.
+  if (isHotBackupError(error, 'ERR_RUNNING')) {
+    const other = await liveHolder(platform, layout.supervisorLock)
+    const gone = () => other === null || !platform.processes.mayBeAlive(other.identity)
+    await untilWorking(platform, config, layout, gone)
+    await refuseRunning(platform, config, layout)
+  }
+  throw error
+}
+
+/**
+ * Has the supervisor start what has died, also when it was faster: null when it has ended. Throws ERR_RUNNING when
+ * nothing had died since the last start.
+ */
+async function startDead(
+  platform: BackgroundPlatform,
+  config: Config,
+  layout: Layout,
+  { identity }: LockHolder,
+): Promise<Started | null> {
+  const { disk, processes } = platform
+  const died = await disk.exists(layout.diedMark)
+  if (died) await disk.remove(layout.diedMark)
+  processes.signal(identity.pid, 'SIGUSR2')
+  const ended = () => !processes.mayBeAlive(identity)
+  const started = await untilWorking(platform, config, layout, ended)
+  if (started !== null && !died) await refuseRunning(platform, config, layout)
+  return started
+}
+
+/** Those on another machine may have died there: a new process finds out. */
+async function refuseRunning(
+  platform: BackgroundPlatform,
+  { name, type }: Config,
+  layout: Layout,
+): Promise<void> {
+  const places = placesOf({ type } as Config, layout)
+  const workers = await Promise.all(places.map(place => workerAt(platform, place)))
+  const running = workers.filter(worker => worker !== null && !worker.elsewhere)
+  if (running.length < places.length) return
+  const own = running.find(worker => worker?.purpose !== masterPurpose)
+  if (own === null || own === undefined) return
+  const message = `${name} is running already: process ${own.identity.pid} (${own.purpose})`
+  throw new HotBackupError('ERR_RUNNING', message)
+}
+
+/** Starts what is a server's part by itself: a master's shipper, or a slave's server. Throws as `startServer`. */
+export async function startPart(platform: BackgroundPlatform, directory: string): Promise<number> {
+  const layout = layoutOf(directory)
+  const config = await loadConfig(platform.disk, layout)
+  const master = config.type === 'master'
+  const resident = master ? 'shipper' : 'owner'
+  const program = master ? 'cli/hb-shipper' : 'cli/hb-slave'
+  const { child, output } = await launch(platform, layout, program, [])
+  const ended = endOf(child)
+  while (!ended()) {
     const answer = (await askNow(platform, layout, resident)) as { readonly pid?: number } | null
     if (answer?.pid === child.pid) {
-      if (await platform.disk.exists(output)) await platform.disk.rename(output, service.output)
+      await keepOutput(platform, output, master ? layout.shipperOutput : layout.ownerOutput)
       return child.pid
     }
     await sleep(platform.clock, pollMs)
   }
   const error = await startError(platform, config, output)
   await platform.disk.remove(output)
-  const other = await liveHolder(platform, lock)
-  throw other === null || other.elsewhere ? error : alreadyRunning(config, other)
+  throw error
 }
 
-function alreadyRunning({ name }: Config, { identity, purpose }: LockHolder): HotBackupError {
-  const message = `${name} is running already: process ${identity.pid} (${purpose})`
-  return new HotBackupError('ERR_RUNNING', message)
+async function launch(
+  { disk, processes }: BackgroundPlatform,
+  layout: Layout,
+  program: Program,
+  args: readonly string[],
+): Promise<{ readonly child: ChildProcess & { pid: number | null }; readonly output: string }> {
+  // Several commands may start it at once: each has to know what its own process has said.
+  const output = `${layout.supervisorOutput}.${processes.self().pid}`
+  await disk.makeDirectory(layout.run)
+  await disk.remove(output)
+  const child = processes.start(programPath(program), [...args, '-d', layout.directory], {
+    detached: { outputPath: output },
+    environment: { [backgroundVariable]: '1' },
+  })
+  return { child, output }
 }
 
-/** What the process said last: its error, as it would have been told in the foreground. */
+async function keepOutput(
+  { disk }: BackgroundPlatform,
+  output: string,
+  name: string,
+): Promise<void> {
+  if (await disk.exists(output)) await disk.rename(output, name)
+}
+
+function endOf(child: ChildProcess): () => boolean {
+  let ended = false
+  void child.exited.then(() => {
+    ended = true
+  })
+  return () => ended
+}
+
+/**
+ * Resolves when all of the server works; null when its supervisor has `ended`. Throws ERR_TIMEOUT: a part that cannot
+ * start is started again and again.
+ */
+async function untilWorking(
+  platform: BackgroundPlatform,
+  config: Config,
+  layout: Layout,
+  ended: () => boolean,
+): Promise<Started | null> {
+  const { clock } = platform
+  const start = clock.monotonic()
+  for (;;) {
+    const started = await working(platform, config, layout)
+    if (started !== null || ended()) return started
+    if (clock.monotonic() - start > startWaitMs) {
+      const message = `${config.name} does not answer after ${startWaitMs / 1000} s`
+      throw new HotBackupError('ERR_TIMEOUT', message)
+    }
+    await sleep(clock, pollMs)
+  }
+}
+
+/** Null while something does not answer yet. */
+async function working(
+  platform: BackgroundPlatform,
+  config: Config,
+  layout: Layout,
+): Promise<Started | null> {
+  const pids: Partial<Record<Resident, number>> = {}
+  let program: number | null = null
+  for (const place of placesOf(config, layout)) {
+    const worker = await workerAt(platform, place)
+    if (worker === null) return null
+    const { pid } = worker.identity
+    if (worker.purpose === masterPurpose) program = pid
+    else if ((await askNow(platform, layout, place.resident)) === null) return null
+    else pids[place.resident] = pid
+  }
+  return { server: pids.owner ?? null, shipper: pids.shipper ?? null, program }
+}
+
+/** What the processes said last: their error, as it would have been told in the foreground. */
 async function startError(
   { disk }: BackgroundPlatform,
   config: Config,
   output: string,
 ): Promise<HotBackupError> {
   const text = (await readFile(disk, output, 64 * KiB).catch(() => null))?.toString() ?? ''
-  const line = text.trimEnd().split('\n').at(-1) ?? ''
-  const told = /^hb-\w+: (ERR_\w+): (.*?)\.(?: [A-Z].*)?$/.exec(line)
-  const code = errorCodes.find(known => known === told?.[1])
-  if (code !== undefined) return new HotBackupError(code, told?.[2] ?? '')
+  const lines = text.trimEnd().split('\n')
+  const told = /^hb(?:-\w+)?: (ERR_\w+): (.*?)\.(?: [A-Z].*)?$/
+  const line = lines.findLast(each => told.test(each)) ?? lines.at(-1) ?? ''
+  const [, word, message = ''] = told.exec(line) ?? []
+  const code = errorCodes.find(known => known === word)
+  if (code !== undefined) return new HotBackupError(code, message)
   const fallback: ErrorCode = 'ERR_NOT_RUNNING'
   return new HotBackupError(fallback, `${config.name} did not start: ${line || `see ${output}`}`)
 }
 
-/** Resolves with its pid when the server has ended. Throws ERR_NOT_RUNNING, ERR_TIMEOUT. */
+/**
+ * Stops all processes of the server. Resolves, when they have ended, with the pid of the one that owned the log, or
+ * else of the shipper. Throws ERR_NOT_RUNNING, ERR_TIMEOUT.
+ */
 export async function stopServer(platform: BackgroundPlatform, directory: string): Promise<number> {
-  const { config, lock } = await serviceOf(platform, directory)
-  const { processes, clock } = platform
-  const holder = await liveHolder(platform, lock)
-  if (holder === null) throw notRunning(config)
-  const { identity, purpose, elsewhere } = holder
-  // A command that has the lock for a moment is not the server.
-  if (purpose !== slavePurpose && purpose !== shipperPurpose) throw notRunning(config)
-  if (elsewhere) {
-    const message = `${config.name} runs on another machine or in another container (${identity.host})`
+  const layout = layoutOf(directory)
+  const config = await loadConfig(platform.disk, layout)
+  const supervisor = await liveHolder(platform, layout.supervisorLock)
+  const parts = await ownParts(platform, config, layout)
+  const first = parts[0] ?? supervisor
+  if (first === null || first === undefined) {
+    throw new HotBackupError('ERR_NOT_RUNNING', `${config.name} is not running`)
+  }
+  if (first.elsewhere) {
+    const message = `${config.name} runs on another machine or in another container (${first.identity.host})`
     throw new HotBackupError('ERR_RUNNING', message, {}, undefined, 'Stop it there.')
   }
-  if (!processes.signal(identity.pid, 'SIGTERM')) throw notRunning(config)
-  const start = clock.monotonic()
-  while (processes.mayBeAlive(identity)) {
-    if (clock.monotonic() - start > stopWaitMs) {
-      const message = `process ${identity.pid} has not ended ${stopWaitMs / 1000} s after SIGTERM`
-      throw new HotBackupError('ERR_TIMEOUT', message)
-    }
-    await sleep(clock, pollMs)
-  }
-  return identity.pid
+  if (supervisor !== null) await end(platform, [supervisor])
+  await end(platform, await ownParts(platform, config, layout))
+  return first.identity.pid
 }
 
-function notRunning({ name }: Config): HotBackupError {
-  return new HotBackupError('ERR_NOT_RUNNING', `${name} is not running`)
+/** Not a program that has the master open. */
+async function ownParts(
+  platform: BackgroundPlatform,
+  config: Config,
+  layout: Layout,
+): Promise<LockHolder[]> {
+  const places = placesOf(config, layout)
+  const workers = await Promise.all(places.map(place => workerAt(platform, place)))
+  return workers.flatMap(worker =>
+    worker === null || worker.purpose === masterPurpose ? [] : [worker],
+  )
+}
+
+async function end(platform: BackgroundPlatform, holders: readonly LockHolder[]): Promise<void> {
+  const { processes, clock } = platform
+  for (const { identity } of holders) processes.signal(identity.pid, 'SIGTERM')
+  const start = clock.monotonic()
+  for (const { identity } of holders) {
+    while (processes.mayBeAlive(identity)) {
+      if (clock.monotonic() - start > stopWaitMs) {
+        const message = `process ${identity.pid} has not ended ${stopWaitMs / 1000} s after SIGTERM`
+        throw new HotBackupError('ERR_TIMEOUT', message)
+      }
+      await sleep(clock, pollMs)
+    }
+  }
+}
+
+/**
+ * Runs `work` while no process of the server does anything, and has them go on behind it as what the server is then.
+ * Resolves with the process that owns the log, or else the shipper; null when nothing ran.
+ */
+export async function standingStill<T>(
+  platform: BackgroundPlatform,
+  directory: string,
+  work: () => Promise<T>,
+): Promise<{ readonly result: T; readonly pid: number | null }> {
+  const layout = layoutOf(directory)
+  const config = await loadConfig(platform.disk, layout)
+  const supervisor = await liveHolder(platform, layout.supervisorLock)
+  if (supervisor === null) return alone(platform, config, layout, work)
+  const pause = await platform.locks.acquire(layout.pauseLock, 'command', () => {})
+  const wake = () => platform.processes.signal(supervisor.identity.pid, 'SIGUSR2')
+  let result: T
+  try {
+    wake()
+    while ((await ownParts(platform, config, layout)).length > 0) {
+      await sleep(platform.clock, pollMs)
+    }
+    result = await work()
+  } finally {
+    await pause.release()
+    wake()
+  }
+  const now = await loadConfig(platform.disk, layout)
+  const ended = () => !platform.processes.mayBeAlive(supervisor.identity)
+  const started = await untilWorking(platform, now, layout, ended)
+  return { result, pid: started?.server ?? started?.shipper ?? null }
+}
+
+/** Without a supervisor: parts that were started one by one. */
+async function alone<T>(
+  platform: BackgroundPlatform,
+  config: Config,
+  layout: Layout,
+  work: () => Promise<T>,
+): Promise<{ readonly result: T; readonly pid: number | null }> {
+  const { directory } = layout
+  const ran = (await ownParts(platform, config, layout)).length > 0
+  if (ran) await stopServer(platform, directory)
+  let result: T
+  try {
+    result = await work()
+  } catch (error) {
+    // It goes on as what it was, unless it has begun: then it does not start before that is complete.
+    if (ran) await startPart(platform, directory).catch(() => {})
+    throw error
+  }
+  return { result, pid: ran ? await startPart(platform, directory) : null }
 }

@@ -16,6 +16,14 @@ export class RequestNotTaken extends HotBackupError {
   }
 }
 
+/** The request was sent: it may have been carried out or not. */
+export class ConnectionLost extends HotBackupError {
+  constructor(cause: Error | null) {
+    const reason = cause === null ? '' : `: ${cause.message}`
+    super('ERR_CLOSED', `the connection to the server was lost${reason}`, {}, cause ?? undefined)
+  }
+}
+
 /** An answer on its way: parts for whoever iterates. */
 class Answer {
   readonly #parts: Message[] = []
@@ -145,12 +153,8 @@ export class ControlClient {
   }
 
   #closed(error: Error | null): void {
-    const reason = error === null ? '' : `: ${error.message}`
-    const message = `the connection to the server was lost${reason}`
     const untaken = this.#closing || this.#unsent !== null
-    this.#lost = untaken
-      ? new RequestNotTaken()
-      : new HotBackupError('ERR_CLOSED', message, {}, error ?? undefined)
+    this.#lost = untaken ? new RequestNotTaken() : new ConnectionLost(error)
     for (const answer of this.#answers.splice(0)) {
       answer.end(untaken && !answer.begun ? new RequestNotTaken() : this.#lost)
     }

@@ -1,5 +1,5 @@
 // Who owns a server: commands that its owner carries out when it runs, and the command itself when it does not.
-import { isHotBackupError, type HotBackupError } from '../errors.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { type Clock, sleep } from '../platform/clock.ts'
 import type { Lock, LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -15,13 +15,25 @@ export const commandPurpose = 'command'
 /** Why an application holds the owner's lock. */
 export const masterPurpose = 'master'
 
+/** Why a master's resident server holds the owner's lock. */
+export const serverPurpose = 'server'
+
 /** Why a slave's server holds the owner's lock. */
 export const slavePurpose = 'slave'
 
 /** Why a master's shipper holds the shipper's lock. */
 export const shipperPurpose = 'shipper'
 
-const listeners: readonly string[] = [commandPurpose, masterPurpose, slavePurpose, shipperPurpose]
+/** Why the process that keeps the parts of a server running holds the supervisor's lock. */
+export const supervisorPurpose = 'supervisor'
+
+const listeners: readonly string[] = [
+  commandPurpose,
+  masterPurpose,
+  serverPurpose,
+  slavePurpose,
+  shipperPurpose,
+]
 
 /** Whether the holder of a lock listens at a control socket, but for the moments in which it starts and stops. */
 export function listens(purpose: string): boolean {
@@ -109,12 +121,20 @@ export async function takeOwnership(
       if (!isHotBackupError(error, 'ERR_RUNNING')) throw error
       const holder = await locks.holder(layout.ownerLock)
       if (holder?.purpose === recoveryPurpose && holder.alive) patience.renew()
-      else if (holder !== null && holder.purpose !== commandPurpose) throw error
+      else if (holder !== null && holder.purpose !== commandPurpose)
+        throw inUse(error, holder, purpose)
       else if (holder !== null && purpose === commandPurpose) throw error
       if (patience.isOver(holder)) throw error
     }
     await sleep(clock, pollMs)
   }
+}
+
+/** A program does not need the master to itself. */
+function inUse(error: HotBackupError, holder: LockHolder, purpose: string): HotBackupError {
+  if (holder.purpose !== serverPurpose || purpose !== masterPurpose) return error
+  const hint = 'Its server is running: use "connect" instead of "Master.open".'
+  return new HotBackupError(error.code, error.message, error.place, error, hint)
 }
 
 /**

@@ -1,10 +1,14 @@
 // What those who serve data commands work on: an open master, a slave, or files that are only looked at.
 import type { Database } from '../database/database.ts'
 import type { Bytes } from '../log/record.ts'
+import type { AckLevel } from '../ship/ack-file.ts'
 import type { GroupMends } from '../repair/group-mends.ts'
+import type { CommitLevel } from '../config/policies.ts'
 import type { Removed } from '../updates/updates.ts'
 import type { VerifyPass } from '../repair/continuous-verification.ts'
 import type { VerifyMarks } from '../repair/verify-marks.ts'
+import type { CommitOutcome } from './commit-operation.ts'
+import type { Step } from './packed-commits.ts'
 
 export interface DataSource {
   readonly database: Database
@@ -42,6 +46,15 @@ export interface DataWrites {
   delete(account: string, file: string, id: Bytes): Promise<boolean>
   /** In order, each item an update of its own; resolves when the last is durable. May wait for room in between. */
   writeMany(account: string, file: string, items: Iterable<ItemToWrite>): Promise<void>
+  /** Transactions, each by itself and in order; resolves when all are done. `files`: account and name. */
+  commit(
+    files: readonly (readonly [string, string])[],
+    commits: Iterable<readonly Step[]>,
+    level: CommitLevel | undefined,
+  ): Promise<CommitOutcome[]>
+  /** Resolves when enough slaves have got there; see Master.wait. */
+  reached(txn: number, level: AckLevel, timeoutMs: number): Promise<void>
+  readonly lastTxn: number
 }
 
 export interface ItemToWrite {

@@ -3,20 +3,39 @@ import type { Database } from '../database/database.ts'
 import { HotBackupError } from '../errors.ts'
 import { fileFlags } from '../log/file-flags.ts'
 import type { Bytes } from '../log/record.ts'
+import type { AckLevel } from '../ship/ack-file.ts'
 import { checkAccount, findFile } from '../updates/account.ts'
+import type { Commits } from '../updates/commits.ts'
 import type { Replication } from '../updates/replication.ts'
 import type { Removed, Updates } from '../updates/updates.ts'
+import { CommitOperation, type CommitOutcome } from './commit-operation.ts'
 import type { DataWrites } from './data-source.ts'
 
 export class NamedWrites implements DataWrites {
   readonly #database: Database
   readonly #updates: Updates
   readonly #replication: Replication
+  readonly #commits: Commits
+  readonly #operation: CommitOperation
 
-  constructor(database: Database, updates: Updates, replication: Replication) {
+  constructor(database: Database, updates: Updates, replication: Replication, commits: Commits) {
     this.#database = database
     this.#updates = updates
     this.#replication = replication
+    this.#commits = commits
+    this.#operation = new CommitOperation(database, updates)
+  }
+
+  get lastTxn(): number {
+    return this.#updates.lastTxn
+  }
+
+  commit(...args: Parameters<DataWrites['commit']>): Promise<CommitOutcome[]> {
+    return this.#operation.commit(...args)
+  }
+
+  reached(txn: number, level: AckLevel, timeoutMs: number): Promise<void> {
+    return this.#commits.reached(txn, level, timeoutMs)
   }
 
   async createAccount(account: string): Promise<void> {

@@ -9,11 +9,14 @@ import { MiB } from '../limits.ts'
 import { flagWords } from '../log/file-flags.ts'
 import { groupOperations } from '../repair/group-operations.ts'
 import { checkAccount, findFile, goneFile } from '../updates/account.ts'
+import { commitLevels, type CommitLevel } from '../config/policies.ts'
 import type { Removed } from '../updates/updates.ts'
 import { quotedText } from '../text/line-buffer.ts'
 import { verifyOperations } from '../repair/verify-operations.ts'
 import type { DataSource, DataWrites } from './data-source.ts'
+import { errorToJson } from '../control/error-json.ts'
 import type { JsonObject } from '../control/frames.ts'
+import { unpackCommits } from './packed-commits.ts'
 import { ItemPacker, unpackItems } from './packed-items.ts'
 
 export interface Message {
@@ -71,6 +74,24 @@ export class Arguments {
     })
   }
 
+  /** Pairs of names. */
+  names(key: string): [string, string][] {
+    const value = this.#header[key]
+    if (!Array.isArray(value)) throw wrong(key)
+    return value.map((pair: unknown) => {
+      const [first, second] = Array.isArray(pair) ? (pair as unknown[]) : []
+      if (typeof first === 'string' && typeof second === 'string') return [first, second]
+      throw wrong(key)
+    })
+  }
+
+  /** Undefined for the one of hb.toml. */
+  level(): CommitLevel | undefined {
+    const value = this.#header['level']
+    if (value === undefined) return undefined
+    return commitLevels.find(level => level === value) ?? fail(wrong('level'))
+  }
+
   /** False when it is not there. */
   flag(key: string): boolean {
     return this.#header[key] === true
@@ -82,6 +103,14 @@ export class Arguments {
   get file(): string {
     return this.text('file')
   }
+}
+
+function wrong(key: string): HotBackupError {
+  return new HotBackupError('ERR_WIRE', `a request with wrong ${key}`)
+}
+
+function fail(error: Error): never {
+  throw error
 }
 
 export type Operation = (source: DataSource, args: Arguments) => AsyncIterable<Message>
@@ -145,6 +174,24 @@ export const operations: Readonly<Record<string, Operation>> = {
   'delete-item': write(async ({ account, file, body }, writes) => {
     if (!(await writes.delete(account, file, body))) throw noItem(account, file, body)
   }),
+
+  // The outcomes in the order of the transactions, and the last transaction of the log behind them.
+  commit: async function* (source, args) {
+    const writes = writesOf(source)
+    const commits = unpackCommits(args.body)
+    const outcomes = await writes.commit(args.names('files'), commits, args.level())
+    const answers = outcomes.map(outcome =>
+      outcome instanceof Error ? errorToJson(outcome) : outcome,
+    )
+    yield { header: { outcomes: answers, txn: writes.lastTxn } }
+  },
+
+  'wait-slaves': async function* (source, args) {
+    const level = args.level()
+    if (level === undefined || level === 'local') throw wrong('level')
+    await writesOf(source).reached(args.number('txn'), level, args.number('timeoutMs'))
+    yield { header: {} }
+  },
 
   'read-item': async function* (source, { account, file, body }) {
     const value = findFile(source.database, account, file).read(body)
@@ -216,12 +263,14 @@ export const operations: Readonly<Record<string, Operation>> = {
 /** An operation that writes: it answers when the update is durable, with what that has removed where it says so. */
 function write(run: (args: Arguments, writes: DataWrites) => Promise<Removed | void>): Operation {
   return async function* (source, args) {
-    if (source.writes === null) {
-      throw new HotBackupError('ERR_READ_ONLY', 'this server is a slave')
-    }
-    const removed = await run(args, source.writes)
+    const removed = await run(args, writesOf(source))
     yield { header: { ...removed } }
   }
+}
+
+function writesOf({ writes }: DataSource): DataWrites {
+  if (writes === null) throw new HotBackupError('ERR_READ_ONLY', 'this server is a slave')
+  return writes
 }
 
 /** Lists of any length: a header is bounded. */

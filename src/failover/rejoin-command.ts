@@ -1,10 +1,10 @@
 // hb rejoin as a command: stops the server, takes both locks, does the work, and starts the server as what it is then.
 import type { Platform } from '../platform/platform.ts'
-import { startServer, stopServer } from '../control/background.ts'
+import { standingStill } from '../control/background.ts'
 import { loadConfig } from '../config/config.ts'
 import { liveHolder } from '../control/reach.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
-import { takeOwnership } from '../control/owner.ts'
+import { masterPurpose, takeOwnership } from '../control/owner.ts'
 import { unknownRole } from './promotion.ts'
 import { rejoin, type RejoinOptions, type RejoinReport } from './rejoin.ts'
 
@@ -19,21 +19,15 @@ export async function rejoinServer(
 ): Promise<RejoinOutcome> {
   const layout = layoutOf(directory)
   const { type } = await loadConfig(platform.disk, layout, unknownRole)
-  const server = type === 'master' ? layout.shipperLock : layout.ownerLock
   // An application is not stopped for this: it must leave by itself.
-  if (type === 'master') await (await takeOwnership(platform, layout, purpose, lost)).release()
-  const holder = await liveHolder(platform, server)
-  const ran = holder !== null && holder.purpose !== purpose
-  if (ran) await stopServer(platform, directory)
-  let report: RejoinReport
-  try {
-    report = await withLocks(platform, layout, () => rejoin(platform, directory, options))
-  } catch (error) {
-    // It goes on as what it was, unless it has begun: then it does not start before that is complete.
-    if (ran) await startServer(platform, directory).catch(() => {})
-    throw error
+  const owner = await liveHolder(platform, layout.ownerLock)
+  if (type === 'master' && owner?.purpose === masterPurpose) {
+    await (await takeOwnership(platform, layout, purpose, lost)).release()
   }
-  return { ...report, pid: ran ? await startServer(platform, directory) : null }
+  const { result, pid } = await standingStill(platform, directory, () =>
+    withLocks(platform, layout, () => rejoin(platform, directory, options)),
+  )
+  return { ...result, pid }
 }
 
 const purpose = 'hb rejoin'

@@ -29,6 +29,7 @@ import { ask, askNow, liveHolder, reach } from '../control/reach.ts'
 import { ackSourceOf, layoutOf, type Layout } from '../config/layout.ts'
 import { logEnd } from '../log/log-end.ts'
 import type { MasterStatus } from '../server/master.ts'
+import { serverPurpose } from '../control/owner.ts'
 import type { ShipperStatus } from '../server/shipper-server.ts'
 import { fencedError, readFenced, removeFenced, writeFenced } from '../config/fence.ts'
 import { ownMark } from './joining.ts'
@@ -357,9 +358,10 @@ async function askAgain(
   }
 }
 
-/** An application that has the master open loses it. */
+/** An application that has the master open loses it. The server's own process is stopped with the others. */
 async function closeOwner(platform: Platform, layout: Layout): Promise<void> {
   const { clock, locks } = platform
+  if ((await liveHolder(platform, layout.ownerLock))?.purpose === serverPurpose) return
   const start = clock.monotonic()
   for (;;) {
     const client = await ControlClient.connect(platform, layout.ownerSocket)

@@ -29,7 +29,7 @@ done`
 interface Child {
   pid: number | null
   /** What it is to be sent as soon as it has a pid. */
-  signal: 'SIGTERM' | 'SIGKILL' | null
+  signal: 'SIGTERM' | 'SIGKILL' | 'SIGHUP' | null
   readonly heard: (line: string) => void
   readonly ended: (how: { code: number | null; signal: string | null }) => void
 }
@@ -127,7 +127,7 @@ export class Nursery {
   }
 }
 
-function kill(child: Child, signal: 'SIGTERM' | 'SIGKILL'): void {
+function kill(child: Child, signal: 'SIGTERM' | 'SIGKILL' | 'SIGHUP'): void {
   child.signal = signal
   if (child.pid === null) return
   try {

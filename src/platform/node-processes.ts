@@ -177,7 +177,7 @@ function readText(path: string): string {
 }
 
 /** False when there is no such process; one that belongs to another user is there. */
-function signalled(pid: number, signal: 'SIGTERM' | 'SIGKILL' | 0): boolean {
+function signalled(pid: number, signal: 'SIGTERM' | 'SIGKILL' | 'SIGUSR2' | 0): boolean {
   try {
     return process.kill(pid, signal)
   } catch (error) {

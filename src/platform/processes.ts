@@ -29,7 +29,7 @@ export interface ChildProcess {
   /** Null until it is known. */
   readonly pid: number | null
   readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>
-  kill(signal: 'SIGTERM' | 'SIGKILL'): void
+  kill(signal: 'SIGTERM' | 'SIGKILL' | 'SIGHUP'): void
 }
 
 export interface StartOptions {
@@ -79,5 +79,5 @@ export interface Processes {
   /** Calls back when the process that has started this one, with a pipe as its input, is gone. */
   onParentGone(callback: () => void): void
   /** Sends a signal to a process that is not a child. False when there is none. */
-  signal(pid: number, signal: 'SIGTERM' | 'SIGKILL'): boolean
+  signal(pid: number, signal: 'SIGTERM' | 'SIGKILL' | 'SIGUSR2'): boolean
 }

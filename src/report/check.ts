@@ -132,6 +132,7 @@ const statesOfMasters: ReadonlySet<StatusWord> = new Set([
   'Fenced',
   'Handing over',
   'Not answering',
+  'Not shipping',
   'No slaves',
 ])
 

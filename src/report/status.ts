@@ -21,6 +21,7 @@ import type { DamagedGroup } from '../database/damaged-groups.ts'
 import { fencedError, readFenced } from '../config/fence.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import type { MasterStatus } from '../server/master.ts'
+import { serverPurpose } from '../control/owner.ts'
 import type { QueueStatus } from '../updates/queue-limit.ts'
 import { readApplyUpdates } from '../replay/apply-updates.ts'
 import type { ShipperStatus } from '../server/shipper-server.ts'
@@ -36,9 +37,14 @@ export interface ServerStatus {
   /** Null when DIR/role is missing or damaged: then `failure` says so. */
   readonly type: ServerType | null
   readonly directory: string
-  /** The server in the background (or foreground) runs: a master's shipper, a slave's server. */
+  /** The server in the background (or foreground) runs: its server, or on a master at least its shipper. */
   readonly running: boolean
+  /** Of the server where one runs, else of the shipper. */
   readonly pid: number | null
+  /** The server's own process, which has log and database open. */
+  readonly server: ProcessRow
+  /** The process that sends a master's log. */
+  readonly shipper: ProcessRow
   readonly state: StatusWord
   /** What to do about it; null where the server goes on by itself. */
   readonly nextStep: string | null
@@ -83,6 +89,11 @@ export interface ServerStatus {
   readonly databaseId: string | null
   /** The latest messages, newest first. */
   readonly messages: readonly string[]
+}
+
+export interface ProcessRow {
+  /** Null when it does not run. */
+  readonly pid: number | null
 }
 
 export interface HoldRow {
@@ -134,7 +145,7 @@ export async function collectStatus(
   const log = await readLog(platform, layout, found.master?.lastTxn ?? 0, damaged)
   const reported = (found.shipper ?? found.slave)?.slaves ?? null
   const { durableTxn } = log.status
-  const alive = found.server !== null
+  const alive = (config.type === 'master' ? found.shipperHolder : found.server) !== null
   const { segments } = log
   const slaves = await slaveRows(platform, layout, config, durableTxn, segments, reported, alive)
   const fenced = await readFence(platform, layout, config)
@@ -144,12 +155,13 @@ export async function collectStatus(
     name: config.name,
     type: unknown === null ? config.type : null,
     directory: layout.directory,
-    running: found.server !== null,
-    pid: found.server?.identity.pid ?? null,
+    running: (found.server ?? found.shipperHolder) !== null,
+    pid: (found.server ?? found.shipperHolder)?.identity.pid ?? null,
+    server: { pid: found.server?.identity.pid ?? null },
+    shipper: { pid: found.shipperHolder?.identity.pid ?? null },
     state,
     nextStep: nextStep(state),
-    failure:
-      unknown?.message ?? fenced?.error.message ?? failureOf(config, found) ?? damages[0] ?? null,
+    failure: unknown?.message ?? fenced?.error.message ?? failureOf(found) ?? damages[0] ?? null,
     owner: ownerStatus(found),
     log: log.status,
     slaves,
@@ -182,8 +194,10 @@ function ownerStatus({ owner, master, slave }: Found): ServerStatus['owner'] {
 /** Who runs, and what they answer: null for who does not run, or does not answer. */
 interface Found {
   readonly owner: LockHolder | null
-  /** The holder that "hb start" and "hb stop" are about. */
+  /** The server's own process, which is an owner. */
   readonly server: LockHolder | null
+  /** Null on a slave. */
+  readonly shipperHolder: LockHolder | null
   readonly master: MasterStatus | null
   readonly slave: SlaveStatus | null
   readonly shipper: ShipperStatus | null
@@ -209,7 +223,8 @@ async function findProcesses(
   const owner = await liveHolder(platform, layout.ownerLock)
   const shipper = await liveHolder(platform, layout.shipperLock)
   if (type === null) {
-    return { owner, server: shipper ?? owner, master: null, slave: null, shipper: null }
+    const answers = { master: null, slave: null, shipper: null }
+    return { owner, server: shipper === null ? owner : null, shipperHolder: shipper, ...answers }
   }
   const [ownerAnswer, shipperAnswer] = await Promise.all([
     owner === null ? null : ask(platform, layout, 'owner'),
@@ -218,7 +233,8 @@ async function findProcesses(
   const isMaster = type === 'master'
   return {
     owner,
-    server: isMaster ? shipper : owner,
+    server: isMaster && owner?.purpose !== serverPurpose ? null : owner,
+    shipperHolder: isMaster ? shipper : null,
     master: isMaster ? (ownerAnswer as MasterStatus | null) : null,
     slave: isMaster ? null : (ownerAnswer as SlaveStatus | null),
     shipper: shipperAnswer as ShipperStatus | null,
@@ -334,7 +350,9 @@ function stateOf(
   slaves: readonly SlaveRow[],
   fenced: Fence | null,
 ): StatusWord {
-  if (found.server === null) return 'Stopped'
+  const { server, shipperHolder } = found
+  if (server === null && shipperHolder === null) return 'Stopped'
+  if (config.type === 'master' && shipperHolder === null) return 'Not shipping'
   const answer = config.type === 'slave' ? found.slave : found.shipper
   if (answer === null) return 'Not answering'
   if (found.slave !== null) return found.slave.receiver.state
@@ -365,10 +383,13 @@ async function readFence(
   }
 }
 
-function failureOf(config: Config, found: Found): string | null {
-  const answered = config.type === 'master' ? found.shipper : found.slave
-  if (found.server !== null && answered === null) {
+function failureOf(found: Found): string | null {
+  const { server, shipperHolder, master, shipper, slave } = found
+  if (server !== null && master === null && slave === null) {
     return 'the server does not answer: it is starting, stopping, or hangs'
+  }
+  if (shipperHolder !== null && shipper === null) {
+    return 'the shipper does not answer: it is starting, stopping, or hangs'
   }
   return found.slave?.failure ?? found.master?.failure ?? null
 }

@@ -2,7 +2,7 @@
 import { Checkpointer, type CheckpointLog } from '../database/checkpointer.ts'
 import { Database } from '../database/database.ts'
 import { replayLog } from '../database/replay.ts'
-import type { HotBackupError } from '../errors.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -16,6 +16,7 @@ import { checkNotRejoining } from '../config/fence.ts'
 import { neededForReturn } from '../failover/old-master.ts'
 import { ackSourceOf, type Layout } from '../config/layout.ts'
 import { openBegunLog } from '../updates/master-log.ts'
+import type { Log } from '../config/messages-log.ts'
 import { QueueLimit, type QueueEvent } from '../updates/queue-limit.ts'
 import { Retention } from '../updates/retention.ts'
 import { Commits, type CommitEvent } from '../updates/commits.ts'
@@ -79,6 +80,20 @@ export interface Parts {
   readonly mends: GroupMends
   readonly rescue: GroupRescue
   readonly retention: Retention
+}
+
+/** What is said of damage in the log becomes an event. */
+export function tellOf({ happened }: PartsEvents): Log {
+  return (level, message) => {
+    if (level === 'error') happened({ type: 'log-damaged', message })
+    else if (level === 'warn') happened({ type: 'log-mended', message })
+  }
+}
+
+/** A hold that cannot be drained ends the updates. */
+export function drainFailure(error: unknown): HotBackupError {
+  if (isHotBackupError(error)) return error
+  return new HotBackupError('ERR_STOPPED', `draining a hold failed: ${String(error)}`, {}, error)
 }
 
 /** Recovery on a master: the log is brought in order, and what the database lacks of it is replayed. */

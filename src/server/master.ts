@@ -4,7 +4,7 @@ import type { Checkpointer } from '../database/checkpointer.ts'
 import type { Database } from '../database/database.ts'
 import { Drainer } from '../database/drainer.ts'
 import type { HoldSummary } from '../database/long-work.ts'
-import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { HotBackupError } from '../errors.ts'
 import type { Helpers, HelperStatus } from '../helpers/helpers.ts'
 import { quickReplayBytes } from '../limits.ts'
 import type { LogWriter } from '../log/writer.ts'
@@ -18,14 +18,20 @@ import { LiveConfig } from '../config/live-config.ts'
 import { ControlServer } from '../control/control.ts'
 import type { DataSource } from '../data/data-source.ts'
 import { NamedWrites } from '../data/named-writes.ts'
-import { progressMessages } from '../control/progress-messages.ts'
 import { damagedGroups, type DamagedGroup } from '../database/damaged-groups.ts'
 import type { GroupMends } from '../repair/group-mends.ts'
 import type { GroupRescue } from '../repair/group-rescue.ts'
-import { mendRunning, ownDatabaseId, slavePeers, withSoundLog } from '../repair/mend.ts'
-import { missingRequest, replayMissing } from '../failover/missing-replay.ts'
+import { withSoundLog } from '../repair/mend.ts'
 import { ackSourceOf, layoutOf, type Layout } from '../config/layout.ts'
-import { openParts, type MasterEvent, type Parts, type PartsEvents } from './master-parts.ts'
+import {
+  openParts,
+  drainFailure,
+  tellOf,
+  type MasterEvent,
+  type Parts,
+  type PartsEvents,
+} from './master-parts.ts'
+import { masterServices } from './master-services.ts'
 import type { Log } from '../config/messages-log.ts'
 import { commandPurpose, masterPurpose, takeOwnership } from '../control/owner.ts'
 import type { QueueLimit, QueueStatus } from '../updates/queue-limit.ts'
@@ -54,6 +60,18 @@ export interface MasterOptions {
   readonly onEvent?: (event: MasterEvent) => void
   /** Long work on files is done beside the updates, by helper processes (default), or at once. */
   readonly helpers?: boolean
+}
+
+/** How the parts of a server open a master. */
+export const openAs = Symbol('openAs')
+
+interface Opening {
+  /** Of the owner's lock. */
+  readonly purpose: string
+  /** Loaded already. */
+  readonly config?: LiveConfig
+  /** The log takes nothing more: its disk has failed, or the lock is lost. */
+  readonly lost?: (error: HotBackupError) => void
 }
 
 export interface MasterStatus {
@@ -130,30 +148,39 @@ export class Master {
       await this.#queue.configured()
     })
     this.#drainer = new Drainer(parts.database, parts.checkpointer, platform.clock, error =>
-      this.#log.fail(asHotBackupError(error)),
+      this.#log.fail(drainFailure(error)),
     )
   }
 
   /**
-   * Opens the master whose directory "hb setup" has made; recovers what a crash has left. Errors: ERR_NOT_A_SERVER,
-   * ERR_OTHER_USER, ERR_CONFIG, ERR_WRONG_TYPE, ERR_RUNNING, ERR_LOG_CORRUPT, ERR_DATABASE_CORRUPT, ERR_DISK.
+   * Opens the master whose directory "hb setup" has made; recovers what a crash has left. Errors:
+   * ERR_NOT_A_SERVER, ERR_OTHER_USER, ERR_CONFIG, ERR_WRONG_TYPE, ERR_RUNNING (another process has it open; where that
+   * is the server, use `connect`), ERR_LOG_CORRUPT, ERR_DATABASE_CORRUPT, ERR_DISK.
    */
   static async open(directory: string, options: MasterOptions = {}): Promise<Master> {
     checkType('the directory of a master', 'string', directory)
     checkOptions(options)
     const { onEvent } = options
     if (onEvent !== undefined) checkType('"onEvent"', 'function', onEvent)
-    const platform = options.platform ?? nodePlatform
+    const helped = options.helpers ?? true
+    checkType('"helpers"', 'boolean', helped)
+    return Master[openAs](directory, options, { purpose: helped ? masterPurpose : commandPurpose })
+  }
+
+  /** The same for the parts of a server. */
+  static async [openAs](
+    directory: string,
+    { platform = nodePlatform, helpers: helped = true, onEvent }: MasterOptions,
+    { purpose, config: loaded, lost }: Opening,
+  ): Promise<Master> {
     const layout = layoutOf(directory)
     await checkUserOf(platform, layout.directory)
-    const config = await LiveConfig.load(platform.disk, layout, 'master')
+    const config = loaded ?? (await LiveConfig.load(platform.disk, layout, 'master'))
     if (config.type !== 'master') {
       throw new HotBackupError('ERR_WRONG_TYPE', `${directory} is a ${config.type}`, {
         path: directory,
       })
     }
-    const helped = options.helpers ?? true
-    checkType('"helpers"', 'boolean', helped)
     // What happens behind everybody's back. Before the master is open, opening fails by itself.
     let master: Master | null = null
     const events: PartsEvents = {
@@ -168,19 +195,16 @@ export class Master {
         onEvent?.(event)
       },
     }
-    const lock = await takeOwnership(
-      platform,
-      layout,
-      helped ? masterPurpose : commandPurpose,
-      events.failed,
-    )
+    const lock = await takeOwnership(platform, layout, purpose, events.failed)
     // Before the database takes memory.
     const prepared = helped ? platform.processes.prepare() : null
+    let parts: Parts
     try {
-      const parts = await withSoundLog(platform, layout, config, tellOf(events), () =>
+      parts = await withSoundLog(platform, layout, config, tellOf(events), () =>
         openParts(platform, layout, config, lock, events, helped),
       )
       master = new Master(layout, config, platform, parts)
+      if (lost !== undefined) parts.log.onFailure(lost)
     } catch (error) {
       prepared?.()
       await lock.release()
@@ -188,7 +212,7 @@ export class Master {
     }
     try {
       if (prepared !== null) await master.#help(platform, layout, config, events, prepared)
-      await master.#serve(platform, layout, config, tellOf(events))
+      await master.#serve(platform, layout, config, parts, tellOf(events))
       // An opening for a moment does nothing by itself.
       if (helped) await master.#verification.begin()
       master.#rescue.begin()
@@ -214,35 +238,24 @@ export class Master {
     this.#drainer.wake()
   }
 
-  async #serve(platform: Platform, layout: Layout, config: LiveConfig, say: Log): Promise<void> {
+  async #serve(
+    platform: Platform,
+    layout: Layout,
+    config: LiveConfig,
+    parts: Parts,
+    say: Log,
+  ): Promise<void> {
     let opening: Promise<void> | null = null
     // After it listens: whoever was fencing it before it could be told so has left the marker by then.
     const opened = () => (opening ??= this.#gate.open())
+    const services = masterServices(platform, layout, config, parts, this.#retention, say)
     this.#control = await ControlServer.start(platform, layout.ownerSocket, say, {
+      ...services,
       opened,
       data: this.source,
       status: () => Promise.resolve(this.status()),
-      copying: {
-        database: this.#database,
-        retention: this.#retention,
-        hold: () => this.#checkpointer.hold(),
-      },
       fence: () => this.#fence(),
       handOver: () => this.#handOver(),
-      replayMissing: request => {
-        const wanted = missingRequest(request)
-        const [disk, name] = [platform.disk, this.name]
-        const [database, log, updates] = [this.#database, this.#log, this.#updates]
-        const parts = { disk, layout, name, database, log, updates }
-        return progressMessages((progress, signal) =>
-          replayMissing(parts, wanted, progress, signal),
-        )
-      },
-      mend: async () => {
-        const peers = slavePeers(platform, config, await ownDatabaseId(platform, layout), say)
-        return mendRunning(platform, layout, this.#retention, peers, say)
-      },
-      reload: () => config.reload(),
     })
     await opened()
     this.#removeSegments()
@@ -330,7 +343,7 @@ export class Master {
     return {
       database: this.#database,
       settled: () => this.#updates.settled(),
-      writes: new NamedWrites(this.#database, this.#updates, this.#replication),
+      writes: new NamedWrites(this.#database, this.#updates, this.#replication, this.#commits),
       verifier: {
         marks: this.#marks,
         now: this.#now,
@@ -432,17 +445,4 @@ export class Master {
       await this.#lock.release()
     }
   }
-}
-
-/** What is said of damage in the log becomes an event. */
-function tellOf({ happened }: PartsEvents): Log {
-  return (level, message) => {
-    if (level === 'error') happened({ type: 'log-damaged', message })
-    else if (level === 'warn') happened({ type: 'log-mended', message })
-  }
-}
-
-function asHotBackupError(error: unknown): HotBackupError {
-  if (isHotBackupError(error)) return error
-  return new HotBackupError('ERR_STOPPED', `draining a hold failed: ${String(error)}`, {}, error)
 }

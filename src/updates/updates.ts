@@ -113,6 +113,10 @@ export class Updates {
     this.#closed = true
   }
 
+  get lastTxn(): number {
+    return this.#log.lastTxn
+  }
+
   /** Resolves when all updates so far are durable; at once when they are. */
   settled(): Promise<void> {
     return this.#log.durableTxn >= this.#log.lastTxn ? settledAlready : this.#log.synced()

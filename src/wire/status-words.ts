@@ -139,6 +139,13 @@ export const statusWords = [
     level: 'critical',
   },
   {
+    word: 'Not shipping',
+    of: ['master'],
+    meaning: 'The server takes updates, and no shipper runs that would send them to the slaves.',
+    next: 'run "hb start"',
+    level: 'critical',
+  },
+  {
     word: 'Not reached yet',
     of: ['master'],
     meaning: 'The slave has not taken updates from this server yet. It is called again and again.',

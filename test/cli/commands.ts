@@ -443,7 +443,8 @@ t.test('start, stop, wait and apply', async t => {
     code: 6,
     stderr: /^hb: ERR_TIMEOUT: slave beta has applied transaction 0, not 2/,
   })
-  await pair.start()
+  await ok('start', '-d', slave)
+  await ok('start', '-d', master)
   t.match(await hb('start', '-d', master), {
     code: 4,
     stderr: /^hb: ERR_RUNNING: alpha is running already: process \d+/,

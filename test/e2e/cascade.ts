@@ -4,7 +4,15 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { Master } from '../../src/index.ts'
-import { freePort, hb, ok, statusOf, temporaryDirectory, until } from '../helpers/servers.ts'
+import {
+  freePort,
+  hb,
+  ok,
+  startAlone,
+  statusOf,
+  temporaryDirectory,
+  until,
+} from '../helpers/servers.ts'
 
 interface Server {
   readonly name: string
@@ -42,7 +50,7 @@ function edit(directory: string, pattern: RegExp, text: string): void {
 }
 
 const start = (servers: readonly Server[]) =>
-  Promise.all(servers.map(({ directory }) => ok('start', '-d', directory)))
+  Promise.all(servers.map(({ directory }) => startAlone(directory)))
 
 async function digests(servers: readonly Server[], txn: number): Promise<string[]> {
   for (const { directory } of servers.slice(1)) {
@@ -93,7 +101,7 @@ t.test('four servers in a row, a loop, and a slave that moves', async t => {
   for (const group of [3, 9])
     bytes.writeUInt8(bytes.readUInt8(group * 4096 + 99) ^ 1, group * 4096 + 99)
   writeFileSync(data, bytes)
-  await ok('start', '-d', d.directory)
+  await startAlone(d.directory)
   await ok('apply', '-d', d.directory, 'on')
   t.equal((await hb('digest', '-d', d.directory)).code, 5, 'a group is damaged')
   const readable = async () => (await hb('digest', '-d', d.directory)).code === 0
@@ -108,7 +116,7 @@ t.test('four servers in a row, a loop, and a slave that moves', async t => {
       path.join(d.directory, 'hb.toml'),
       `${readFileSync(path.join(d.directory, 'hb.toml'), 'utf8')}\n${back}`,
     )
-    await ok('start', '-d', d.directory)
+    await startAlone(d.directory)
     const refused = async () => {
       const status = JSON.parse(await ok('status', '-d', d.directory, '--json')) as {
         slaves: { name: string; lastError: { code: string; message: string } | null }[]
@@ -118,7 +126,7 @@ t.test('four servers in a row, a loop, and a slave that moves', async t => {
     await until('it is refused', async () => (await refused()) === 'ERR_LINK_LOOP')
     // Also when nobody feeds b, and d has not heard of the servers above it since its start.
     for (const server of [a, c, d]) await ok('stop', '-d', server.directory)
-    await ok('start', '-d', d.directory)
+    await startAlone(d.directory)
     await until('it is refused', async () => (await refused()) === 'ERR_LINK_LOOP')
     t.pass('b would be fed by itself')
     await start([a, c])
@@ -126,7 +134,7 @@ t.test('four servers in a row, a loop, and a slave that moves', async t => {
     t.strictSame(new Set(await digests(servers, master.lastTxn)).size, 1)
     await ok('stop', '-d', d.directory)
     edit(d.directory, new RegExp(`\\n\\[\\[slaves\\]\\]\\nname = "b"[^]*$`), '\n')
-    await ok('start', '-d', d.directory)
+    await startAlone(d.directory)
   })
 
   await t.test('c moves from b to a, with d behind it, and needs no new copy', async t => {
@@ -165,7 +173,7 @@ t.test('a slave that hands nothing on keeps no more than its replay needs', asyn
   t.ok(segmentsOf(b).length >= 3, `c has not got them: ${segmentsOf(b).length} segments`)
   await ok('stop', '-d', b.directory)
   edit(b.directory, /^log_slave_updates = true$/m, 'log_slave_updates = false')
-  await Promise.all([ok('start', '-d', b.directory), ok('apply', '-d', c.directory, 'off')])
+  await Promise.all([startAlone(b.directory), ok('apply', '-d', c.directory, 'off')])
   await ok('apply', '-d', b.directory, 'on')
   await write()
   await ok('apply', '-d', b.directory, 'off')
@@ -179,8 +187,8 @@ t.test('a slave that hands nothing on keeps no more than its replay needs', asyn
   // What c has missed it gets from b, which is a slave itself, as a copy.
   await ok('stop', '-d', b.directory)
   edit(b.directory, /^log_slave_updates = false$/m, 'log_slave_updates = true')
-  await ok('start', '-d', b.directory)
-  await ok('start', '-d', c.directory)
+  await startAlone(b.directory)
+  await startAlone(c.directory)
   await ok('seed', '-d', b.directory, '--slave', 'c')
   await ok('apply', '-d', c.directory, 'on')
   await write()

@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
 import { Master, type MasterEvent } from '../../src/index.ts'
-import { hb, ok, Pair, statusOf } from '../helpers/servers.ts'
+import { hb, ok, Pair, startAlone, statusOf } from '../helpers/servers.ts'
 
 t.test('an update is done when the slave has applied it, or when the slave is away', async t => {
   const pair = await Pair.make(t)
@@ -42,7 +42,7 @@ t.test('an update is done when the slave has applied it, or when the slave is aw
     code: 'ERR_TIMEOUT',
   })
   await file.write('local', 'x', { level: 'local' })
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   await happened('in-step')
   await file.write('together', 'x')
   await master.wait(master.lastTxn, 'durable')

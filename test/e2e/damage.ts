@@ -8,7 +8,7 @@ import path from 'node:path'
 import t from 'tap'
 import { groupOf, hashId } from '../../src/database/hash.ts'
 import { Master, type MasterEvent } from '../../src/index.ts'
-import { edit, hb, ok, Pair, statusOf, temporaryDirectory } from '../helpers/servers.ts'
+import { edit, hb, ok, Pair, startAlone, statusOf, temporaryDirectory } from '../helpers/servers.ts'
 
 async function makePair(test: Parameters<typeof Pair.make>[0]): Promise<Pair> {
   const pair = await Pair.make(test)
@@ -89,7 +89,7 @@ t.test('bits flip', async t => {
     const files = segments(pair.slave)
     flip(files.at(-1)!, 120)
     flip(files[1]!)
-    await ok('start', '-d', pair.slave)
+    await startAlone(pair.slave)
     t.equal(kept(pair.slave), 4)
     await ok('write', '-d', pair.master, 'A', 'F', 'after', 'mending')
     const { master, slave } = await pair.digests()
@@ -110,11 +110,11 @@ t.test('bits flip', async t => {
   })
 
   await t.test('on a master, when its shipper is started', async t => {
-    await ok('start', '-d', pair.master)
+    await startAlone(pair.master)
     await pair.digests()
     await ok('stop', '-d', pair.master)
     flip(segments(pair.master).at(-1)!, 120)
-    await ok('start', '-d', pair.master)
+    await startAlone(pair.master)
     const { master, slave } = await pair.digests()
     t.equal(slave, master)
     t.ok(sameSegments(pair))
@@ -144,7 +144,7 @@ t.test('bits flip', async t => {
   })
 
   await t.test('in a data file: account, file and group are named', async t => {
-    await ok('start', '-d', pair.slave)
+    await startAlone(pair.slave)
     await pair.digests()
     await ok('apply', '-d', pair.slave, 'off')
     // A group, an overflow frame of another one, and one that memory has, too.
@@ -160,7 +160,7 @@ t.test('bits flip', async t => {
     t.equal(digests.slave, digests.master)
     await ok('stop', '-d', pair.slave)
     flipGroups(pair.slave, [8])
-    await ok('start', '-d', pair.slave)
+    await startAlone(pair.slave)
     t.match(await ok('scrub', '-d', pair.slave, '--repair'), /group 8: frame 8/)
     t.match(await ok('status', '-d', pair.slave), /group 8 of 101 can be read again/)
     const master = await Master.open(pair.master)
@@ -222,7 +222,7 @@ t.test('groups of a database are damaged', async t => {
     await ok('stop', '-d', pair.slave)
     const whole = readFileSync(dataFile(pair.slave))
     flipGroups(pair.slave, groups)
-    await ok('start', '-d', pair.slave)
+    await startAlone(pair.slave)
     const refused = await hb('read', '-d', pair.slave, 'A', 'F', one!)
     t.equal(refused.code, 5)
     t.match(refused.stderr, /ERR_GROUP_DAMAGED.*A F: group 3 of 101 cannot be read.*wrong CRC/s)
@@ -234,11 +234,11 @@ t.test('groups of a database are damaged', async t => {
     await ok('apply', '-d', pair.slave, 'off')
     await ok('stop', '-d', pair.slave)
     writeFileSync(dataFile(pair.slave), whole)
-    await ok('start', '-d', pair.slave)
+    await startAlone(pair.slave)
     t.equal((await hb('read', '-d', pair.slave, 'A', 'F', one!)).code, 5)
     await ok('apply', '-d', pair.slave, 'on')
     flipGroups(pair.slave, groups.slice(1))
-    await ok('start', '-d', pair.master)
+    await startAlone(pair.master)
     t.match(await ok('read', '-d', pair.master, 'A', 'F', one!), /value/)
     await t.resolves(inStep(pair))
     t.strictSame((await statusOf(pair.slave)).damaged, [])
@@ -248,7 +248,7 @@ t.test('groups of a database are damaged', async t => {
     await ok('apply', '-d', pair.slave, 'off')
     await ok('stop', '-d', pair.slave)
     flipGroups(pair.slave, groups)
-    await ok('start', '-d', pair.slave)
+    await startAlone(pair.slave)
     const { pid } = await statusOf(pair.slave)
     await ok('apply', '-d', pair.slave, 'on')
     const master = await Master.open(pair.master)
@@ -300,7 +300,7 @@ t.test('groups of a database are damaged', async t => {
       await new Promise(resolve => setImmediate(resolve))
     }
     // The slave comes: each group is fetched, while updates go on.
-    await ok('start', '-d', pair.slave)
+    await startAlone(pair.slave)
     while (master.status().damaged.length > 0) await file.write(well!, 'goes on')
     t.match(await file.read(one!), /round|value/)
     t.equal((await file.read(two!))?.toString(), 'met by a write: it is in the log')
@@ -377,7 +377,7 @@ t.test(
     edit(slave, /^# auto_seed = false$/m, 'auto_seed = true')
     const damaged = readFileSync(catalog)
     for (let times = 0; times < 2; times++) {
-      await ok('start', '-d', slave)
+      await startAlone(slave)
       t.match(await statusOf(slave), {
         running: true,
         failure: /catalog/,
@@ -392,8 +392,8 @@ t.test(
       await ok('stop', '-d', slave)
       t.ok(readFileSync(catalog).equals(damaged), 'it is left as it is')
     }
-    await ok('start', '-d', slave)
-    await ok('start', '-d', master)
+    await startAlone(slave)
+    await startAlone(master)
     await ok('write', '-d', master, 'A', 'F', 'x', 'z')
     const digests = await pair.digests()
     t.equal(digests.slave, digests.master)

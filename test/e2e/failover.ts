@@ -10,6 +10,7 @@ import {
   ok,
   Pair,
   replay,
+  startAlone,
   statusOf,
   type Outcome,
 } from '../helpers/servers.ts'
@@ -46,7 +47,7 @@ t.test('the master is killed, the slave takes over', async t => {
   t.match(await ok('log', 'dump', '-d', slave, '--from', '4'), / promote +"beta"/)
   t.match(await hb('log', 'verify', '-d', slave), { code: 0 })
   await ok('stop', '-d', slave)
-  await ok('start', '-d', slave)
+  await startAlone(slave)
   t.equal(await ok('read', '-d', slave, 'SALES', 'ORDERS', '2'), 'apples')
 })
 
@@ -88,7 +89,7 @@ t.test('an old master that meets the new timeline takes no more updates', async 
   await ok('stop', '-d', master)
   await ok('promote', '-d', slave)
   await file.write('2', 'nobody has told it yet')
-  await ok('start', '-d', master)
+  await startAlone(master)
   let refused: unknown = null
   for (let count = 0; refused === null; count++) {
     await file.write('3', String(count)).catch((error: unknown) => {
@@ -107,7 +108,7 @@ t.test('an old master that meets the new timeline takes no more updates', async 
   const later = await hb('write', '-d', master, 'SALES', 'ORDERS', '4', 'x')
   t.match(later, { code: 4, stderr: /ERR_FENCED/ }, 'also when it is opened again')
   await ok('stop', '-d', master)
-  await ok('start', '-d', master)
+  await startAlone(master)
   t.match(await ok('status', '-d', master), /no master any more/)
   t.match(await hb('read', '-d', slave, 'SALES', 'ORDERS', '2'), { code: 3 })
   await ok('write', '-d', slave, 'SALES', 'ORDERS', '2', 'apples')
@@ -122,7 +123,7 @@ t.test('a master that is empty, or was put back to an older state, harms no slav
   await ok('stop', '-d', master)
   const saved = path.join(pair.root, 'saved')
   cpSync(master, saved, { recursive: true })
-  await ok('start', '-d', master)
+  await startAlone(master)
   await ok('create-file', '-d', master, 'SALES', 'ORDERS')
   await ok('write', '-d', master, 'SALES', 'ORDERS', '1', 'pears')
   await ok('wait', '-d', master)
@@ -133,7 +134,7 @@ t.test('a master that is empty, or was put back to an older state, harms no slav
   cpSync(saved, master, { recursive: true })
   await ok('write', '-d', master, 'SALES', 'ORDERS', '2', 'x').catch(() => {})
   await ok('create-account', '-d', master, 'OTHER')
-  await ok('start', '-d', master)
+  await startAlone(master)
   const told = (outcome: Outcome) => /"lastError": \{/.test(outcome.stdout)
   const back = await becomes(told, 'status', '-d', master, '--json')
   t.match(back.stdout, /ERR_LINK_DIVERGED/)
@@ -146,7 +147,7 @@ t.test('a master that is empty, or was put back to an older state, harms no slav
   const named = ['--type', 'master', '--name', 'alpha', '--slave', `beta=${address}`]
   await ok('setup', '-d', master, ...named, '--key', key)
   await ok('create-account', '-d', master, 'NEW')
-  await ok('start', '-d', master)
+  await startAlone(master)
   const empty = await becomes(told, 'status', '-d', master, '--json')
   t.match(empty.stdout, /ERR_LINK_FOREIGN/)
   t.equal(await ok('digest', '-d', slave), digest, 'the slave is as it was')
@@ -179,7 +180,7 @@ t.test('with a lease, a master that hears from no slave takes no updates', async
     await new Promise(setImmediate)
   }
   t.match(refused, { code: 'ERR_LEASE', message: /alpha has heard from no slave for 0.5 s/ })
-  await ok('start', '-d', slave)
+  await startAlone(slave)
   for (let taken = false; !taken;) {
     taken = await file.write('3', 'x').then(
       () => true,
@@ -237,7 +238,7 @@ t.test('the old master comes back as a slave; what it alone had is saved', async
     ],
   )
 
-  await ok('start', '-d', master)
+  await startAlone(master)
   await ok('wait', '-d', slave, '--slave', 'alpha', '--timeout', '60')
   t.equal(await ok('digest', '-d', master), await ok('digest', '-d', slave))
   t.equal(await ok('read', '-d', master, 'SALES', 'ORDERS', '1'), 'pears')
@@ -275,7 +276,7 @@ t.test('another slave of the old master follows the new one, also when it had mo
   const toml = path.join(master, 'hb.toml')
   const slaves = `${readFileSync(toml, 'utf8')}\n[[slaves]]\nname = "gamma"\naddress = "${address}"\n`
   writeFileSync(toml, slaves)
-  await ok('start', '-d', other)
+  await startAlone(other)
   await pair.start()
   await ok('create-account', '-d', master, 'SALES')
   await ok('wait', '-d', master, '--timeout', '60')
@@ -283,7 +284,7 @@ t.test('another slave of the old master follows the new one, also when it had mo
   await ok('create-file', '-d', master, 'SALES', 'ORDERS')
   await ok('wait', '-d', master, '--slave', 'gamma', '--timeout', '60')
   await ok('stop', '-d', master)
-  await ok('start', '-d', slave)
+  await startAlone(slave)
   await ok('promote', '-d', slave)
   const said = await ok('rejoin', '-d', other, '--from', `127.0.0.1:${pair.port}`)
   t.match(said, /1 transaction of gamma had not reached beta: 2 to 2/)
@@ -306,7 +307,7 @@ t.test('an old master whose database files are behind the fork takes a new copy'
   await old.close()
   await ok('stop', '-d', master)
   await ok('promote', '-d', slave)
-  await ok('start', '-d', slave)
+  await startAlone(slave)
   const to = ['-d', master, '--from', `127.0.0.1:${pair.port}`]
   const listen = ['--listen', `127.0.0.1:${await freePort()}`]
   const refused = await hb('rejoin', ...to, ...listen)
@@ -318,7 +319,7 @@ t.test('an old master whose database files are behind the fork takes a new copy'
   const said = await ok('rejoin', ...to, ...listen, '--new-copy')
   t.match(said, /1 transaction of alpha had not reached beta: 2 to 2/)
   t.match(said, /It is empty, and needs a copy/)
-  await ok('start', '-d', master)
+  await startAlone(master)
   await ok('wait', '-d', slave, '--timeout', '60')
   t.equal(await ok('digest', '-d', master), await ok('digest', '-d', slave))
 })

@@ -2,7 +2,7 @@
 // TCP. After each round: everything that was acknowledged to the application is on the master, transactions are
 // whole, everything reaches the slave, and the digests are equal. The long form (HB_LONG=1) has 50 rounds each.
 import t, { type Test } from 'tap'
-import { hb, killServer, ok, Pair } from '../helpers/servers.ts'
+import { hb, killServer, ok, Pair, startAlone } from '../helpers/servers.ts'
 import { brokenItems, Traffic, writtenItems } from '../helpers/traffic.ts'
 
 const rounds = process.env['HB_LONG'] === undefined ? 2 : 50
@@ -46,7 +46,7 @@ async function writeAndKill(
     const directory = victim === 'slave' ? pair.slave : pair.master
     await killServer(directory)
     await traffic.more(200) // The application does not notice.
-    await ok('start', '-d', directory)
+    await startAlone(directory)
     await traffic.more(200)
   }
   await traffic.kill()

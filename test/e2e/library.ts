@@ -16,7 +16,7 @@ t.test("the README's program runs after the README's quick start, and again", as
   const shell = [...readme.matchAll(/```sh\n([^]*?)```/g)].map(([, text = '']) => text).join('')
   const program = /```ts\n([^]*?)```/.exec(readme)?.[1] ?? ''
   const pair = await Pair.make(t)
-  await pair.start()
+  for (const directory of [pair.slave, pair.master]) await ok('start', '-d', directory)
   const customers = path.join(pair.root, 'customers.csv')
   writeFileSync(customers, 'ID,NAME\nCUST*1000,Ada\nCUST*1001,Grace\n')
   for (const line of shell.split('\n')) {

@@ -7,7 +7,7 @@ import { Database } from '../../src/database/database.ts'
 import { Master } from '../../src/index.ts'
 import { RecordEncoder } from '../../src/log/record.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
-import { hb, killServer, ok, Pair, replay, statusOf } from '../helpers/servers.ts'
+import { hb, killServer, ok, Pair, replay, startAlone, statusOf } from '../helpers/servers.ts'
 
 /** A file is gone from the database of a slave that does not run, and no transaction says so. */
 async function loseFile(directory: string, account: string, name: string): Promise<void> {
@@ -39,7 +39,7 @@ t.test('what a slave cannot apply is set aside, and seen', async t => {
   await ok('stop', '-d', pair.slave)
   await loseFile(pair.slave, 'A', 'GONE')
   await ok('apply', '-d', pair.slave, 'on')
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
 
   await kept.write('a', '1')
   await gone.write('b', '2')
@@ -62,7 +62,7 @@ t.test('what a slave cannot apply is set aside, and seen', async t => {
   )
 
   await killServer(pair.slave)
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   const lost = JSON.parse(await ok('lost', 'list', '-d', pair.slave, '--json')) as Lost[]
   t.match(
     lost.map(({ reason }) => reason),
@@ -96,7 +96,7 @@ t.test('what a slave cannot apply is set aside, and seen', async t => {
   t.match(second2, { code: 0, stdout: /^replayed .*\n +A KEPT has later updates, up to/ })
   t.match(await ok('lost', 'discard', '-d', pair.slave, third!.id), /1 transaction discarded/)
   t.match(await ok('lost', 'list', '-d', pair.slave), /empty/)
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   t.equal((await statusOf(pair.slave)).lostAndFound, 0, 'nothing is met again')
   t.equal((await replay('-d', pair.slave, '--lost-found', third!.id)).code, 3)
   await gone.delete('f')
@@ -116,7 +116,7 @@ t.test('a slave with lost+found is promoted, and its log is replayed without tha
   await ok('stop', '-d', pair.slave)
   await loseFile(pair.slave, 'A', 'GONE')
   await ok('apply', '-d', pair.slave, 'on')
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   await gone.write('b', '2')
   await kept.write('a', '1')
   await ok('wait', '-d', pair.master, '--timeout', '60')

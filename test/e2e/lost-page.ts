@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { hb, ok, Pair } from '../helpers/servers.ts'
+import { hb, ok, Pair, startAlone } from '../helpers/servers.ts'
 
 const items = 200
 
@@ -37,7 +37,7 @@ t.test('a page is lost', async t => {
   await write(pair.master, 'older')
   await still(pair)
   const older = new Map([pair.master, pair.slave].map(it => [it, readFileSync(dataFile(it))]))
-  for (const directory of [pair.slave, pair.master]) await ok('start', '-d', directory)
+  for (const directory of [pair.slave, pair.master]) await startAlone(directory)
   await ok('apply', '-d', pair.slave, 'on')
   await write(pair.master, 'newer')
   await still(pair)
@@ -69,7 +69,7 @@ t.test('a page is lost', async t => {
         const scrubbed = await hb('scrub', '-d', directory)
         t.match(scrubbed, { code: 5, stdout: /byte 8192: A F, group 2: frame 2/ })
         // The servers mend it by themselves, or a repair does; neither loses an item.
-        for (const one of [pair.slave, pair.master]) await ok('start', '-d', one)
+        for (const one of [pair.slave, pair.master]) await startAlone(one)
         await ok('apply', '-d', pair.slave, 'on')
         await hb('verify', '-d', pair.master, '--repair', '--timeout', '60')
         await ok('scrub', '-d', directory, '--repair')

@@ -4,7 +4,7 @@ import { connect } from 'node:net'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { edit, freePort, hb, ok, Pair, statusOf, until } from '../helpers/servers.ts'
+import { edit, freePort, hb, ok, Pair, startAlone, statusOf, until } from '../helpers/servers.ts'
 
 /** What test/report/follow-watch.ts and the like try in small. */
 const long = { skip: process.env['HB_LONG'] !== '1' && 'only with HB_LONG=1' }
@@ -33,7 +33,7 @@ t.test('hb.toml is read again: what can be is in force, the rest is named', asyn
   t.equal(stopped.code, 4)
   t.match(stopped.stderr, /^hb: ERR_NOT_RUNNING: /)
   await pair.start()
-  await ok('start', '-d', west)
+  await startAlone(west)
   t.match(await ok('reload', '-d', pair.master), /\(shipper\): hb\.toml is as it was\n/)
 
   const toml = path.join(pair.master, 'hb.toml')
@@ -148,9 +148,9 @@ t.test('a slave that does not follow is one alarm, and one when it follows', lon
   const count = (name: string, lines_: number) =>
     until(`${lines_} alarms of ${name}`, async () => lines(name).length >= lines_)
   await ok('create-account', '-d', pair.master, 'A')
-  await ok('start', '-d', pair.master)
+  await startAlone(pair.master)
   await count('alpha', 1)
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   await count('alpha', 2)
   const [first, second, ...more] = lines('alpha')
   t.match(first, /Z error alpha: slave beta has not followed for 1 s: ERR_CONNECT: /)
@@ -163,7 +163,7 @@ t.test('a slave that does not follow is one alarm, and one when it follows', lon
   // Another key: at once, and only that.
   edit(pair.master, /^after = .*$/m, 'after = "1h"')
   writeFileSync(path.join(pair.master, 'hb.key'), `${'0123456789abcdef'.repeat(4)}\n`)
-  await ok('start', '-d', pair.master)
+  await startAlone(pair.master)
   await count('alpha', 3)
   t.match(lines('alpha').slice(2), [/Z error alpha: slave beta does not follow: ERR_KEY: /])
 })

@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
 import { Master, type MasterEvent } from '../../src/index.ts'
-import { hb, ok, Pair, statusOf } from '../helpers/servers.ts'
+import { hb, ok, Pair, startAlone, statusOf } from '../helpers/servers.ts'
 
 async function limit(pair: Pair, onLimit: string): Promise<void> {
   const toml = path.join(pair.master, 'hb.toml')
@@ -34,11 +34,11 @@ t.test('updates are refused, and taken again when the slave is back', async t =>
   t.match(stderr, /^hb: ERR_QUEUE_FULL: the transaction log queue has/)
 
   // The operators are told, whatever the program does that writes.
-  await ok('start', '-d', pair.master)
+  await startAlone(pair.master)
   const told = () => readFile(path.join(pair.master, 'told'), 'utf8').catch(() => '')
   while ((await told()) === '') await statusOf(pair.master)
   t.match(await told(), / error alpha: the transaction log queue has .*, waiting for beta\n/)
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   await ok('wait', '-d', pair.master, '--timeout', '60')
   await ok('write', '-d', pair.master, 'A', 'F', 'one', 'more')
   const { master, slave } = await pair.digests()

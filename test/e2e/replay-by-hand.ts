@@ -4,7 +4,15 @@ import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
 import type { ReplayReport } from '../../src/replay/manual-replay.ts'
-import { killServer, ok, Pair, replay, statusOf, temporaryDirectory } from '../helpers/servers.ts'
+import {
+  killServer,
+  ok,
+  Pair,
+  replay,
+  startAlone,
+  statusOf,
+  temporaryDirectory,
+} from '../helpers/servers.ts'
 
 async function replayed(...args: readonly string[]): Promise<ReplayReport> {
   const { code, stdout, stderr } = await replay(...args, '--json')
@@ -61,7 +69,7 @@ t.test('a slave with updates off goes on to just before a mistake', async t => {
   t.match(ahead, { backlog: null, selected: { selected: 2, applied: 2, others: 0 } })
   t.equal((await statusOf(pair.slave)).apply.appliedTxn, good)
   t.equal(await ok('digest', '-d', pair.slave), await ok('digest', '-d', pair.master))
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   await ok('apply', '-d', pair.slave, 'on')
   const refused = await replay('-d', pair.slave, ...limit)
   t.match(refused, { code: 4, stderr: /^hb-replay: ERR_UNSAFE: .*"hb apply off" first/ })
@@ -124,8 +132,8 @@ t.test('segments come on a stick', async t => {
   t.match(foreign, { code: 1, stderr: /ERR_LOG_FOREIGN: .* belongs to another database/ })
 
   // The same bytes as over the link: the master goes on where the stick has ended.
-  await ok('start', '-d', pair.slave)
-  await ok('start', '-d', pair.master)
+  await startAlone(pair.slave)
+  await startAlone(pair.master)
   await file.write('over', 'the link again')
   const digests = await pair.digests()
   t.equal(digests.slave, digests.master)

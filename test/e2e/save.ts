@@ -4,7 +4,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { hb, ok, Pair } from '../helpers/servers.ts'
+import { hb, ok, Pair, startAlone } from '../helpers/servers.ts'
 
 t.test('a slave that is lost comes back from its save and catches up', async t => {
   const pair = await Pair.make(t)
@@ -36,7 +36,7 @@ t.test('a slave that is lost comes back from its save and catches up', async t =
   await ok('stop', '-d', pair.slave)
   rmSync(pair.slave, { recursive: true })
   t.match(await ok('restore', '--from', saved, '-d', pair.slave), /beta is a slave/)
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   await file.write('after', 'the restore')
   const { master: ours, slave: theirs } = await pair.digests()
   t.equal(theirs, ours)
@@ -46,7 +46,7 @@ t.test('a slave that is lost comes back from its save and catches up', async t =
   const setup = ['--type', 'slave', '--name', 'beta', '--listen', `127.0.0.1:${pair.port}`]
   await ok('setup', '-d', pair.slave, ...setup, '--key', path.join(pair.master, 'hb.key'))
   await ok('restore', '--from', fromMaster, '-d', pair.slave)
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   await file.write('after', 'the other restore')
   const again = await pair.digests()
   t.equal(again.slave, again.master, 'a slave of a save of the master')

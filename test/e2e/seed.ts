@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { hb, killServer, ok, Pair, statusOf } from '../helpers/servers.ts'
+import { hb, killServer, ok, Pair, startAlone, statusOf } from '../helpers/servers.ts'
 
 function edit(directory: string, pattern: RegExp, text: string): void {
   const toml = path.join(directory, 'hb.toml')
@@ -72,7 +72,7 @@ t.test('a new slave takes a copy by itself', async t => {
   )
   t.match(await ok('why', '-d', pair.slave, 'A', 'LOCAL'), /beta is a slave and does not hold it/)
   await ok('stop', '-d', pair.slave)
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   await master.account('A').file('F').write('after', 'the restart')
   const again = await pair.digests()
   t.equal(again.slave, again.master)
@@ -98,7 +98,7 @@ t.test('a copy that is ordered goes on after cuts, and is throttled', async t =>
   for (let seed = await seeding(); seed?.step !== 'sending';) seed = await seeding()
   // The slave is killed on the way; the master goes on where the copy is durable.
   await killServer(pair.slave)
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   t.match(await order, /beta has taken a copy/)
   await stop()
   const { master: ours, slave: theirs } = await pair.digests()

@@ -4,7 +4,16 @@ import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import { hb, hbProcess, hbWithInput, ok, okProcess, Pair, statusOf } from '../helpers/servers.ts'
+import {
+  hb,
+  hbProcess,
+  hbWithInput,
+  ok,
+  okProcess,
+  Pair,
+  startAlone,
+  statusOf,
+} from '../helpers/servers.ts'
 
 t.test('every kind of update reaches the slave', async t => {
   const pair = await Pair.make(t)
@@ -114,7 +123,7 @@ t.test(
     t.equal((await hb('read', '-d', pair.slave, 'A', 'F', 'two')).code, 3)
     t.equal((await hb('wait', '-d', pair.master, '--timeout', '1')).code, 6, 'not applied')
     await ok('stop', '-d', pair.slave)
-    await ok('start', '-d', pair.slave)
+    await startAlone(pair.slave)
     const status = await statusOf(pair.slave)
     t.match(status, { apply: { on: false }, log: { durableTxn: 4 } })
     t.equal(status.apply.appliedTxn, status.apply.checkpointTxn, 'it stands at a checkpoint')

@@ -6,7 +6,7 @@ import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
 import { Faults } from '../helpers/faults.ts'
-import { freePort, hb, ok, Pair, running, statusOf } from '../helpers/servers.ts'
+import { freePort, hb, ok, Pair, running, startAlone, statusOf } from '../helpers/servers.ts'
 
 t.test('there and back, with nothing lost', async t => {
   const pair = await Pair.make(t)
@@ -59,9 +59,9 @@ t.test('what is not safe is refused, and the master goes on', async t => {
   const to = (...args: string[]) => hb('switch', '-d', master, '--to', ...args)
   t.match(await to('gamma'), { code: 3, stderr: /ERR_NO_SLAVE/ })
   t.match(await to('beta'), { code: 4, stderr: /ERR_UNSAFE: the shipper of alpha does not run/ })
-  await ok('start', '-d', master)
+  await startAlone(master)
   t.match(await to('beta'), { code: 4, stderr: /ERR_UNSAFE: beta takes no updates from alpha/ })
-  await ok('start', '-d', slave)
+  await startAlone(slave)
   await ok('wait', '-d', master, '--timeout', '60')
   await ok('apply', '-d', slave, 'off')
   await ok('create-file', '-d', master, 'SALES', 'ORDERS')

@@ -9,7 +9,7 @@ import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { layoutOf } from '../../src/config/layout.ts'
 import { closeSlaveData, openSlaveData, startReplayer } from '../../src/replay/slave-parts.ts'
-import { hb, ok, Pair, statusOf } from '../helpers/servers.ts'
+import { hb, ok, Pair, startAlone, statusOf } from '../helpers/servers.ts'
 
 const itemsMax = process.env['HB_LONG'] === '1' ? 1_000_000 : 20_000
 
@@ -96,7 +96,7 @@ t.test('three differences are found and mended while an application writes', asy
   t.match(await ok('verify', '-d', pair.master), /beta: the same\n$/, 'nothing in flight counts')
   await ok('stop', '-d', pair.slave)
   await damage(pair.slave, 'SALES', 'CUSTOMERS', spoil)
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
 
   const found = await hb('verify', '-d', pair.master, '--json')
   t.equal(found.code, 5)
@@ -158,14 +158,14 @@ t.test('a master goes over all of it by itself', async t => {
   t.match(await ok('status', '-d', pair.master), /Verified +transactions/)
   await ok('stop', '-d', pair.slave)
   await damage(pair.slave, 'SALES', 'CUSTOMERS', spoil)
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   await nextPass()
   const { differences } = await statusOf(pair.slave)
   t.ok(differences!.known >= 1 && differences!.known <= 3, `${differences!.known} ranges of groups`)
   const messages = readFileSync(path.join(pair.slave, 'messages.log'), 'utf8')
   t.match(messages, /SALES CUSTOMERS: group \d+ of 101 differs from the master, at transaction/)
   await ok('stop', '-d', pair.slave)
-  await ok('start', '-d', pair.slave)
+  await startAlone(pair.slave)
   t.ok((await statusOf(pair.slave)).differences!.known >= 1, 'it is known after a restart')
   await file.write('item 17', 'new')
   await file.write('item 4711', 'new')

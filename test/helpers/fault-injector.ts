@@ -13,6 +13,7 @@ import { hitMark, ordersVariable, type Order } from './fault-orders.ts'
 
 const ordersPath = process.env[ordersVariable] ?? ''
 const roles: Readonly<Record<string, string>> = {
+  'server-process': 'server',
   'hb-shipper': 'shipper',
   'hb-slave': 'slave',
   'helper-process': 'helper',

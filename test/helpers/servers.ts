@@ -10,6 +10,9 @@ import type { Test } from 'tap'
 import { Context, execute } from '../../src/cli/command-line.ts'
 import { hbProgram } from '../../src/cli/program.ts'
 import { replayProgram } from '../../src/cli/replay-program.ts'
+import { isHotBackupError } from '../../src/errors.ts'
+import { nodePlatform } from '../../src/platform/node-platform.ts'
+import { startPart } from '../../src/control/background.ts'
 
 const module = (name: string) => new URL(`../../src/cli/${name}.js`, import.meta.url).pathname
 
@@ -82,11 +85,20 @@ export async function ok(...args: readonly string[]): Promise<string> {
   return stdout
 }
 
+/**
+ * Starts a master's shipper or a slave's server by itself, in the background: a program of the test has the master
+ * open, and nothing starts again what the test kills.
+ */
+export async function startAlone(directory: string): Promise<void> {
+  await startPart(nodePlatform, directory)
+}
+
 /** Sees to it that the server runs; it may be starting, or turning into another kind, by itself. */
 export async function running(directory: string): Promise<void> {
   while (!(await statusOf(directory)).running) {
-    const { code, stderr } = await hb('start', '-d', directory)
-    if (code !== 0 && !/ERR_RUNNING/.test(stderr)) throw new Error(stderr)
+    await startAlone(directory).catch((error: unknown) => {
+      if (!isHotBackupError(error, 'ERR_RUNNING')) throw error
+    })
   }
 }
 
@@ -217,9 +229,10 @@ export class Pair {
     return pair
   }
 
+  /** The shipper and the slave's server: the master is for a program of the test, see `startAlone`. */
   async start(): Promise<void> {
-    await ok('start', '-d', this.slave)
-    await ok('start', '-d', this.master)
+    await startAlone(this.slave)
+    await startAlone(this.master)
   }
 
   /** Waits until the slave has applied everything; returns the digests of both sides. */

@@ -53,6 +53,8 @@ const master: ServerStatus = {
   directory: '/srv/north',
   running: true,
   pid: 5,
+  server: { pid: 5 },
+  shipper: { pid: 6 },
   state: 'Idle',
   nextStep: null,
   failure: null,

@@ -7,7 +7,7 @@ import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { layoutOf } from '../../src/config/layout.ts'
 import { openAgain } from '../../src/control/owner.ts'
 import { SlaveServer } from '../../src/server/slave-server.ts'
-import { ok, Pair, replay, statusOf } from '../helpers/servers.ts'
+import { ok, Pair, replay, startAlone, statusOf } from '../helpers/servers.ts'
 
 t.test('a defect in the middle of a transaction', async t => {
   const pair = await Pair.make(t)
@@ -51,7 +51,7 @@ t.test('a defect in the middle of a transaction', async t => {
     })
   }
   let server = await start()
-  await ok('start', '-d', pair.master)
+  await startAlone(pair.master)
   for (let times = 0; times < 3; times++) {
     await server.reopen
     t.equal((await statusOf(pair.slave)).lostAndFound, times < 2 ? 0 : 1)

@@ -258,7 +258,7 @@ export class Machine {
             )
           })
         }
-        const kill = (signal: 'SIGTERM' | 'SIGKILL') => this.#signal(process, signal)
+        const kill = (signal: string) => this.#signal(process, signal)
         return { pid: process.pid, exited: told, kill }
       },
       prepare: () => () => {},
@@ -275,10 +275,12 @@ export class Machine {
     }
   }
 
-  #signal(process: SimProcess, signal: 'SIGTERM' | 'SIGKILL'): void {
+  #signal(process: SimProcess, signal: string): void {
     if (signal === 'SIGKILL') {
       this.world.scheduler.after(0, null, () => process.end(null, 'SIGKILL'))
-    } else this.world.scheduler.after(0, process, () => process.onTerminate())
+    } else if (signal === 'SIGTERM') {
+      this.world.scheduler.after(0, process, () => process.onTerminate())
+    }
   }
 
   /** Starts a program of the world. */
