@@ -44,7 +44,7 @@ const catalogue = {
   },
   ERR_IMPORT: {
     exit: exitCodes.failed,
-    hint: 'Mend the line and import the rest: items before it have been imported.',
+    hint: 'Repair the line and import the rest, or go on without such lines: --skip-bad FILE.',
   },
 
   // Things that are not there, or there already

@@ -7,7 +7,9 @@ import { systemErrorOf } from '../platform/disk.ts'
 import type { Inputs } from '../platform/inputs.ts'
 import { nodeArguments } from '../platform/node-arguments.ts'
 import { nodeInputs, nodeStandardInput } from '../platform/node-inputs.ts'
+import { nodeOutputs } from '../platform/node-outputs.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
+import type { Outputs } from '../platform/outputs.ts'
 import type { Platform } from '../platform/platform.ts'
 import { workAsUserOf } from '../config/acting-user.ts'
 import type { DataClient } from '../data/data-client.ts'
@@ -81,6 +83,7 @@ export interface Streams {
 export class Context {
   readonly platform: Platform = nodePlatform
   readonly inputs: Inputs = nodeInputs
+  readonly outputs: Outputs = nodeOutputs
   readonly out: Output
   readonly stdin: AsyncIterable<Uint8Array>
   readonly terminal: Terminal | null

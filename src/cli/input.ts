@@ -13,3 +13,22 @@ export function realPaths({ platform }: Context, names: readonly string[]): Prom
 export async function openInput({ stdin, inputs }: Context, name: string): Promise<Input> {
   return name === '-' ? { bytes: null, pieces: stdin } : inputs.open(path.resolve(name))
 }
+
+/** The input, and how far it has been read. */
+export class CountedInput {
+  readonly bytes: number | null
+  taken = 0
+  readonly #input: Input
+
+  constructor(input: Input) {
+    this.#input = input
+    this.bytes = input.bytes
+  }
+
+  async *pieces(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const piece of this.#input.pieces) {
+      this.taken += piece.length
+      yield piece
+    }
+  }
+}

@@ -1,13 +1,26 @@
 // hb import and export.
+import path from 'node:path'
 import { Option, type Command } from 'commander'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
+import type { OutputFile } from '../platform/outputs.ts'
 import type { DataClient } from '../data/data-client.ts'
+import { badRecordLine } from '../data/bad-records.ts'
+import { delimiterNamed } from '../data/csv.ts'
 import { exportItems } from '../data/export.ts'
-import { importedItems, type ImportFormat } from '../data/import-items.ts'
-import { importItems } from '../data/import.ts'
-import { moduloDefault } from '../updates/account.ts'
-import { opensFirst, serverCommand, type Context, type ServerOptions } from './command-line.ts'
-import { openInput } from './input.ts'
+import { importRecords, type ImportFormat } from '../data/import-items.ts'
+import type { BadRecord } from '../data/import-record.ts'
+import { importItems, type ImportResult } from '../data/import.ts'
+import { NewFile } from '../data/new-file.ts'
+import { encodingNamed } from '../data/text-input.ts'
+import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
+import {
+  opensFirst,
+  serverCommand,
+  usageError,
+  type Context,
+  type ServerOptions,
+} from './command-line.ts'
+import { CountedInput, openInput } from './input.ts'
 import { count, counted } from './output.ts'
 
 export function addTransferCommands(program: Command, context: Context): void {
@@ -15,115 +28,170 @@ export function addTransferCommands(program: Command, context: Context): void {
   program.addCommand(exportCommand(context))
 }
 
-interface ImportArguments extends ServerOptions {
+interface FormatOptions extends ServerOptions, FormOptions {
   readonly format: ImportFormat
+  readonly delimiter?: string
+}
+
+interface ImportArguments extends FormatOptions {
   readonly id: string
   readonly value?: string
   readonly create?: boolean
+  readonly encoding?: string
+  readonly skipBad?: string
+}
+
+function formatOption(): Option {
+  return new Option('--format <format>', 'format of the records').choices(['jsonl', 'csv'])
+}
+
+function delimiterOption(): Option {
+  return new Option(
+    '--delimiter <character>',
+    'what stands between the fields of CSV, \\t for a tab',
+  )
+}
+
+/** Throws ERR_USAGE. */
+function delimiterOf({ format, delimiter }: FormatOptions): string {
+  if (delimiter === undefined) return ','
+  if (format === 'csv') return delimiterNamed(delimiter)
+  throw usageError('--delimiter is for --format csv')
 }
 
 function importCommand(context: Context): Command {
-  const command = serverCommand(
-    'import',
-    `Write an item for each record of JSON lines or CSV. The item is the field that --value names; without it, the
+  const command = withForms(
+    serverCommand(
+      'import',
+      `Write an item for each record of JSON lines or CSV. The item is the field that --value names; without it, the
 field "value" when there is no other besides the item-id, and otherwise the whole record as JSON.`,
-    `hb import -d /srv/north sales orders orders.csv --format csv --id order_number --create
+      `hb import -d /srv/north sales orders orders.csv --format csv --id order_number --create
+hb import -d /srv/north sales orders excel.csv --format csv --id Nr --delimiter ';' --encoding windows-1252
+hb import -d /srv/north sales orders orders.jsonl --format jsonl --id id --skip-bad bad.jsonl
 hb export -d /srv/old sales orders | hb import -d /srv/north sales orders --format jsonl --id id`,
+    ),
+    'item-ids, and items that are one field,',
   )
     .argument('<account>', 'name of the account')
     .argument('<file>', 'name of the file')
     .argument('[path]', 'what to import; - is standard input', '-')
-    .addOption(
-      new Option('--format <format>', 'format of the records')
-        .choices(['jsonl', 'csv'])
-        .makeOptionMandatory(),
-    )
+    .addOption(formatOption().makeOptionMandatory())
     .requiredOption('--id <field>', 'the field that is the item-id')
     .option('--value <field>', 'the field that is the item')
     .option('--create', 'create the account and the file if they are not there')
-    .action(async (account: string, file: string, path: string, options: ImportArguments) => {
-      const { pieces } = await openInput(context, path)
-      await context.workIn(options.dir)
-      await context.data(options.dir, 'write', async data => {
-        await importFrom(context, data, pieces, { account, file, ...options })
-      })
+    .addOption(delimiterOption())
+    .option('--encoding <name>', 'of the input (default: its byte order mark, or UTF-8)')
+    .option('--skip-bad <path>', 'write bad records there, with line and reason, and go on')
+    .action(async (account: string, file: string, input: string, options: ImportArguments) => {
+      const target = { account, file }
+      await runImport(context, target, input, options)
     })
   return opensFirst(command)
 }
 
-async function createMissing(data: DataClient, account: string, file: string): Promise<void> {
-  const existing = (error: unknown) => {
-    if (!isHotBackupError(error, 'ERR_EXISTS')) throw error
-  }
-  await data.createAccount(account).catch(existing)
-  await data.createFile(account, file, moduloDefault).catch(existing)
+interface Target {
+  readonly account: string
+  readonly file: string
 }
 
-async function importFrom(
+async function runImport(
   context: Context,
-  data: DataClient,
-  source: AsyncIterable<Uint8Array>,
-  {
-    account,
-    file,
-    format,
-    id,
-    value,
-    create = false,
-  }: ImportArguments & { readonly account: string; readonly file: string },
+  target: Target,
+  name: string,
+  options: ImportArguments,
 ): Promise<void> {
-  if (!create) await checkFile(data, account, file)
+  const delimiter = delimiterOf(options)
+  const encoding = options.encoding === undefined ? null : encodingNamed(options.encoding)
+  const { skipBad } = options
+  const input = new CountedInput(await openInput(context, name))
+  const bad = skipBad === undefined ? null : await context.outputs.create(path.resolve(skipBad))
+  const records = importRecords(input.pieces(), {
+    format: options.format,
+    idField: options.id,
+    valueField: options.value ?? null,
+    form: formOf(options),
+    delimiter,
+    encoding,
+  })
   const progress = context.progress()
-  const records = importedItems(source, { format, idField: id, valueField: value ?? null })
-  // Nothing is created for what cannot be read, or lacks the field.
-  const first = await records.next()
-  if (create) await createMissing(data, account, file)
-  const { items, error } = await importItems(
-    data,
-    account,
-    file,
-    withFirst(first, records),
-    done => {
-      progress.update(
-        seconds => `${count(done)} items, ${count(Math.round(done / seconds))} a second`,
-      )
-    },
-  )
-  progress.end()
-  if (error === null) return context.out.line(`${counted(items, 'item')} imported`)
+  let durable = 0
+  progress.watch(seconds => progressText(durable, seconds, input))
+  let result: ImportResult
+  try {
+    await context.workIn(options.dir)
+    result = await context.data(options.dir, 'write', async data => {
+      const { account, file } = target
+      if (options.create !== true) await checkFile(data, target)
+      const create = options.create === true ? new NewFile(data, account, file, () => input) : null
+      return importItems(data, { ...target, create }, records, skipTo(bad), items => {
+        durable = items
+      })
+    })
+  } finally {
+    progress.end()
+    await bad?.close()
+  }
+  await report(context, result, skipBad)
+}
+
+function progressText(items: number, seconds: number, { bytes, taken }: CountedInput): string {
+  const rate = `${count(items)} items, ${count(Math.round(items / seconds))} a second`
+  if (bytes === null || bytes === 0) return `${rate}, ${count(taken)} bytes read`
+  return `${rate}, ${Math.floor((taken / bytes) * 100)} % read`
+}
+
+function skipTo(bad: OutputFile | null): ((record: BadRecord) => Promise<void>) | null {
+  return bad === null ? null : record => bad.write(badRecordLine(record))
+}
+
+async function report(
+  { out }: Context,
+  { items, skipped, error }: ImportResult,
+  skipBad: string | undefined,
+): Promise<void> {
+  const records = skipped === 0 ? '' : `${counted(skipped, 'bad record')} skipped: see ${skipBad}`
+  if (error === null) {
+    return out.line(`${counted(items, 'item')} imported${records === '' ? '' : `, ${records}`}`)
+  }
   if (!isHotBackupError(error)) throw error
-  const message = `${error.message.replace(/\.$/, '')} (imported before it: ${counted(items, 'item')})`
-  throw new HotBackupError(error.code, message, error.place, error)
+  const imported =
+    items === 0 ? 'nothing imported' : `imported before it: ${counted(items, 'item')}`
+  const before = records === '' ? imported : `${imported}; ${records}`
+  const message = `${error.message.replace(/\.$/, '')} (${before})`
+  throw new HotBackupError(error.code, message, error.place, error, error.hint)
 }
 
 /** A file that is not there is reported before anything is read. */
-async function checkFile(data: DataClient, account: string, file: string): Promise<void> {
+async function checkFile(data: DataClient, { account, file }: Target): Promise<void> {
   if (await data.fileExists(account, file)) return
   throw new HotBackupError('ERR_NO_FILE', `there is no file ${account} ${file}`, { account, file })
 }
 
-async function* withFirst<T>(
-  first: IteratorResult<T, void>,
-  rest: AsyncGenerator<T, void, undefined>,
-): AsyncGenerator<T, void, undefined> {
-  if (first.done === true) return
-  yield first.value
-  yield* rest
-}
-
 function exportCommand(context: Context): Command {
-  return serverCommand(
-    'export',
-    'Write the items of a file to standard output, as JSON lines.',
-    `hb export -d /srv/south sales orders > orders.jsonl
-hb export -d /srv/south sales orders | jq -r .value`,
+  return withForms(
+    serverCommand(
+      'export',
+      'Write the items of a file to standard output, as JSON lines or as CSV with the columns id and value.',
+      `hb export -d /srv/south sales orders > orders.jsonl
+hb export -d /srv/south sales orders | jq -r .value
+hb export -d /srv/south sales orders --format csv --marks > orders.csv`,
+    ),
+    'item-ids and items',
   )
     .argument('<account>', 'name of the account')
     .argument('<file>', 'name of the file')
-    .action(async (account: string, file: string, { dir }: ServerOptions) => {
+    .addOption(formatOption().default('jsonl'))
+    .addOption(delimiterOption())
+    .action(async (account: string, file: string, options: FormatOptions) => {
+      const format = {
+        form: formOf(options),
+        delimiter: options.format === 'csv' ? delimiterOf(options) : null,
+      }
+      // Refused in any other format.
+      delimiterOf(options)
       const progress = context.progress()
-      await context.data(dir, 'read', data =>
-        exportItems(data, account, file, context.out.write, items => {
+      await context.data(options.dir, 'read', data =>
+        exportItems(data, { account, file }, format, context.out.write, items => {
           if (!context.out.isTerminal) progress.update(() => `${count(items)} items`)
         }),
       )

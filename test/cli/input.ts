@@ -118,7 +118,7 @@ t.test('arguments are bytes where bytes are meant, and refused elsewhere', async
     'hb create-file -d "$d" a $\'k\\xfe\'',
     'hb list -d "$d"$\'\\xfe\'',
     "HB_DIR=$d$'\\xfe' hb setup --type master --name n",
-    'mkdir "$d/"$\'\\xfe\'; cd "$d/"$\'\\xfe\'; hb setup --type master --name n',
+    'mkdir "$d/"$\'\\xfe\' && cd "$d/"$\'\\xfe\' && hb setup --type master --name n',
     'hb import -d "$d" a f $\'/\\xfe\' --format jsonl --id id',
     'hb import -d "$d" a f --format jsonl --id $\'\\xfe\'',
     "hb log verify /a $'/\\xfe'",

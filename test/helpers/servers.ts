@@ -56,6 +56,14 @@ export function hb(...args: readonly string[]): Promise<Outcome> {
   return runHere(hbProgram, args)
 }
 
+/** The same with a standard input, which comes in these pieces, and with the bytes of the standard output. */
+export function hbReading(
+  input: Iterable<Uint8Array>,
+  ...args: readonly string[]
+): Promise<Outcome & { readonly bytes: Buffer }> {
+  return runHere(hbProgram, args, input)
+}
+
 /** hb-replay, within this process. */
 export function replay(...args: readonly string[]): Promise<Outcome> {
   return runHere(replayProgram, args)
@@ -64,19 +72,22 @@ export function replay(...args: readonly string[]): Promise<Outcome> {
 async function runHere(
   program: (context: Context) => Command | Promise<Command>,
   args: readonly string[],
-): Promise<Outcome> {
-  const texts = { stdout: '', stderr: '' }
+  input: Iterable<Uint8Array> = [],
+): Promise<Outcome & { readonly bytes: Buffer }> {
+  const written: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] }
   const into = (name: 'stdout' | 'stderr') =>
     new Writable({
       write(chunk: Buffer, _encoding, done) {
-        texts[name] += chunk.toString()
+        written[name].push(Buffer.from(chunk))
         done()
       },
     })
-  const streams = { stdin: Readable.from([]), stdout: into('stdout'), stderr: into('stderr') }
+  const streams = { stdin: Readable.from(input), stdout: into('stdout'), stderr: into('stderr') }
   const context = new Context(streams)
   const code = await execute(await program(context), context, args)
-  return { code, ...texts }
+  const bytes = Buffer.concat(written.stdout)
+  const stderr = Buffer.concat(written.stderr).toString()
+  return { code, stdout: bytes.toString(), stderr, bytes }
 }
 
 export async function ok(...args: readonly string[]): Promise<string> {
