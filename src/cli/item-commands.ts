@@ -22,7 +22,12 @@ export function addItemCommands(program: Command, context: Context): void {
   program.addCommand(deleteCommand(context))
 }
 
-function itemCommand(name: string, description: string, examples: string, what: string): Command {
+export function itemCommand(
+  name: string,
+  description: string,
+  examples: string,
+  what: string,
+): Command {
   return withForms(serverCommand(name, description, examples), what)
     .argument('<account>', 'name of the account')
     .argument('<file>', 'name of the file')
@@ -86,7 +91,7 @@ hb delete -d /srv/north sales orders 6bfe --hex`,
   })
 }
 
-function checkedId(id: string, form: ByteForm | null): Buffer {
+export function checkedId(id: string, form: ByteForm | null): Buffer {
   const bytes = argumentBytes('the item-id', id, form)
   if (bytes.length >= 1 && bytes.length <= itemIdBytesMax) return bytes
   throw new HotBackupError('ERR_ITEM_ID', `the item-id has ${bytes.length} bytes`)

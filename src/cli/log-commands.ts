@@ -30,7 +30,7 @@ export function addLogCommands(program: Command, context: Context): void {
 }
 
 /** The server's layout; there must be a server. */
-async function serverLayout(context: Context, dir: string): Promise<Layout> {
+export async function serverLayout(context: Context, dir: string): Promise<Layout> {
   const layout = layoutOf(dir)
   await loadConfig(context.platform.disk, layout)
   return layout

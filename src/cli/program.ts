@@ -74,6 +74,11 @@ const parts: readonly Part[] = [
     load: async () => (await import('./transfer-commands.ts')).addTransferCommands,
   },
   {
+    group: 'Data:',
+    commands: ['history'],
+    load: async () => (await import('./history-command.ts')).addHistoryCommand,
+  },
+  {
     group: 'The log:',
     commands: ['log'],
     load: async () => (await import('./log-commands.ts')).addLogCommands,

@@ -5,7 +5,7 @@ import { readBytesTarget } from '../limits.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
 import { BlockView, blockHeaderBytes } from './block.ts'
 import type { BlockChain, BlockFault } from './chain.ts'
-import { segmentHeaderBytes, type SegmentHeader } from './segment.ts'
+import { encodeSegmentHeader, segmentHeaderBytes, type SegmentHeader } from './segment.ts'
 import { readSegment } from './segment-read.ts'
 import { readSegmentHeader } from './segments.ts'
 import { describeFault } from './tail.ts'
@@ -66,6 +66,17 @@ export class SegmentScan {
       await file.close()
       throw error
     }
+  }
+
+  /** With another header than the one in the file, which is damaged. */
+  static async openAs(
+    disk: Disk,
+    path: string,
+    header: SegmentHeader,
+    options: ScanOptions = {},
+  ): Promise<SegmentScan> {
+    const file = await disk.open(path, 'read')
+    return new SegmentScan(file, header, encodeSegmentHeader(header), options)
   }
 
   get path(): string {

@@ -6,7 +6,7 @@ import { isNotFound, type Disk } from '../platform/disk.ts'
 import { BlockChain, hex, type LogPosition } from './chain.ts'
 import { durableName, readDurableState, type DurableMark } from './durable.ts'
 import { SegmentScan } from './scan.ts'
-import { checkName, segmentFiles, type SegmentFile } from './segments.ts'
+import { checkName, holdsMark, segmentFiles, type SegmentFile } from './segments.ts'
 import { describeFault, writtenEnd } from './tail.ts'
 
 export interface LogDamage {
@@ -43,8 +43,7 @@ export async function scrubLog(
     if (damage !== null) found.push(damage)
     before = damage === null ? scrub.end : null
   }
-  const last = files.at(-1)
-  if (mark !== null && (last?.firstTxn ?? 0) < mark.segmentFirstTxn) {
+  if (mark !== null && !holdsMark(files, mark)) {
     const txn = mark.segmentFirstTxn
     found.push({ path: directory, offset: 0, txn, message: 'the last segment is missing' })
   }

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
-import { readDurableMark } from './durable.ts'
+import { readDurableMark, type DurableMark } from './durable.ts'
 import {
   decodeSegmentHeader,
   parseSegmentName,
@@ -109,6 +109,13 @@ async function checkedHeader(
     damaged(error)
     return null
   }
+}
+
+/** False when the segment that the mark names is missing. It may have been removed when the log begins behind it. */
+export function holdsMark(files: readonly SegmentFile[], mark: DurableMark): boolean {
+  const [first] = files
+  if (first !== undefined && first.firstTxn > mark.txn) return true
+  return files.some(({ firstTxn }) => firstTxn === mark.segmentFirstTxn)
 }
 
 export function checkName(path: string, firstTxn: number, header: SegmentHeader): void {

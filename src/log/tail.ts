@@ -3,7 +3,7 @@
 import { MiB } from '../limits.ts'
 import type { DiskFile } from '../platform/disk.ts'
 import { BlockSeed, BlockView, blockAlignment, blockHeaderBytes, blockMagic } from './block.ts'
-import { hex, type BlockFault } from './chain.ts'
+import { hex, type BlockFault, type LogPosition } from './chain.ts'
 import { crc32 } from './crc.ts'
 import type { TailFault } from './recovery-table.ts'
 import { formatVersion, type SegmentHeader } from './segment.ts'
@@ -93,9 +93,28 @@ export async function laterPromise(
   offset: number,
   txn: number,
 ): Promise<boolean> {
+  const promises = ({ promise, firstTxn }: BlockView) => promise >= txn && promise < firstTxn
+  return (await findLoneBlock(file, header, offset, promises)) !== null
+}
+
+/** A valid block by itself: what leads to it is not known. */
+export interface LoneBlock {
+  /** Null: so many bytes were looked at that the search was given up. */
+  readonly offset: number | null
+  /** The position that it continues. */
+  readonly before: LogPosition
+}
+
+/** The first valid block of the segment behind `offset` for which `wanted` says so; null when there is none. */
+export async function findLoneBlock(
+  file: DiskFile,
+  header: SegmentHeader,
+  offset: number,
+  wanted: (block: BlockView) => boolean,
+): Promise<LoneBlock | null> {
   const buffer = Buffer.allocUnsafe(windowBytes + blockHeaderBytes)
   const size = file.size()
-  const search = new Search(file, header, txn, size)
+  const search = new Search(file, header, size, wanted)
   // Windows overlap by a header, so that none is cut in two.
   for (let at = align(offset + 1); at + blockHeaderBytes <= size; at += windowBytes) {
     const count = await readSegment(file, buffer, 0, buffer.length, at)
@@ -103,10 +122,11 @@ export async function laterPromise(
     for (let i = found.indexOf(magicBytes); i >= 0; i = found.indexOf(magicBytes, i + 4)) {
       if (i % blockAlignment !== 0 || i >= windowBytes) continue
       if (i + blockHeaderBytes > count) break
-      if (await search.promises(found, i, at + i)) return true
+      const block = await search.at(found, i, at + i)
+      if (block !== null) return block
     }
   }
-  return false
+  return null
 }
 
 class Search {
@@ -115,29 +135,36 @@ class Search {
   readonly #seed: BlockSeed
   readonly #block = new BlockView()
   readonly #piece = Buffer.allocUnsafe(windowBytes)
-  readonly #txn: number
   readonly #size: number
+  readonly #wanted: (block: BlockView) => boolean
   #bytesLeft = searchBytesMax
 
-  constructor(file: DiskFile, header: SegmentHeader, txn: number, size: number) {
+  constructor(
+    file: DiskFile,
+    header: SegmentHeader,
+    size: number,
+    wanted: (block: BlockView) => boolean,
+  ) {
     this.#file = file
     this.#header = header
     this.#seed = new BlockSeed(header.lineageId, header.firstTxn)
-    this.#txn = txn
     this.#size = size
+    this.#wanted = wanted
   }
 
   /** The header at `bytes[start]` lies at `offset` in the file. Cheap tests first: a CRC costs a read. */
-  async promises(bytes: Buffer, start: number, offset: number): Promise<boolean> {
+  async at(bytes: Buffer, start: number, offset: number): Promise<LoneBlock | null> {
     const block = this.#block.reset(bytes, start)
-    const { length, promise } = block
-    if (promise < this.#txn || promise >= block.firstTxn) return false
-    if (block.impossibleLength || offset + length > this.#size) return false
-    if (block.timeline !== this.#header.timeline) return false
-    if (!block.hasDatabaseId(this.#header.databaseId)) return false
+    const { length } = block
+    if (!this.#wanted(block)) return null
+    if (block.impossibleLength || offset + length > this.#size) return null
+    if (block.timeline !== this.#header.timeline) return null
+    if (!block.hasDatabaseId(this.#header.databaseId)) return null
+    const before = { txn: block.firstTxn - 1, chain: block.chain }
+    const { crc } = block
     this.#bytesLeft -= length
-    if (this.#bytesLeft < 0) return true
-    return (await this.#crc(offset, length)) === block.crc
+    if (this.#bytesLeft < 0) return { offset: null, before }
+    return (await this.#crc(offset, length)) === crc ? { offset, before } : null
   }
 
   async #crc(offset: number, length: number): Promise<number> {
