@@ -6,7 +6,7 @@ import { cpus, totalmem } from 'node:os'
 import { promisify } from 'node:util'
 import { measureLag } from './lag.ts'
 import type { ReadTimes } from './long-work.ts'
-import { cpuSeconds, hb, Pair, peakMiB, pidOf } from './servers.ts'
+import { cpuSeconds, hb, Pair, peakMiB, pidOf, startShipper } from './servers.ts'
 import { measureSlaveLongWork } from './slave-long-work.ts'
 import { floods, measureFlood } from './strangers.ts'
 import { measureVerification } from './verification.ts'
@@ -382,7 +382,7 @@ async function withPair<T>(work: (pair: Pair) => Promise<T>): Promise<T> {
 
 async function startBoth(pair: Pair): Promise<void> {
   await hb('start', '-d', pair.slave)
-  await hb('start', '-d', pair.master)
+  await startShipper(pair.master)
 }
 
 async function timed(work: () => Promise<unknown>): Promise<number> {

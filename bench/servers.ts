@@ -5,6 +5,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import { startPart } from '../src/control/background.ts'
+import { nodePlatform } from '../src/platform/node-platform.ts'
 
 const run = promisify(execFile)
 const hbPath = new URL('../src/cli/hb.js', import.meta.url).pathname
@@ -12,6 +14,11 @@ const hbPath = new URL('../src/cli/hb.js', import.meta.url).pathname
 export async function hb(...args: string[]): Promise<string> {
   const { stdout } = await run(process.execPath, [hbPath, ...args], { maxBuffer: 1 << 28 })
   return stdout
+}
+
+/** Without the server: a program of the benchmark has the master open. */
+export async function startShipper(master: string): Promise<void> {
+  await startPart(nodePlatform, master)
 }
 
 export class Pair {

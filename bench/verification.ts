@@ -8,7 +8,7 @@ import { nodePlatform } from '../src/platform/node-platform.ts'
 import { loadConfig } from '../src/config/config.ts'
 import { layoutOf } from '../src/config/layout.ts'
 import { closeSlaveData, openSlaveData, startReplayer } from '../src/replay/slave-parts.ts'
-import { cpuSeconds, hb, pidOf, type Pair } from './servers.ts'
+import { cpuSeconds, hb, pidOf, startShipper, type Pair } from './servers.ts'
 import { itemId, itemValue, moduloFor, randomNumbers, sized, tiny } from './workload.ts'
 
 export interface VerificationResult {
@@ -38,7 +38,7 @@ export async function measureVerification(pair: Pair, items: number): Promise<Ve
   }
   await first.close()
   await hb('start', '-d', pair.slave)
-  await hb('start', '-d', pair.master)
+  await startShipper(pair.master)
   await hb('wait', '-d', pair.master, '--timeout', '600')
   const rates = { off: [] as number[], '10s': [] as number[] }
   for (let round = 0; round < 2 * rounds; round++) {

@@ -81,7 +81,7 @@ function promoteLines(report: PromoteReport, dryRun: boolean): string[] {
   }
   if (!dryRun) {
     const next = report.shipping ? 'Its shipper runs.' : 'Start its shipper with "hb start".'
-    lines.push(`Applications may open it. ${next}`)
+    lines.push(`Applications may write there. ${next}`)
   }
   return lines
 }

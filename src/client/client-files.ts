@@ -22,9 +22,9 @@ import type { Change } from './sender.ts'
 /** How handles reach their server. */
 export interface Reach {
   /** Sees all that the program has written before. */
-  reading(): Promise<DataClient>
+  readonly reading: DataClient
   /** In its place among the program's updates. */
-  updating(): Promise<DataClient>
+  readonly updating: DataClient
   /** For an iteration, which may take long. */
   scanning(account: string, file: string): AsyncGenerator<Item, void, undefined>
   commit(
@@ -51,7 +51,7 @@ export class ClientAccount {
 
   /** Names of the files, sorted. Errors: ERR_NO_ACCOUNT. */
   async files(): Promise<string[]> {
-    const rows = await (await this.#reach.reading()).files(this.name)
+    const rows = await this.#reach.reading.files(this.name)
     return rows.map(({ file }) => file)
   }
 
@@ -62,7 +62,7 @@ export class ClientAccount {
     checkType('a modulo', 'number', modulo)
     checkType('"local"', 'boolean', local)
     const file = this.file(name)
-    await (await this.#reach.updating()).createFile(this.name, name, modulo, local)
+    await this.#reach.updating.createFile(this.name, name, modulo, local)
     return file
   }
 
@@ -76,7 +76,7 @@ export class ClientAccount {
 
   /** Deletes a file with its items; resolves when that is durable. Errors: ERR_NO_ACCOUNT, ERR_NO_FILE. */
   async deleteFile(name: string): Promise<void> {
-    await (await this.#reach.updating()).deleteFile(this.name, name)
+    await this.#reach.updating.deleteFile(this.name, name)
   }
 }
 
@@ -95,7 +95,7 @@ export class ClientFile {
 
   /** Groups that the items are spread over, and how many items there are. Errors: ERR_NO_ACCOUNT, ERR_NO_FILE. */
   async size(): Promise<{ readonly modulo: number; readonly itemCount: number }> {
-    const rows = await (await this.#reach.reading()).files(this.account)
+    const rows = await this.#reach.reading.files(this.account)
     const row = rows.find(({ file }) => file === this.name)
     if (row !== undefined) return { modulo: row.modulo, itemCount: row.items }
     const place = { account: this.account, file: this.name }
@@ -107,8 +107,7 @@ export class ClientFile {
     checkBytes('an item-id', id)
     const bytes = bytesOf(id)
     try {
-      const data = await this.#reach.reading()
-      const value = await data.readItem(this.account, this.name, bytes)
+      const value = await this.#reach.reading.readItem(this.account, this.name, bytes)
       return Buffer.from(value.buffer, value.byteOffset, value.byteLength)
     } catch (error) {
       if (isHotBackupError(error, 'ERR_NO_ITEM')) return null
@@ -153,19 +152,19 @@ export class ClientFile {
 
   /** Deletes all items; resolves when that is durable. */
   async clear(): Promise<void> {
-    await (await this.#reach.updating()).clearFile(this.account, this.name)
+    await this.#reach.updating.clearFile(this.account, this.name)
   }
 
   /** Spreads the items over another number of groups; resolves when that is durable. Errors: ERR_MODULO. */
   async resize(modulo: number): Promise<void> {
     checkType('a modulo', 'number', modulo)
-    await (await this.#reach.updating()).resizeFile(this.account, this.name, modulo)
+    await this.#reach.updating.resizeFile(this.account, this.name, modulo)
   }
 
   /** Keeps the file on the master alone, or not; see File.setLocal. Resolves when the log holds all of it. */
   async setLocal(local: boolean): Promise<void> {
     checkType('"local"', 'boolean', local)
-    await (await this.#reach.updating()).setLocal(this.account, this.name, local)
+    await this.#reach.updating.setLocal(this.account, this.name, local)
   }
 
   /**

@@ -59,18 +59,17 @@ export class Client {
     this.#readLine = this.#line()
     this.#updateLine = this.#line()
     this.#sender = new Sender(this.#updateLine)
-    const data = (line: Line, repeatable: boolean) => {
-      const client = new DataClient(async function* (...request) {
-        yield* await line.answer(repeatable, ...request)
-      })
-      return async () => {
-        await this.#sender.settled()
-        return client
-      }
-    }
+    const [readLine, updateLine, sender] = [this.#readLine, this.#updateLine, this.#sender]
+    const reading = new DataClient(async function* (...request) {
+      await sender.settled()
+      yield* await readLine.answer(true, ...request)
+    })
+    const updating = new DataClient(async function* (...request) {
+      yield* await sender.single(() => updateLine.answer(false, ...request))
+    })
     this.#reach = {
-      reading: data(this.#readLine, true),
-      updating: data(this.#updateLine, false),
+      reading,
+      updating,
       scanning: (account, file) => this.#scan(account, file),
       commit: (changes, options) => this.#sender.commit(changes, options?.level),
     }
@@ -84,7 +83,7 @@ export class Client {
 
   /** Names of the accounts, sorted. */
   async accounts(): Promise<string[]> {
-    const rows = await (await this.#reach.reading()).accounts()
+    const rows = await this.#reach.reading.accounts()
     return rows.map(({ account }) => account)
   }
 
@@ -96,7 +95,7 @@ export class Client {
   /** Creates an account; resolves when that is durable. Errors: ERR_NAME, ERR_EXISTS. */
   async createAccount(name: string): Promise<ClientAccount> {
     const account = this.account(name)
-    await (await this.#reach.updating()).createAccount(name)
+    await this.#reach.updating.createAccount(name)
     return account
   }
 
@@ -109,7 +108,7 @@ export class Client {
   /** Deletes an account with its files; resolves when that is durable. Errors: ERR_NO_ACCOUNT. */
   async deleteAccount(name: string): Promise<void> {
     checkType('the name of an account', 'string', name)
-    await (await this.#reach.updating()).deleteAccount(name)
+    await this.#reach.updating.deleteAccount(name)
   }
 
   /**

@@ -18,6 +18,11 @@ export interface Change extends Omit<Step, 'file'> {
   readonly file: string
 }
 
+/** Another update, which has a message to itself. */
+interface Single {
+  readonly send: () => Promise<void>
+}
+
 interface Pending {
   readonly changes: readonly Change[]
   readonly bytes: number
@@ -28,7 +33,7 @@ interface Pending {
 
 export class Sender {
   readonly #line: Line
-  readonly #waiting: Pending[] = []
+  readonly #waiting: (Pending | Single)[] = []
   #sending = false
   /** Outcomes come in the order of the transactions. */
   #last: Promise<unknown> = Promise.resolve()
@@ -53,13 +58,26 @@ export class Sender {
         reject(new HotBackupError('ERR_TRANSACTION_SIZE', message, {}, undefined, hint))
         return
       }
-      this.#waiting.push({ changes, bytes, level, resolve, reject })
-      // At the end of the turn: what a program begins together is sent together.
-      if (!this.#sending) void Promise.resolve().then(() => this.#send())
-      this.#sending = true
+      this.#push({ changes, bytes, level, resolve, reject })
     })
     this.#last = outcome.catch(() => {})
     return outcome
+  }
+
+  /** Sends another update in its place among the transactions. */
+  single<T>(send: () => Promise<T>): Promise<T> {
+    const outcome = new Promise<T>((resolve, reject) => {
+      this.#push({ send: () => send().then(resolve, reject) })
+    })
+    this.#last = outcome.catch(() => {})
+    return outcome
+  }
+
+  #push(next: Pending | Single): void {
+    this.#waiting.push(next)
+    // At the end of the turn: what a program begins together is sent together.
+    if (!this.#sending) void Promise.resolve().then(() => this.#send())
+    this.#sending = true
   }
 
   /** Resolves when what was made so far has its outcome. */
@@ -68,21 +86,29 @@ export class Sender {
   }
 
   async #send(): Promise<void> {
-    for (let batch = this.#next(); batch.length > 0; batch = this.#next()) {
-      await this.#sendBatch(batch)
+    for (;;) {
+      const [first] = this.#waiting
+      if (first === undefined) break
+      if ('send' in first) {
+        this.#waiting.shift()
+        await first.send()
+      } else await this.#sendBatch(this.#nextBatch(first))
     }
     this.#sending = false
   }
 
-  #next(): Pending[] {
-    const level = this.#waiting[0]?.level
+  #nextBatch({ level }: Pending): Pending[] {
+    const batch: Pending[] = []
     let bytes = 0
-    const end = this.#waiting.findIndex((pending, index) => {
+    for (const pending of this.#waiting) {
+      if ('send' in pending || pending.level !== level) break
       bytes += pending.bytes
-      const tooMuch = bytes > messageBytesMax || index === messageCommitsMax
-      return index > 0 && (tooMuch || pending.level !== level)
-    })
-    return this.#waiting.splice(0, end < 0 ? this.#waiting.length : end)
+      const full = bytes > messageBytesMax || batch.length === messageCommitsMax
+      if (full && batch.length > 0) break
+      batch.push(pending)
+    }
+    this.#waiting.splice(0, batch.length)
+    return batch
   }
 
   async #sendBatch(batch: readonly Pending[]): Promise<void> {

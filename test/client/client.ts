@@ -55,8 +55,13 @@ t.test('a client does what a master does', async t => {
   }
   t.strictSame(found.sort(), all.sort())
   await customers.resize(11)
-  await customers.clear()
-  t.strictSame(await customers.size(), { modulo: 11, itemCount: 0 })
+  const clearing = [
+    customers.write('before', 'x'),
+    customers.clear(),
+    customers.write('behind', 'x'),
+  ]
+  await Promise.all(clearing)
+  t.strictSame(await customers.size(), { modulo: 11, itemCount: 1 }, 'in the order of the calls')
 
   t.equal(await customers.compareAndSet('A', null, '1'), true)
   t.equal(await customers.compareAndSet('A', null, '2'), false)
