@@ -198,6 +198,8 @@ interface Found {
   readonly server: LockHolder | null
   /** Null on a slave. */
   readonly shipperHolder: LockHolder | null
+  /** A master's server should run: what starts it does. */
+  readonly supervised: boolean
   readonly master: MasterStatus | null
   readonly slave: SlaveStatus | null
   readonly shipper: ShipperStatus | null
@@ -223,7 +225,7 @@ async function findProcesses(
   const owner = await liveHolder(platform, layout.ownerLock)
   const shipper = await liveHolder(platform, layout.shipperLock)
   if (type === null) {
-    const answers = { master: null, slave: null, shipper: null }
+    const answers = { master: null, slave: null, shipper: null, supervised: false }
     return { owner, server: shipper === null ? owner : null, shipperHolder: shipper, ...answers }
   }
   const [ownerAnswer, shipperAnswer] = await Promise.all([
@@ -235,6 +237,7 @@ async function findProcesses(
     owner,
     server: isMaster && owner?.purpose !== serverPurpose ? null : owner,
     shipperHolder: isMaster ? shipper : null,
+    supervised: isMaster && (await liveHolder(platform, layout.supervisorLock)) !== null,
     master: isMaster ? (ownerAnswer as MasterStatus | null) : null,
     slave: isMaster ? null : (ownerAnswer as SlaveStatus | null),
     shipper: shipperAnswer as ShipperStatus | null,
@@ -385,6 +388,9 @@ async function readFence(
 
 function failureOf(found: Found): string | null {
   const { server, shipperHolder, master, shipper, slave } = found
+  if (found.supervised && found.owner === null) {
+    return 'the server has ended, and is started again: its messages say why'
+  }
   if (server !== null && master === null && slave === null) {
     return 'the server does not answer: it is starting, stopping, or hangs'
   }

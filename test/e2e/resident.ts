@@ -4,7 +4,9 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
+import { layoutOf } from '../../src/config/layout.ts'
 import { Master } from '../../src/index.ts'
+import { nodePlatform } from '../../src/platform/node-platform.ts'
 import {
   freePort,
   hb,
@@ -136,6 +138,18 @@ class Sharing {
     this.ended = once(child, 'close').then(([code]) => code as unknown)
   }
 }
+
+t.test('a server that is away beside its shipper is a failure', async t => {
+  const { master } = await Pair.make(t)
+  const layout = layoutOf(master)
+  const held = [layout.supervisorLock, layout.shipperLock].map(lock =>
+    nodePlatform.locks.acquire(lock, 'shipper', () => {}),
+  )
+  const locks = await Promise.all(held)
+  t.match(await statusOf(master), { running: true, failure: /^the server has ended/ })
+  t.match(await hb('check', '-d', master), { code: 2, stdout: /the server has ended/ })
+  for (const lock of locks) await lock.release()
+})
 
 t.test('a slave that was killed is started again by hb start', async t => {
   const { slave } = await Pair.make(t)
