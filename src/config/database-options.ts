@@ -1,5 +1,5 @@
 // How a server's database is opened, by what its configuration says.
-import type { DatabaseOptions } from '../database/database.ts'
+import type { DatabaseOptions } from '../database/options.ts'
 import type { Config } from './config.ts'
 
 /** `helped`: by a server that has helpers for long work; everybody else does all of it at once. */

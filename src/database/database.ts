@@ -21,8 +21,9 @@ import { Generation } from './generation.ts'
 import { Groups } from './group.ts'
 import { HashedFile } from './hashed-file.ts'
 import { holdStateOf } from './hold.ts'
-import { LongWork, type LongWorkPolicy } from './long-work.ts'
+import { LongWork } from './long-work.ts'
 import { OperationCounts } from './operation-counts.ts'
+import { type DatabaseOptions } from './options.ts'
 import { preload, preloadPays } from './preload.ts'
 import { Quarantine } from './quarantine.ts'
 import { recover } from './recover.ts'
@@ -35,19 +36,6 @@ const dueLogPart = 0.5
 const dueCachePart = 0.5
 /** This part of the cache is for checksums: those of a database 32 times as large as the cache. */
 const sumsPart = 1 / 32
-
-export interface DatabaseOptions {
-  /** Bound of the memory for frames; a minimum of about 128 KiB is used in any case. */
-  readonly cacheBytes: number
-  /** Nothing is written, not even to recover; what is applied stays in memory, also above `cacheBytes`. */
-  readonly readOnly?: boolean
-  /** A record for an account or file that is not here creates it, with the master's attributes. */
-  readonly autoCreate?: boolean
-  /** A slave's: files that are not replicated are left out. */
-  readonly replica?: boolean
-  /** Which work on files is done by helpers, see `work`; null or nothing: all of it is done at once. */
-  readonly longWork?: LongWorkPolicy | null
-}
 
 export class Database {
   readonly cacheBytes: number
@@ -77,6 +65,7 @@ export class Database {
   #closed = false
   /** Something was applied out of its turn since the last checkpoint. */
   #aside = false
+  #applied: ((bytes: Uint8Array, start: number, end: number) => void) | null = null
   /** What was applied ahead of its turn. */
   readonly ahead: Ahead
 
@@ -165,6 +154,12 @@ export class Database {
     const done = txn <= this.ahead.until && this.ahead.covers(bytes, start, end, txn)
     if (!done) this.#applier.apply(bytes, start, end, txn)
     this.#appliedTxn = txn
+    if (this.#applied !== null) this.#applied(bytes, start, end)
+  }
+
+  /** Who hears of the records of each transaction when it has been applied, and throws nothing; null: nobody. */
+  onApplied(listener: ((bytes: Uint8Array, start: number, end: number) => void) | null): void {
+    this.#applied = listener
   }
 
   /** Throws ERR_GROUP_DAMAGED for items of a damaged group: a master must not log what it would leave out. */
@@ -210,6 +205,10 @@ export class Database {
   }
   hasAccount(account: string): boolean {
     return this.#accounts.has(account)
+  }
+  /** Those that are absent included. */
+  fileCount(account: string): number {
+    return this.#accounts.fileCount(account)
   }
   /** Sorted by name; none when there is no such account. */
   files(account: string): HashedFile[] {

@@ -1,7 +1,8 @@
 // A file of items as its readers see it. It stays the same object when its data moves to another generation;
 // once the file is deleted it holds nothing any more.
 import { type HotBackupError } from '../errors.ts'
-import { type Bytes, type FileAttributes } from '../log/record.ts'
+import { type FileAttributes } from '../log/file-attributes.ts'
+import { type Bytes } from '../log/record.ts'
 import { type FrameCache } from './cache.ts'
 import { emptyGroup, renewFrame } from './empty-group.ts'
 import { Slab } from './frame.ts'
@@ -95,26 +96,33 @@ export class HashedFile {
   /** A copy of the item; null when there is none. Throws ERR_GROUP_DAMAGED, ERR_DATABASE_CORRUPT, ERR_DISK. */
   read(id: Bytes): Buffer | null {
     const length = idLength(id)
-    if (length === 0 || this.deleted) return null
-    const bytes = typeof id === 'string' ? idText : id
-    if (this.#quarantine.size > 0) this.#refuseItem(bytes, length)
+    return this.readAt(typeof id === 'string' ? idText : id, 0, length)
+  }
+
+  has(id: Bytes): boolean {
+    const length = idLength(id)
+    return this.lengthAt(typeof id === 'string' ? idText : id, 0, length) >= 0
+  }
+
+  /** The same of the item whose id lies in `bytes` from `start` to `end`. */
+  readAt(bytes: Uint8Array, start: number, end: number): Buffer | null {
+    if (start === end || this.deleted) return null
+    if (this.#quarantine.size > 0) this.#refuseItem(bytes, start, end)
     try {
-      if (this.hold !== null) return this.hold.read(this.#generation, bytes, 0, length)
-      return this.#groups.read(this.#generation, bytes, 0, length)
+      if (this.hold !== null) return this.hold.read(this.#generation, bytes, start, end)
+      return this.#groups.read(this.#generation, bytes, start, end)
     } catch (error) {
       throw this.#refusalOf(error)
     }
   }
 
-  /** Throws likewise. */
-  has(id: Bytes): boolean {
-    const length = idLength(id)
-    if (length === 0 || this.deleted) return false
-    const bytes = typeof id === 'string' ? idText : id
-    if (this.#quarantine.size > 0) this.#refuseItem(bytes, length)
+  /** Bytes of the item's value; -1 when there is no such item. Throws likewise. */
+  lengthAt(bytes: Uint8Array, start: number, end: number): number {
+    if (start === end || this.deleted) return -1
+    if (this.#quarantine.size > 0) this.#refuseItem(bytes, start, end)
     try {
-      if (this.hold !== null) return this.hold.has(this.#generation, bytes, 0, length)
-      return this.#groups.has(this.#generation, bytes, 0, length)
+      if (this.hold !== null) return this.hold.lengthOf(this.#generation, bytes, start, end)
+      return this.#groups.lengthOf(this.#generation, bytes, start, end)
     } catch (error) {
       throw this.#refusalOf(error)
     }
@@ -209,8 +217,8 @@ export class HashedFile {
 
   // Damage: see quarantine.ts.
 
-  #refuseItem(bytes: Uint8Array, length: number): void {
-    const range = this.#quarantine.at(this.number, hashId(bytes, 0, length))
+  #refuseItem(bytes: Uint8Array, start: number, end: number): void {
+    const range = this.#quarantine.at(this.number, hashId(bytes, start, end))
     if (range !== undefined) throw this.#quarantine.refusal(this, range)
   }
 

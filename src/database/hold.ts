@@ -92,13 +92,11 @@ export class Hold implements HoldState {
     return this.#groups.read(base, bytes, start, end)
   }
 
-  has(base: Generation, bytes: Uint8Array, start: number, end: number): boolean {
+  /** Bytes of its value; -1 when there is none. */
+  lengthOf(base: Generation, bytes: Uint8Array, start: number, end: number): number {
     const hash = hashId(bytes, start, end)
-    if (hash >= this.drainedTo) {
-      if (this.#has(this.held, hash, bytes, start, end)) return true
-      if (this.#has(this.gone, hash, bytes, start, end)) return false
-    }
-    return this.#groups.has(base, bytes, start, end)
+    if (hash >= this.drainedTo) return this.#lengthOf(base, hash, bytes, start, end)
+    return this.#groups.lengthOf(base, bytes, start, end)
   }
 
   /** Id and value lie one behind the other. */

@@ -1,6 +1,7 @@
 // Which files the segment being written has said the names of: the first use of a number in a segment comes with a
 // map-file record, so that each segment can be read alone.
-import type { FileAttributes, RecordEncoder } from './record.ts'
+import type { FileAttributes } from './file-attributes.ts'
+import type { RecordEncoder } from './record.ts'
 
 export class FileMaps {
   readonly #mapped = new Set<number>()

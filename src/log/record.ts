@@ -28,19 +28,18 @@
 //   clear-group     id: none                value: u32 first hash, u32 first hash behind them (0 is 2^32): the items
 //                                           with these hashes are gone, and those that there are follow
 //
-// FILE ATTRIBUTES
-//
-//    0  modulo          u32
-//    4  flags           u32  bit 0 local, bit 1 excluded, bit 2 filling (see file-flags.ts); the others are 0
-//    8  account length  u8
-//    9  file length     u8
-//   10  account name    bytes
-//    …  file name       bytes
+// FILE ATTRIBUTES: see file-attributes.ts.
 //
 // Any change here is a new format version: man/hb-segment.5 and block.ts say so too.
 import { HotBackupError } from '../errors.ts'
-import { itemBytesMax, itemIdBytesMax, moduloMax, nameBytesMax } from '../limits.ts'
-import { fileFlagsMax } from './file-flags.ts'
+import { itemBytesMax, itemIdBytesMax } from '../limits.ts'
+import {
+  checkedModulo,
+  corrupt,
+  decodeAttributes,
+  encodeAttributes,
+  type FileAttributes,
+} from './file-attributes.ts'
 import { identityBytes } from './segment.ts'
 
 export const RecordType = {
@@ -89,20 +88,10 @@ export function namesFile(type: RecordType): boolean {
 
 export const recordHeaderBytes = 12
 const lastFlag = 1
-const attributesHeaderBytes = 10
 const promotionBytes = identityBytes + 4
 
 /** Text is taken as UTF-8. */
 export type Bytes = string | Uint8Array
-
-/** What a file number stands for. */
-export interface FileAttributes {
-  readonly account: string
-  readonly file: string
-  readonly modulo: number
-  /** See `fileFlags`; 0 by default. */
-  readonly flags?: number
-}
 
 /** A timeline as its first record names it. */
 export interface Promotion {
@@ -147,6 +136,31 @@ export class RecordEncoder {
 
   deleteItem(fileNumber: number, id: Bytes): void {
     this.#record(RecordType.deleteItem, fileNumber, id, '')
+  }
+
+  /** An item whose id and value lie in other bytes; without a value, the item is deleted. All of it was checked. */
+  item(
+    fileNumber: number,
+    id: Uint8Array,
+    idStart: number,
+    idEnd: number,
+    value: Uint8Array | null,
+    valueStart: number,
+    valueEnd: number,
+  ): void {
+    const start = this.end
+    const idLength = idEnd - idStart
+    const valueLength = value === null ? 0 : valueEnd - valueStart
+    this.reserve(recordHeaderBytes + idLength + valueLength)
+    const at = start + recordHeaderBytes
+    copyPart(this.bytes, at, id, idStart, idLength)
+    if (value !== null) copyPart(this.bytes, at + idLength, value, valueStart, valueLength)
+    this.#header(
+      value === null ? RecordType.deleteItem : RecordType.writeItem,
+      fileNumber,
+      idLength,
+      valueLength,
+    )
   }
 
   createFile(fileNumber: number, attributes: FileAttributes): void {
@@ -238,13 +252,19 @@ export class RecordEncoder {
     if (valueLength > itemBytesMax) {
       throw new HotBackupError('ERR_ITEM_SIZE', `the item has ${valueLength} bytes`)
     }
+    this.#header(type, fileNumber, idLength, valueLength)
+  }
+
+  /** The record at the end gets its header, and belongs to the block. */
+  #header(type: RecordType, fileNumber: number, idLength: number, valueLength: number): void {
+    const start = this.end
     const view = this.#view
     view.setUint16(start, type, true) // type, and no flags
     view.setUint16(start + 2, idLength, true)
     view.setUint32(start + 4, fileNumber, true)
     view.setUint32(start + 8, valueLength, true)
     this.#last = start
-    this.end = idStart + idLength + valueLength
+    this.end = start + recordHeaderBytes + idLength + valueLength
   }
 
   /** Makes room for `length` more bytes. */
@@ -276,6 +296,20 @@ export class RecordEncoder {
     }
     return target.write(bytes, offset, 'utf8')
   }
+}
+
+/** Above this a call out of JavaScript costs less than a loop over bytes. */
+const loopBytesMax = 48
+
+function copyPart(
+  target: Uint8Array,
+  at: number,
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+): void {
+  if (length > loopBytesMax) target.set(bytes.subarray(start, start + length), at)
+  else for (let i = 0; i < length; i++) target[at + i] = bytes[start + i]!
 }
 
 /**
@@ -379,48 +413,4 @@ export class RecordCursor {
       throw corrupt('a resize-file record without modulo', this.start)
     return checkedModulo(this.#view.getUint32(this.valueStart, true), this.start)
   }
-}
-
-export function encodeAttributes({ account, file, modulo, flags = 0 }: FileAttributes): Uint8Array {
-  const accountBytes = Buffer.from(account)
-  const fileBytes = Buffer.from(file)
-  const bytes = Buffer.alloc(attributesHeaderBytes + accountBytes.length + fileBytes.length)
-  bytes.writeUInt32LE(modulo, 0)
-  bytes.writeUInt32LE(flags, 4)
-  bytes.writeUInt8(accountBytes.length, 8)
-  bytes.writeUInt8(fileBytes.length, 9)
-  accountBytes.copy(bytes, attributesHeaderBytes)
-  fileBytes.copy(bytes, attributesHeaderBytes + accountBytes.length)
-  return bytes
-}
-
-export function decodeAttributes(
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-): Required<FileAttributes> {
-  const value = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start)
-  if (value.length < attributesHeaderBytes) throw corrupt('file attributes are too short', start)
-  const accountEnd = attributesHeaderBytes + value.readUInt8(8)
-  const fileEnd = accountEnd + value.readUInt8(9)
-  if (fileEnd !== value.length || value.length > attributesHeaderBytes + 2 * nameBytesMax) {
-    throw corrupt('file attributes have a wrong length', start)
-  }
-  const flags = value.readUInt32LE(4)
-  if (flags > fileFlagsMax) throw corrupt(`unknown file flags ${flags}`, start)
-  return {
-    flags,
-    account: value.toString('utf8', attributesHeaderBytes, accountEnd),
-    file: value.toString('utf8', accountEnd, fileEnd),
-    modulo: checkedModulo(value.readUInt32LE(0), start),
-  }
-}
-
-function checkedModulo(modulo: number, offset: number): number {
-  if (modulo < 1 || modulo > moduloMax) throw corrupt(`a modulo of ${modulo}`, offset)
-  return modulo
-}
-
-function corrupt(what: string, offset: number): HotBackupError {
-  return new HotBackupError('ERR_LOG_CORRUPT', `${what} (byte ${offset} of its buffer)`, { offset })
 }

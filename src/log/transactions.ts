@@ -1,7 +1,8 @@
 // Walks over the transactions in a run of blocks, for replay and dump; and keeps what file numbers stand for.
 import { HotBackupError } from '../errors.ts'
 import { BlockView } from './block.ts'
-import { namesFile, RecordCursor, RecordType, type FileAttributes } from './record.ts'
+import type { FileAttributes } from './file-attributes.ts'
+import { namesFile, RecordCursor, RecordType } from './record.ts'
 
 /** Whole, verified blocks: a BlockRun, or a SegmentScan that stands on a run. */
 export interface Blocks {

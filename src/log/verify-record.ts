@@ -38,7 +38,7 @@
 //    4  txn       u64
 import { HotBackupError } from '../errors.ts'
 import { moduloMax } from '../limits.ts'
-import { decodeAttributes, encodeAttributes, type FileAttributes } from './record.ts'
+import { decodeAttributes, encodeAttributes, type FileAttributes } from './file-attributes.ts'
 
 const forms = ['range', 'items', 'files', 'end'] as const
 export type VerifyForm = (typeof forms)[number]

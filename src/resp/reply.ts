@@ -60,6 +60,13 @@ export class Reply {
     this.#fixed(queuedBytes)
   }
 
+  /** What was written to another one. */
+  append(other: Reply): void {
+    this.#reserve(other.end)
+    other.bytes.copy(this.bytes, this.end, 0, other.end)
+    this.end += other.end
+  }
+
   /** A short text without line ends. */
   simple(text: string): void {
     this.#line(0x2b, text)

@@ -11,6 +11,7 @@ import type { LogWriter } from '../log/writer.ts'
 import type { Lock } from '../platform/locks.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { Platform } from '../platform/platform.ts'
+import type { Store } from '../resp/store.ts'
 import type { AckLevel } from '../ship/ack-file.ts'
 import { checkUserOf } from '../config/acting-user.ts'
 import type { Config } from '../config/config.ts'
@@ -23,14 +24,9 @@ import type { GroupMends } from '../repair/group-mends.ts'
 import type { GroupRescue } from '../repair/group-rescue.ts'
 import { withSoundLog } from '../repair/mend.ts'
 import { ackSourceOf, layoutOf, type Layout } from '../config/layout.ts'
-import {
-  openParts,
-  drainFailure,
-  tellOf,
-  type MasterEvent,
-  type Parts,
-  type PartsEvents,
-} from './master-parts.ts'
+import { MasterStore } from './master-store.ts'
+import { drainFailure, openParts, tellOf } from './master-parts.ts'
+import type { MasterEvent, Parts, PartsEvents } from './master-parts.ts'
 import { masterServices } from './master-services.ts'
 import type { Log } from '../config/messages-log.ts'
 import { commandPurpose, masterPurpose, takeOwnership } from '../control/owner.ts'
@@ -116,6 +112,8 @@ export class Master {
   readonly #gate: WriteGate
   readonly #reached: ReachedSlaves
   readonly #drainer: Drainer
+  /** What a server for other protocols works on. */
+  readonly store: Store
   #helpers: Helpers | null = null
   #control: ControlServer | null = null
   #closing: Promise<void> | null = null
@@ -147,6 +145,7 @@ export class Master {
       await this.#commits.configured()
       await this.#queue.configured()
     })
+    this.store = new MasterStore(parts, platform.disk, layout.log, config, () => this.#failure)
     this.#drainer = new Drainer(parts.database, parts.checkpointer, platform.clock, error =>
       this.#log.fail(drainFailure(error)),
     )
@@ -376,8 +375,7 @@ export class Master {
 
   /** Stops taking updates, finishes what is under way, makes a checkpoint and gives the directory free. */
   close(): Promise<void> {
-    this.#closing ??= this.#close()
-    return this.#closing
+    return (this.#closing ??= this.#close())
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -42,7 +42,7 @@ export class AckWatch {
     this.#source = source
     this.#changed = changed
     const { disk, watcher } = platform
-    this.#slaves = slaves.map(name => new FollowedAck(disk, ackPath(source.directory, name)))
+    this.#slaves = slaves.map(name => new FollowedAck(disk, name, ackPath(source.directory, name)))
     this.#watches = this.#slaves.map(slave =>
       watcher.watch(slave.path, () => {
         if (this.#closed || !slave.look()) return
@@ -57,6 +57,12 @@ export class AckWatch {
   /** The newest ack of each slave that has confirmed one. */
   acks(): SlaveAck[] {
     return this.#slaves.flatMap(({ last }) => (last !== null && this.#counts(last) ? [last] : []))
+  }
+
+  /** Of one slave; null when it has not confirmed any. */
+  ackOf(name: string): SlaveAck | null {
+    const last = this.#slaves.find(slave => slave.name === name)?.last ?? null
+    return last !== null && this.#counts(last) ? last : null
   }
 
   #counts(ack: SlaveAck): boolean {
@@ -102,6 +108,7 @@ export class AckWatch {
 }
 
 class FollowedAck {
+  readonly name: string
   readonly path: string
   readonly #disk: Disk
   /** One more than an ack has: a file that is too long holds none. */
@@ -109,8 +116,9 @@ class FollowedAck {
   #file: DiskFile | null = null
   last: SlaveAck | null = null
 
-  constructor(disk: Disk, path: string) {
+  constructor(disk: Disk, name: string, path: string) {
     this.#disk = disk
+    this.name = name
     this.path = path
   }
 

@@ -5,7 +5,7 @@
 // as without slaves. It is never silent: an event, the status, and a mark in the log say so, and when it ends. It ends
 // when enough slaves are less than a moment behind again.
 import { commitLevels, type CommitLevel, type CommitPolicy } from '../config/policies.ts'
-import { HotBackupError } from '../errors.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { sleep, type Timer } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import { ackLevels, ackReach, type AckLevel } from '../ship/ack-file.ts'
@@ -43,6 +43,8 @@ interface CommitLog {
 interface Waiter {
   readonly txn: number
   readonly level: AckLevel
+  /** So many slaves must have got there; null: as many as hb.toml says. */
+  readonly slaves: number | null
   /** By the monotonic clock. */
   readonly since: number
   /** When to give up, by the monotonic clock; null: the policy says what happens when it takes too long. */
@@ -149,8 +151,40 @@ export class Commits {
     if (!ackLevels.includes(level)) throw new TypeError(`there is no level ${String(level)}`)
     if (timeoutMs !== null && !(timeoutMs >= 0)) throw new TypeError(`${timeoutMs} is no time-out`)
     this.check(level)
-    const start = this.#platform.clock.monotonic()
-    await this.#answered(txn, level, timeoutMs === null ? Infinity : start + timeoutMs)
+    await this.#answered(txn, level, this.#deadline(timeoutMs))
+  }
+
+  /** By the monotonic clock. */
+  #deadline(timeoutMs: number | null): number {
+    return timeoutMs === null ? Infinity : this.#platform.clock.monotonic() + timeoutMs
+  }
+
+  /** How far the slave has confirmed that it is; null when it has not. */
+  slaveAt(name: string, level: AckLevel): number | null {
+    this.#acks ??= this.#watchAcks()
+    const ack = this.#acks.ackOf(name)
+    return ack === null ? null : ackReach(ack, level)
+  }
+
+  /** Slaves that have got as far as `txn`. */
+  slavesAt(txn: number, level: AckLevel): number {
+    this.#acks ??= this.#watchAcks()
+    return this.#acks.acks().filter(ack => ackReach(ack, level) >= txn).length
+  }
+
+  /** Resolves with their number when it is `slaves` or more, after the time-out, and when the master is closed. */
+  async slavesReaching(
+    txn: number,
+    level: AckLevel,
+    slaves: number,
+    timeoutMs: number | null,
+  ): Promise<number> {
+    try {
+      await this.#answered(txn, level, this.#deadline(timeoutMs), slaves)
+    } catch (error) {
+      if (!isHotBackupError(error, 'ERR_TIMEOUT', 'ERR_UNCONFIRMED')) throw error
+    }
+    return this.slavesAt(txn, level)
   }
 
   /** Gives those who wait as long as the time-out, then rejects them with ERR_UNCONFIRMED, which tells them why. */
@@ -179,14 +213,19 @@ export class Commits {
   }
 
   /** `deadline` by the monotonic clock; null: the policy says what happens when it takes too long. */
-  #answered(txn: number, level: AckLevel, deadline: number | null): Promise<void> {
+  #answered(
+    txn: number,
+    level: AckLevel,
+    deadline: number | null,
+    slaves: number | null = null,
+  ): Promise<void> {
     if (deadline === null && this.#state === 'alone') return answeredAlready
     if (this.#ended !== null) return Promise.reject(unconfirmed(txn, this.#ended))
     this.#acks ??= this.#watchAcks()
-    if (this.#reach(level) >= txn) return answeredAlready
+    if (this.#reach(level, slaves) >= txn) return answeredAlready
     const promise = new Promise<void>((resolve, reject) => {
       const since = this.#platform.clock.monotonic()
-      this.#waiters.push({ txn, level, since, deadline, resolve, reject })
+      this.#waiters.push({ txn, level, slaves, since, deadline, resolve, reject })
     })
     this.#tick()
     return promise
@@ -207,9 +246,9 @@ export class Commits {
   }
 
   /** The transaction that enough slaves have got to. */
-  #reach(level: AckLevel): number {
+  #reach(level: AckLevel, slaves: number | null = null): number {
     const reached = (this.#acks?.acks() ?? []).map(ack => ackReach(ack, level))
-    return reached.sort((a, b) => b - a)[this.#config.commit.slaves - 1] ?? 0
+    return reached.sort((a, b) => b - a)[(slaves ?? this.#config.commit.slaves) - 1] ?? 0
   }
 
   /** Lets those go on whose transaction has got far enough. */
@@ -221,7 +260,9 @@ export class Commits {
       applied: this.#reach('applied'),
     }
     this.#waiters = this.#waiters.filter(waiter => {
-      if (reach[waiter.level] < waiter.txn) return true
+      const { level, slaves } = waiter
+      const reached = slaves === null ? reach[level] : this.#reach(level, slaves)
+      if (reached < waiter.txn) return true
       waiter.resolve()
       return false
     })

@@ -8,6 +8,7 @@ import type { HashedFile } from '../database/hashed-file.ts'
 import { checkName } from '../database/names.ts'
 import { HotBackupError } from '../errors.ts'
 import { transactionBytesMax, unsyncedBytesMax } from '../limits.ts'
+import type { FileAttributes } from '../log/file-attributes.ts'
 import { fileFlags, isReplicated } from '../log/file-flags.ts'
 import type { Bytes, RecordEncoder } from '../log/record.ts'
 import { encodeVerify, type VerifyRecord } from '../log/verify-record.ts'
@@ -146,7 +147,7 @@ export class Updates {
     value: Bytes,
     level: CommitLevel | undefined,
   ): Promise<void> {
-    this.#update(encoder => encoder.writeItem(file.number, id, value), file)
+    this.now(encoder => encoder.writeItem(file.number, id, value), file)
     return this.#commits.done(level)
   }
 
@@ -156,7 +157,7 @@ export class Updates {
     this.#commits.check(level)
     return this.turns.take(async () => {
       const found = file.has(id)
-      if (found) this.#update(encoder => encoder.deleteItem(file.number, id), file)
+      if (found) this.now(encoder => encoder.deleteItem(file.number, id), file)
       await (found ? this.#commits.done(level) : this.settledFile(file))
       return found
     })
@@ -195,18 +196,23 @@ export class Updates {
         throw new HotBackupError('ERR_EXISTS', `file ${account} ${file} exists already`, place)
       }
       const number = this.#database.nextFileNumber
-      // The master before did not replicate one of that name.
-      const absent = this.#database.absentFiles(account).find(({ name }) => name === file)
-      return this.#updateAndSync(encoder => {
-        if (absent !== undefined) {
-          this.#log.ensureMapped(absent.number, absent.attributes)
-          encoder.deleteFile(absent.number)
-        }
-        const flags = this.flagsOf(account, file, local)
-        encoder.createFile(number, { account, file, modulo, flags })
-        this.#log.markMapped(number)
-      })
+      return this.#updateAndSync(encoder =>
+        this.encodeCreate(encoder, number, { account, file, modulo }, local),
+      )
     })
+  }
+
+  /** The file that is created gets that number; its account is there, or created by a record before. */
+  encodeCreate(encoder: RecordEncoder, number: number, to: FileAttributes, local: boolean): void {
+    const { account, file } = to
+    // The master before did not replicate one of that name.
+    const absent = this.#database.absentFiles(account).find(({ name }) => name === file)
+    if (absent !== undefined) {
+      this.#log.ensureMapped(absent.number, absent.attributes)
+      encoder.deleteFile(absent.number)
+    }
+    encoder.createFile(number, { ...to, flags: this.flagsOf(account, file, local) })
+    this.#log.markMapped(number)
   }
 
   deleteFile(file: HashedFile): Promise<Removed> {
@@ -262,7 +268,7 @@ export class Updates {
   }
 
   #setFile(file: HashedFile, flags: number): void {
-    this.#update(encoder => encoder.setFile(file.number, { ...file.attributes, flags }), file)
+    this.now(encoder => encoder.setFile(file.number, { ...file.attributes, flags }), file)
   }
 
   /**
@@ -287,7 +293,7 @@ export class Updates {
         bytes += id.length + value.length
       }
       if (items.length === 0) return end
-      this.#update(encoder => {
+      this.now(encoder => {
         for (const [id, value] of items) encoder.writeItem(file.number, id, value)
       }, file)
       await this.#log.synced()
@@ -306,7 +312,7 @@ export class Updates {
     this.#commits.check(level)
     return this.turns.take(async () => {
       const { changes, result } = work()
-      if (changes.length > 0) this.#update(encoder => this.#encode(changes, encoder))
+      if (changes.length > 0) this.now(encoder => this.#encode(changes, encoder))
       await (changes.length > 0 ? this.#commits.done(level) : this.settled())
       return result
     })
@@ -324,7 +330,7 @@ export class Updates {
   }
 
   #updateAndSync(encode: (encoder: RecordEncoder) => void, file?: HashedFile): Promise<void> {
-    this.#update(encode, file)
+    this.now(encode, file)
     return this.#commits.done()
   }
 
@@ -356,7 +362,7 @@ export class Updates {
     return this.turns.take(() => {
       const found = look()
       if (found === null) return Promise.resolve(null)
-      this.#update(encoder => encoder.verify(found.fileNumber, encodeVerify(found.record)))
+      this.now(encoder => encoder.verify(found.fileNumber, encodeVerify(found.record)))
       return Promise.resolve(this.#log.lastTxn)
     })
   }
@@ -368,7 +374,7 @@ export class Updates {
   repair(file: HashedFile, ids: readonly Buffer[]): Promise<void> {
     return this.turns.take(() => {
       const items = ids.map(id => [id, file.read(id)] as const)
-      this.#update(encoder => {
+      this.now(encoder => {
         for (const [id, value] of items) {
           if (value === null) encoder.deleteItem(file.number, id)
           else encoder.writeItem(file.number, id, value)
@@ -398,10 +404,10 @@ export class Updates {
   }
 
   /**
-   * Encodes, applies and commits. When encoding or applying fails nothing has happened: the log takes the records
-   * back before anyone could have seen them.
+   * Encodes, applies and commits, in this turn of the event loop: not while it is `crowded`. When encoding or applying
+   * fails nothing has happened: the log takes the records back before anyone could have seen them.
    */
-  #update(encode: (encoder: RecordEncoder) => void, file?: HashedFile): void {
+  now(encode: (encoder: RecordEncoder) => void, file?: HashedFile): void {
     this.gate.check()
     this.#queue.check()
     this.#change(encode, file)

@@ -2,7 +2,8 @@
 // what they must lead to. A history can be replayed from any transaction, as a log can.
 import fc from 'fast-check'
 import { type Test } from 'tap'
-import { Database, type DatabaseOptions } from '../../src/database/database.ts'
+import { Database } from '../../src/database/database.ts'
+import type { DatabaseOptions } from '../../src/database/options.ts'
 import { hashId } from '../../src/database/hash.ts'
 import { RecordEncoder } from '../../src/log/record.ts'
 import { type Clock } from '../../src/platform/clock.ts'

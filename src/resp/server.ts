@@ -1,0 +1,227 @@
+// The door for programs that speak the Redis protocol: listens, and serves all connections in turns. What has come at
+// all sockets in one round of the event loop is executed together, behind the last of them, so that all updates of the
+// round share one block of the log and one fsync.
+import { HotBackupError } from '../errors.ts'
+import { sleep, type Timer } from '../platform/clock.ts'
+import type { LocalListener } from '../platform/local-socket.ts'
+import type { Connection } from '../platform/network.ts'
+import type { Platform } from '../platform/platform.ts'
+import type { Command } from './command.ts'
+import { CommandTable } from './command-table.ts'
+import { allCommands } from './commands/all.ts'
+import { ClientConnection, type Door, type Output } from './connection.ts'
+import { Context, type Identity } from './context.ts'
+import { Executor } from './executor.ts'
+import type { DatabaseFile } from './keyspace.ts'
+import { defaultParserLimits } from './parser.ts'
+import { Reply } from './reply.ts'
+import { defaultSettings, type Settings } from './settings.ts'
+import type { Store } from './store.ts'
+import type { Users } from './user.ts'
+
+export interface RespServerOptions {
+  readonly platform: Pick<Platform, 'clock' | 'random' | 'localSockets'>
+  readonly identity: Identity
+  /** Null: not open yet. */
+  readonly store: Store | null
+  readonly settings?: Partial<Settings>
+  /** Which file holds the strings of database n; by default n of account REDIS. */
+  readonly fileOf?: (index: number) => DatabaseFile
+  /** Ends the server, by order of a client; null where no client may. */
+  readonly shutdown?: (() => void) | null
+  /** Null: nobody has to log in. */
+  readonly users?: Users | null
+  /** Hears of faults that no client is to blame for. */
+  readonly fault?: (error: unknown) => void
+}
+
+/** The account of databases that hb.toml does not place elsewhere. */
+const accountDefault = 'REDIS'
+/** How often connections are looked at for those that are of no use. */
+const lookMs = 1000
+const closeMs = 1000
+const closeLookMs = 5
+
+/** Errors: ERR_DISK when the socket cannot be made. */
+export async function openRespServer(options: RespServerOptions): Promise<RespServer> {
+  const server = new RespServer(options)
+  await server.listen()
+  return server
+}
+
+export class RespServer implements Door {
+  readonly context: Context
+  readonly executor: Executor
+  readonly reply: Reply
+  readonly parserLimits = defaultParserLimits
+  readonly #platform: RespServerOptions['platform']
+  readonly #socketPath: string | null
+  #listener: LocalListener | null = null
+  readonly #connections = new Set<ClientConnection>()
+  #nextId = 1
+  /** Those that have something to do in the coming turn. */
+  #ready: ClientConnection[] = []
+  readonly #forRoom = new Set<ClientConnection>()
+  /** What this turn has to say, and must not yet. */
+  #writes: Held[] = []
+  #reads: Held[] = []
+  readonly #fault: (error: unknown) => void
+  #timer: Timer | null = null
+  #closing: Promise<void> | null = null
+
+  constructor(options: RespServerOptions) {
+    const settings = { ...defaultSettings, ...options.settings }
+    const table = new CommandTable<Command>(allCommands)
+    const { clock, random } = options.platform
+    this.#platform = options.platform
+    this.#socketPath = options.identity.socketPath
+    this.reply = new Reply(settings.outputBytesMax)
+    this.context = new Context({
+      clock,
+      random,
+      settings,
+      table,
+      fileOf: options.fileOf ?? (index => ({ account: accountDefault, file: String(index) })),
+      identity: options.identity,
+      shutdown: options.shutdown ?? null,
+      users: options.users ?? null,
+    })
+    this.#fault = options.fault ?? (() => {})
+    this.executor = new Executor(this.context, table, this.reply, this.#fault)
+    this.context.use(options.store)
+  }
+
+  async listen(): Promise<void> {
+    const { localSockets } = this.#platform
+    if (this.#socketPath !== null) {
+      const path = this.#socketPath
+      this.#listener = await localSockets.listen(path, socket => this.#accept(socket, path))
+    }
+    this.#look()
+  }
+
+  /** What commands work on from now on; null: they are answered with LOADING. */
+  use(store: Store | null): void {
+    this.context.use(store)
+  }
+
+  /** Takes no more requests, lets replies leave that are under way, and closes all connections. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#timer?.cancel()
+    const { clock } = this.#platform
+    const closed = this.#listener?.close()
+    const end = clock.monotonic() + closeMs
+    for (const connection of this.#connections) connection.close(true)
+    while (this.#connections.size > 0 && clock.monotonic() < end) await sleep(clock, closeLookMs)
+    for (const connection of this.#connections) connection.close(false)
+    await closed
+  }
+
+  #accept(socket: Connection, localAddress: string): void {
+    const { context } = this
+    context.stats.connections++
+    if (this.#connections.size >= context.settings.maxClients || this.#closing !== null) {
+      context.stats.rejectedConnections++
+      socket.listen({ data: () => {}, drained: () => {}, closed: () => {} })
+      socket.write(Buffer.from('-ERR max number of clients reached\r\n'))
+      socket.end()
+      return
+    }
+    const connection = new ClientConnection(this, socket, this.#nextId++, localAddress, false)
+    this.#connections.add(connection)
+    context.sessions.set(connection.session.id, connection.session)
+  }
+
+  closed(connection: ClientConnection): void {
+    this.#connections.delete(connection)
+    this.context.sessions.delete(connection.session.id)
+  }
+
+  schedule(connection: ClientConnection): void {
+    if (connection.scheduled) return
+    connection.scheduled = true
+    if (this.#ready.push(connection) === 1) this.#platform.clock.nextTurn(this.#turn)
+  }
+
+  readonly #turn = (): void => {
+    const ready = this.#ready
+    this.#ready = []
+    for (const connection of ready) {
+      connection.scheduled = false
+      try {
+        connection.work()
+      } catch (error) {
+        this.reply.cutBack(0)
+        this.#fault(error)
+        connection.close(false)
+      }
+    }
+    this.#release()
+  }
+
+  hold(connection: ClientConnection, output: Output, what: 'writes' | 'reads'): void {
+    const held = { connection, output }
+    if (what === 'writes') this.#writes.push(held)
+    else this.#reads.push(held)
+  }
+
+  /** One promise for all that were held in this turn. */
+  #release(): void {
+    const store = this.context.opened?.store
+    if (this.#writes.length > 0) {
+      const done = store?.writes?.done() ?? closedMeanwhile()
+      release(this.#writes, done)
+      this.#writes = []
+    }
+    if (this.#reads.length > 0) {
+      release(this.#reads, store?.settled() ?? closedMeanwhile())
+      this.#reads = []
+    }
+  }
+
+  scheduleWhenRoom(connection: ClientConnection): void {
+    this.#forRoom.add(connection)
+    if (this.#forRoom.size > 1) return
+    const { paused, opened } = this.context
+    const room = paused?.end ?? opened?.store.writes?.room() ?? Promise.resolve()
+    const go = () => {
+      const waiting = [...this.#forRoom]
+      this.#forRoom.clear()
+      for (const each of waiting) this.schedule(each)
+    }
+    // Where there will be no room any more, each of them hears of it by its own update.
+    room.then(go, go)
+  }
+
+  #look(): void {
+    this.#timer = this.#platform.clock.after(lookMs, () => this.#look(), true)
+    const now = this.#platform.clock.monotonic()
+    for (const connection of this.#connections) connection.look(now)
+  }
+}
+
+interface Held {
+  readonly connection: ClientConnection
+  readonly output: Output
+}
+
+function release(held: readonly Held[], done: Promise<void>): void {
+  done.then(
+    () => {
+      for (const { output } of held) output.ready = true
+      for (const { connection } of held) connection.flush()
+    },
+    (error: unknown) => {
+      for (const { connection, output } of held) connection.fail(output, error)
+    },
+  )
+}
+
+function closedMeanwhile(): Promise<void> {
+  return Promise.reject(new HotBackupError('ERR_CLOSED', 'the server was closed meanwhile'))
+}
