@@ -4,6 +4,7 @@ import { readdirSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
+import { long } from './helpers/long-form.ts'
 
 const here = import.meta.dirname
 /** Not tests, but what tests are made of; types are checked when they are compiled. */
@@ -19,7 +20,6 @@ const files = readdirSync(here, { recursive: true, encoding: 'utf8' })
   .filter(file => file.endsWith('.js') && !parts.test(file))
   .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1))
 
-const long = process.env['HB_LONG'] !== undefined
 const timeout = (long ? 14_400 : 600) * 1000
 t.setTimeout(timeout * files.length)
 t.jobs = availableParallelism()

@@ -7,7 +7,8 @@ import { frameBytes, frameShift, initIfBlank, Slab } from './frame.ts'
 import { type Generation } from './generation.ts'
 import { captured, dirty, isHeld, loose, pinned, referenced, side } from './slot-flags.ts'
 
-const slabFramesMax = 4096
+/** 4 MiB: a database of a few frames shall not take much memory, and a large one not have too many slabs. */
+const slabFramesMax = 1024
 const slotsMin = 32
 /** Per slot, besides the frame: 9 bytes of state and up to 32 bytes of the table. */
 const slotOverheadBytes = 41
@@ -49,10 +50,9 @@ export class FrameCache {
     this.#slabShift = shift
     this.#slabMask = (1 << shift) - 1
     this.#slotLimit = (slots >> shift) << shift
-    // All of it is address space only until it is used.
-    this.#flags = new Uint8Array(this.#slotLimit)
-    this.#keys = new Uint32Array(this.#slotLimit)
-    this.#frames = new Uint32Array(this.#slotLimit)
+    this.#flags = new Uint8Array(0)
+    this.#keys = new Uint32Array(0)
+    this.#frames = new Uint32Array(0)
   }
 
   /** Bytes of changed frames: what a checkpoint would write. */
@@ -250,7 +250,7 @@ export class FrameCache {
   }
 
   #growSlots(slots: number): void {
-    const room = slots + (slots >> 2)
+    const room = Math.max(slots + (slots >> 2), Math.min(2 * slots, this.#slotLimit))
     const [flags, keys, frames] = [this.#flags, this.#keys, this.#frames]
     ;(this.#flags = new Uint8Array(room)).set(flags)
     ;(this.#keys = new Uint32Array(room)).set(keys)

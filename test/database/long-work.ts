@@ -178,12 +178,12 @@ t.test('a history leads to the same, whatever becomes of helpers and server', as
       const [ours, theirs] = [await digestDatabase(database), await digestDatabase(plain)]
       return ours.equals(theirs)
     }),
-    process.env['HB_LONG'] === '1' ? 2000 : 80,
+    50,
   )
-  t.ok(seen.adopted > 20, `${seen.adopted} results were taken in`)
+  t.ok(seen.adopted > 5, `${seen.adopted} results were taken in`)
   t.ok(seen.refused > 0, `${seen.refused} came too late`)
-  t.ok(seen.drained > 20, `${seen.drained} times something was drained`)
-  t.ok(seen.crashes > 20, `${seen.crashes} crashes`)
+  t.ok(seen.drained > 5, `${seen.drained} times something was drained`)
+  t.ok(seen.crashes > 5, `${seen.crashes} crashes`)
 })
 
 /** A file of 200 items that is being resized from 7 to 31. */

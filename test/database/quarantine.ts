@@ -257,8 +257,6 @@ const belowZero: readonly Turn[] = [
   'background',
 ]
 
-const runs = process.env['HB_LONG'] === '1' ? 3000 : 120
-
 for (const [how, options] of Object.entries({ 'with helpers': helped, 'at once': {} })) {
   t.test(`whatever is damaged is refused, and mended by the log, resizing ${how}`, async t => {
     const seen = { damaged: 0, refused: 0, mended: 0, crashes: 0, adopted: 0 }
@@ -312,13 +310,13 @@ for (const [how, options] of Object.entries({ 'with helpers': helped, 'at once':
         const [ours, theirs] = [await digestDatabase(world.database), await digestDatabase(plain)]
         return ours.equals(theirs) && difference(plain, history.model) === null
       }),
-      runs,
+      100,
       [[belowZero]],
     )
-    t.ok(seen.damaged > 30, `${seen.damaged} groups were found damaged`)
-    t.ok(seen.refused > 30, `${seen.refused} reads were refused`)
-    t.ok(seen.mended > 3, `${seen.mended} times one was mended on the way`)
-    t.ok(seen.crashes > 20, `${seen.crashes} crashes`)
+    t.ok(seen.damaged > 10, `${seen.damaged} groups were found damaged`)
+    t.ok(seen.refused > 10, `${seen.refused} reads were refused`)
+    t.ok(seen.mended > 0, `${seen.mended} times one was mended on the way`)
+    t.ok(seen.crashes > 10, `${seen.crashes} crashes`)
     if (options === helped) t.ok(seen.adopted > 0, `${seen.adopted} results of helpers`)
   })
 }

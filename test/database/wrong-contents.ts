@@ -296,7 +296,7 @@ t.test('several wrong frames at once, in files of many groups', async t => {
       const same = frames > 0 && spoiled.contents(dataFile).equals(files.get(dataFile)!)
       return same || !changed || (await scrubDatabase(spoiled, folder, tempo)).length > 0
     }),
-    25,
+    10,
   )
 })
 

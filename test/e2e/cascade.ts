@@ -36,7 +36,7 @@ async function makeChain(t: Test, ...names: readonly string[]): Promise<Server[]
         : ['--type', 'slave', '--listen', address, '--no-key']
     const slave = next === undefined ? [] : ['--slave', `${next.name}=${next.address}`]
     await ok('setup', '-d', directory, '--name', name, ...type, ...slave)
-    edit(directory, /^# segment_size = .*$/m, 'segment_size = "64KiB"')
+    edit(directory, /^(# )?segment_size = .*$/m, 'segment_size = "64KiB"')
     edit(directory, /^# keep_time = .*$/m, 'keep_time = "0"')
   }
   t.teardown(() => Promise.all(servers.map(({ directory }) => hb('stop', '-d', directory))))

@@ -13,7 +13,7 @@ import { edit, hb, ok, Pair, startAlone, statusOf, temporaryDirectory } from '..
 async function makePair(test: Parameters<typeof Pair.make>[0]): Promise<Pair> {
   const pair = await Pair.make(test)
   for (const directory of [pair.master, pair.slave]) {
-    edit(directory, /^# segment_size = .*$/m, 'segment_size = "64KiB"')
+    edit(directory, /^(# )?segment_size = .*$/m, 'segment_size = "64KiB"')
     edit(directory, /^# keep_size = .*$/m, 'keep_size = "1GiB"')
   }
   await pair.start()
@@ -404,7 +404,7 @@ t.test(
 t.test('a server at work is read without false alarms', async t => {
   const directory = path.join(temporaryDirectory(t), 'alpha')
   await ok('setup', '-d', directory, '--type', 'master', '--name', 'alpha')
-  edit(directory, /^# segment_size = .*$/m, 'segment_size = "64KiB"')
+  edit(directory, /^(# )?segment_size = .*$/m, 'segment_size = "64KiB"')
   const master = await Master.open(directory, { helpers: false })
   const account = await master.createAccount('A')
   const files = [await account.createFile('F'), await account.createFile('G')]

@@ -7,10 +7,11 @@ import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
+import { long } from '../helpers/long-form.ts'
 import { freePort, hb, ok, Pair, running, statusOf } from '../helpers/servers.ts'
 import { Traffic } from '../helpers/traffic.ts'
 
-const rounds = process.env['HB_LONG'] === undefined ? 2 : 40
+const rounds = long ? 40 : 2
 const seed = Number(process.env['HB_SEED'] ?? Date.now() % 1e9)
 let state = seed >>> 0
 function random(limit: number): number {

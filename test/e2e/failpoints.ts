@@ -24,9 +24,9 @@ import {
   running,
   statusOf,
 } from '../helpers/servers.ts'
+import { long } from '../helpers/long-form.ts'
 import { brokenItems, Traffic, writtenItems } from '../helpers/traffic.ts'
 
-const long = process.env['HB_LONG'] !== undefined
 const seed = Number(process.env['HB_SEED'] ?? Date.now() % 1e9)
 const wanted = process.env['HB_FAILPOINT']
 

@@ -19,6 +19,7 @@ import t, { type Test } from 'tap'
 import type { Order } from '../helpers/fault-orders.ts'
 import { preparedPair } from '../helpers/faults.ts'
 import { LazyFileSystem } from '../helpers/lazyfs.ts'
+import { long } from '../helpers/long-form.ts'
 import { hb, killServer, ok, running, statusOf, until } from '../helpers/servers.ts'
 import { checkPair, Traffic } from '../helpers/traffic.ts'
 
@@ -125,7 +126,7 @@ t.test('a disk that fails', { timeout: 300_000 }, async t => {
   const { master, slave } = pair
   await pair.start()
   const acknowledged: string[] = []
-  const operations = process.env['HB_LONG'] === undefined ? ['sync'] : ['sync', 'write']
+  const operations = long ? ['sync', 'write'] : ['sync']
   for (const [index, operation] of operations.entries()) {
     const traffic = Traffic.start(master, `EIO${index}`, 30)
     t.teardown(() => traffic.kill())
@@ -195,7 +196,7 @@ function mount(t: Test, image: string, directory: string, mebibytes: number): st
 
 for (const side of ['alpha', 'beta'] as const) {
   t.test(`a small file system under ${side}`, { timeout: 600_000 }, async t => {
-    if (process.env['HB_LONG'] === undefined) {
+    if (!long) {
       t.pass('in the long form only')
       return
     }
@@ -238,7 +239,7 @@ for (const side of ['alpha', 'beta'] as const) {
     `power failures of ${side}: what was not synced is gone`,
     { timeout: 900_000 },
     async t => {
-      if (process.env['HB_LONG'] === undefined) {
+      if (!long) {
         t.pass('in the long form only')
         return
       }

@@ -2,10 +2,11 @@
 // TCP. After each round: everything that was acknowledged to the application is on the master, transactions are
 // whole, everything reaches the slave, and the digests are equal. The long form (HB_LONG=1) has 50 rounds each.
 import t, { type Test } from 'tap'
+import { long } from '../helpers/long-form.ts'
 import { hb, killServer, ok, Pair, startAlone } from '../helpers/servers.ts'
 import { brokenItems, Traffic, writtenItems } from '../helpers/traffic.ts'
 
-const rounds = process.env['HB_LONG'] === undefined ? 2 : 50
+const rounds = long ? 50 : 2
 const seed = Number(process.env['HB_SEED'] ?? Date.now() % 1e9)
 
 /** What has been written is looked through in each round. */

@@ -11,6 +11,7 @@ import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
 import { isDataFileName } from '../../src/database/data-file-name.ts'
 import { Master, type File } from '../../src/index.ts'
+import { long } from '../helpers/long-form.ts'
 import type { Order } from '../helpers/long-work-process.ts'
 import {
   freePort,
@@ -23,7 +24,7 @@ import {
   temporaryDirectory,
 } from '../helpers/servers.ts'
 
-const rounds = process.env['HB_LONG'] === '1' ? 200 : 3
+const rounds = long ? 200 : 3
 const seed = Number(process.env['HB_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 
 /** Reproducible choices (mulberry32). */

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
+import { long } from '../helpers/long-form.ts'
 import { hb, ok, Pair, startAlone } from '../helpers/servers.ts'
 
 const items = 200
@@ -49,6 +50,8 @@ t.test('a page is lost', async t => {
       older: older.get(directory)!.subarray(8192, 12_288),
     }
     for (const [name, wrong] of Object.entries(wrongs)) {
+      // Each of the sides, and each of the faults, is met in the short form, too.
+      if (!long && (directory === pair.master) !== (name === 'zeros')) continue
       await t.test(`${path.basename(directory)}, ${name}`, async t => {
         const file = dataFile(directory)
         const bytes = readFileSync(file)

@@ -4,10 +4,11 @@ import { connect } from 'node:net'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
+import { long } from '../helpers/long-form.ts'
 import { edit, freePort, hb, ok, Pair, startAlone, statusOf, until } from '../helpers/servers.ts'
 
 /** What test/report/follow-watch.ts and the like try in small. */
-const long = { skip: process.env['HB_LONG'] !== '1' && 'only with HB_LONG=1' }
+const inTheLongForm = { skip: !long && 'only with HB_LONG=1' }
 
 const messages = (directory: string) => path.join(directory, 'messages.log')
 const said = (directory: string) => {
@@ -74,7 +75,7 @@ t.test('hb.toml is read again: what can be is in force, the rest is named', asyn
   await ok('wait', '-d', pair.master, '--timeout', '60')
 })
 
-t.test('a program that has the master open reads hb.toml again, too', long, async t => {
+t.test('a program that has the master open reads hb.toml again, too', inTheLongForm, async t => {
   const pair = await Pair.make(t)
   const master = await Master.open(pair.master)
   t.teardown(() => master.close())
@@ -132,38 +133,42 @@ t.test('signals: read again, no debugger, and a clean end', async t => {
   }
 })
 
-t.test('a slave that does not follow is one alarm, and one when it follows', long, async t => {
-  const pair = await Pair.make(t)
-  const told = path.join(pair.root, 'told')
-  for (const directory of [pair.master, pair.slave]) {
-    edit(directory, /^# command = .*$/m, `command = 'cat >> ${told}.$HB_SERVER'`)
-    edit(directory, /^# after = .*$/m, 'after = "1s"')
-    edit(directory, /^# level = "error"$/m, 'level = "warn"')
-  }
-  const lines = (name: string) => {
-    const file = `${told}.${name}`
-    const text = existsSync(file) ? readFileSync(file, 'utf8') : ''
-    return text.split('\n').filter(line => line !== '')
-  }
-  const count = (name: string, lines_: number) =>
-    until(`${lines_} alarms of ${name}`, async () => lines(name).length >= lines_)
-  await ok('create-account', '-d', pair.master, 'A')
-  await startAlone(pair.master)
-  await count('alpha', 1)
-  await startAlone(pair.slave)
-  await count('alpha', 2)
-  const [first, second, ...more] = lines('alpha')
-  t.match(first, /Z error alpha: slave beta has not followed for 1 s: ERR_CONNECT: /)
-  t.match(second, /Z info alpha: slave beta follows again$/)
-  t.strictSame(more, [])
-  await ok('stop', '-d', pair.master)
-  await count('beta', 1)
-  t.match(lines('beta'), [/Z error beta: beta has not followed for 1 s: /])
+t.test(
+  'a slave that does not follow is one alarm, and one when it follows',
+  inTheLongForm,
+  async t => {
+    const pair = await Pair.make(t)
+    const told = path.join(pair.root, 'told')
+    for (const directory of [pair.master, pair.slave]) {
+      edit(directory, /^# command = .*$/m, `command = 'cat >> ${told}.$HB_SERVER'`)
+      edit(directory, /^# after = .*$/m, 'after = "1s"')
+      edit(directory, /^# level = "error"$/m, 'level = "warn"')
+    }
+    const lines = (name: string) => {
+      const file = `${told}.${name}`
+      const text = existsSync(file) ? readFileSync(file, 'utf8') : ''
+      return text.split('\n').filter(line => line !== '')
+    }
+    const count = (name: string, lines_: number) =>
+      until(`${lines_} alarms of ${name}`, async () => lines(name).length >= lines_)
+    await ok('create-account', '-d', pair.master, 'A')
+    await startAlone(pair.master)
+    await count('alpha', 1)
+    await startAlone(pair.slave)
+    await count('alpha', 2)
+    const [first, second, ...more] = lines('alpha')
+    t.match(first, /Z error alpha: slave beta has not followed for 1 s: ERR_CONNECT: /)
+    t.match(second, /Z info alpha: slave beta follows again$/)
+    t.strictSame(more, [])
+    await ok('stop', '-d', pair.master)
+    await count('beta', 1)
+    t.match(lines('beta'), [/Z error beta: beta has not followed for 1 s: /])
 
-  // Another key: at once, and only that.
-  edit(pair.master, /^after = .*$/m, 'after = "1h"')
-  writeFileSync(path.join(pair.master, 'hb.key'), `${'0123456789abcdef'.repeat(4)}\n`)
-  await startAlone(pair.master)
-  await count('alpha', 3)
-  t.match(lines('alpha').slice(2), [/Z error alpha: slave beta does not follow: ERR_KEY: /])
-})
+    // Another key: at once, and only that.
+    edit(pair.master, /^after = .*$/m, 'after = "1h"')
+    writeFileSync(path.join(pair.master, 'hb.key'), `${'0123456789abcdef'.repeat(4)}\n`)
+    await startAlone(pair.master)
+    await count('alpha', 3)
+    t.match(lines('alpha').slice(2), [/Z error alpha: slave beta does not follow: ERR_KEY: /])
+  },
+)

@@ -2,9 +2,8 @@
 import { execFileSync } from 'node:child_process'
 import path from 'node:path'
 import t from 'tap'
+import { long } from '../helpers/long-form.ts'
 import { hb, hbProcess, ok, Pair, statusOf } from '../helpers/servers.ts'
-
-const long = process.env['HB_LONG'] === '1'
 
 t.test('a copy of a running server is a server of its own, and stopped', async t => {
   const pair = await Pair.make(t)

@@ -3,15 +3,16 @@ import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
 import { Master, type MasterEvent } from '../../src/index.ts'
-import { hb, ok, Pair, startAlone, statusOf } from '../helpers/servers.ts'
+import { edit, hb, ok, Pair, startAlone, statusOf } from '../helpers/servers.ts'
 
 async function limit(pair: Pair, onLimit: string): Promise<void> {
   const toml = path.join(pair.master, 'hb.toml')
+  edit(pair.master, /^(# )?segment_size = .*$/m, 'segment_size = "64KiB"')
+  edit(pair.master, /^# keep_time = .*$/m, 'keep_time = "0"')
   const text = await readFile(toml, 'utf8')
-  const log = '[log]\nsegment_size = "64KiB"\nkeep_time = "0"\n'
   const queue = `[queue]\nlimit = "1MiB"\non_limit = "${onLimit}"\n`
   const alarm = `[alarm]\ncommand = 'cat >> "$HB_DIR/told"'\n`
-  const edited = text.replace('[log]\n', log).replace('[queue]\n', queue)
+  const edited = text.replace('[queue]\n', queue)
   await writeFile(toml, edited.replace('[alarm]\n', alarm))
 }
 

@@ -15,7 +15,7 @@ function edit(directory: string, pattern: RegExp, text: string): void {
 
 async function makePair(test: Parameters<typeof Pair.make>[0]): Promise<Pair> {
   const pair = await Pair.make(test)
-  edit(pair.master, /^# segment_size = .*$/m, 'segment_size = "64KiB"')
+  edit(pair.master, /^(# )?segment_size = .*$/m, 'segment_size = "64KiB"')
   edit(pair.master, /^# keep_time = .*$/m, 'keep_time = "0"')
   return pair
 }

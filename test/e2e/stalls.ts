@@ -7,11 +7,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { Faults } from '../helpers/faults.ts'
+import { long } from '../helpers/long-form.ts'
 import { Proxy } from '../helpers/proxy.ts'
 import { hb, ok, Pair, running, statusOf, until } from '../helpers/servers.ts'
 import { checkPair, Traffic } from '../helpers/traffic.ts'
 
-const long = process.env['HB_LONG'] !== undefined
 /** Longer than every time-out of these servers; in the long form also than a lock takes to be stale elsewhere. */
 const stopMs = long ? 12_000 : 2000
 /** Helpers let everybody else go first. */
@@ -33,7 +33,7 @@ async function hastyPair(t: Test): Promise<Pair> {
   for (const directory of [pair.master, pair.slave]) {
     edit(
       directory,
-      [/^# segment_size = .*$/m, 'segment_size = "64KiB"'],
+      [/^(# )?segment_size = .*$/m, 'segment_size = "64KiB"'],
       [/^# heartbeat = .*$/m, 'heartbeat = "200ms"'],
       [/^# timeout = "30s"$/m, 'timeout = "1s"'],
       [/^\[helpers\]$/m, '[helpers]\nsize = "64KiB"'],

@@ -6,6 +6,7 @@ import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
 import { Faults } from '../helpers/faults.ts'
+import { long } from '../helpers/long-form.ts'
 import { freePort, hb, ok, Pair, running, startAlone, statusOf } from '../helpers/servers.ts'
 
 t.test('there and back, with nothing lost', async t => {
@@ -75,7 +76,7 @@ t.test('what is not safe is refused, and the master goes on', async t => {
   t.match(await hb('switch', '-d', slave, '--to', 'x'), { code: 4, stderr: /ERR_WRONG_TYPE/ })
 })
 
-const rounds = process.env['HB_LONG'] === undefined ? 2 : 40
+const rounds = long ? 40 : 2
 const cli = new URL('../../src/cli/hb.js', import.meta.url).pathname
 
 const halfASlave = {

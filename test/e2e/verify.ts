@@ -9,9 +9,10 @@ import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { layoutOf } from '../../src/config/layout.ts'
 import { closeSlaveData, openSlaveData, startReplayer } from '../../src/replay/slave-parts.ts'
+import { long } from '../helpers/long-form.ts'
 import { hb, ok, Pair, startAlone, statusOf } from '../helpers/servers.ts'
 
-const itemsMax = process.env['HB_LONG'] === '1' ? 1_000_000 : 20_000
+const itemsMax = long ? 1_000_000 : 20_000
 
 /** Writes to the database of a slave that does not run, past its log. */
 async function damage(

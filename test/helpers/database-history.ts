@@ -8,6 +8,7 @@ import { hashId } from '../../src/database/hash.ts'
 import { RecordEncoder } from '../../src/log/record.ts'
 import { type Clock } from '../../src/platform/clock.ts'
 import { type Disk } from '../../src/platform/disk.ts'
+import { runs } from './long-form.ts'
 
 /** A clock on which every wait is over at the next turn of the event loop. */
 export const hastyClock: Clock = {
@@ -245,7 +246,7 @@ export function checkpoint(database: Database, paced = false): Promise<void> {
   return database.checkpoint(position, Promise.resolve(), { paced })
 }
 
-/** Runs the property and tells tap how it failed: with the seed that shows it again. */
+/** Runs the property, more often in the long form, and reports how it failed: with the seed that shows it again. */
 export async function holds<T>(
   t: Test,
   name: string,
@@ -254,7 +255,7 @@ export async function holds<T>(
   examples: T[] = [],
 ): Promise<void> {
   const result = await fc.check(property as fc.IAsyncProperty<T>, {
-    numRuns,
+    numRuns: runs(numRuns),
     examples,
     includeErrorInReport: true,
   })

@@ -76,7 +76,7 @@ export async function preparedPair(t: Test): Promise<{ pair: Pair; faults: Fault
   for (const directory of [pair.master, pair.slave]) {
     const toml = path.join(directory, 'hb.toml')
     const text = readFileSync(toml, 'utf8')
-      .replace(/^# segment_size = .*$/m, 'segment_size = "64KiB"')
+      .replace(/^(# )?segment_size = .*$/m, 'segment_size = "64KiB"')
       .replace('[helpers]\n', '[helpers]\nsize = "64KiB"\n')
     writeFileSync(toml, text)
   }

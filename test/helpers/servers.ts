@@ -70,7 +70,7 @@ export function replay(...args: readonly string[]): Promise<Outcome> {
 }
 
 async function runHere(
-  program: (context: Context) => Command | Promise<Command>,
+  program: (context: Context, called?: string) => Command | Promise<Command>,
   args: readonly string[],
   input: Iterable<Uint8Array> = [],
 ): Promise<Outcome & { readonly bytes: Buffer }> {
@@ -84,7 +84,7 @@ async function runHere(
     })
   const streams = { stdin: Readable.from(input), stdout: into('stdout'), stderr: into('stderr') }
   const context = new Context(streams)
-  const code = await execute(await program(context), context, args)
+  const code = await execute(await program(context, args[0]), context, args)
   const bytes = Buffer.concat(written.stdout)
   const stderr = Buffer.concat(written.stderr).toString()
   return { code, stdout: bytes.toString(), stderr, bytes }
@@ -184,6 +184,11 @@ export function edit(directory: string, pattern: RegExp, text: string): void {
   writeFileSync(toml, before.replace(pattern, text))
 }
 
+/** A server makes the next segment's file ahead of need: 16 MiB each would be most of what the tests write. */
+export function smallSegments(directory: string): void {
+  edit(directory, /^# segment_size = .*$/m, 'segment_size = "1MiB"')
+}
+
 /** Its link gives up soon. */
 export function impatient(directory: string): void {
   edit(directory, /^# heartbeat = .*$/m, 'heartbeat = "200ms"')
@@ -237,6 +242,7 @@ export class Pair {
       '--key',
       key,
     )
+    for (const directory of [pair.master, pair.slave]) smallSegments(directory)
     return pair
   }
 

@@ -18,6 +18,7 @@ import {
   seeded,
 } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
+import { long } from '../helpers/long-form.ts'
 
 const count = 16
 const options: MendOptions = { knownDurableTxn: count, ownPromises: false, sealedOnly: false }
@@ -410,7 +411,7 @@ t.test('a power failure at any moment leaves a log that can be mended', async t 
   const random = seeded(7)
   const whole = await sample()
   const last = whole.segments.at(-1)!
-  const step = process.env['HB_LONG'] === '1' ? 1 : 4
+  const step = long ? 1 : 4
   for (let at = 1, finished = false; !finished; at += step) {
     const broken = await sample()
     for (const first of broken.segments.slice(0, 2)) flip(broken, first, 200)

@@ -25,8 +25,8 @@ import {
   show,
 } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
+import { runs } from '../helpers/long-form.ts'
 
-const runs = process.env['HB_LONG'] === undefined ? 200 : 5_000
 /** A whole pass takes some hundred operations; a loop that makes no progress takes any number. */
 const operationsMax = 5000
 
@@ -299,7 +299,7 @@ t.test('a changed CRC of the block before the start is damage, not another histo
 const random = (t: Test, title: string, changes: fc.Arbitrary<Mutation[]>) =>
   t.test(title, async () => {
     const property = fc.asyncProperty(fc.nat(20), changes, check)
-    await fc.assert(property, { numRuns: runs })
+    await fc.assert(property, { numRuns: runs(120) })
   })
 
 void random(t, 'one change anywhere', fc.tuple(mutation))

@@ -318,7 +318,7 @@ t.test('no history is ever taken for damage', async t => {
       await two.close()
     },
   )
-  await holds(t, 'with holds, checkpoints and crashes on both sides', property, 60)
+  await holds(t, 'with holds, checkpoints and crashes on both sides', property, 40)
   t.ok(seen.slices > 20 && seen.holds > 20, JSON.stringify(seen))
 })
 
@@ -355,7 +355,7 @@ t.test('damage is found, all of it and nothing else, and mended', async t => {
     },
   )
   await holds(t, 'by range, then by item', property, 60)
-  t.ok(seen.found > 30, JSON.stringify(seen))
+  t.ok(seen.found > 10, JSON.stringify(seen))
 })
 
 t.test('what is known is bounded, and what finds no room is counted', async t => {

@@ -86,7 +86,7 @@ t.test("whatever is brought, the log is the master's, as far as that is durable"
     await master.close()
     await slave.close()
   })
-  await holds(t, 'any order of events', property, 150)
+  await holds(t, 'any order of events', property, 75)
 })
 
 t.test('what does not belong there is refused, and nothing is stored', async t => {

@@ -91,7 +91,7 @@ t.test(
         await slave.close()
       },
     )
-    await holds(t, 'any blocks, limits and crashes', property, 200)
+    await holds(t, 'any blocks, limits and crashes', property, 80)
   },
 )
 
@@ -214,5 +214,5 @@ t.test('with a delay, a block is applied when it is old enough, and by hand befo
     if (slave.said.length > 0) throw new Error(slave.said.join())
     await slave.close()
   })
-  await holds(t, 'any times', property, 200)
+  await holds(t, 'any times', property, 80)
 })

@@ -199,7 +199,7 @@ t.test('whatever is applied ahead, all is right, and in the end all is the same'
       await slave.close()
     },
   )
-  await holds(t, 'any selections', property, 400)
-  t.ok(refusals > 5, `${refusals} refused`)
-  t.ok(ahead > 200, `${ahead} applied ahead`)
+  await holds(t, 'any selections', property, 150)
+  t.ok(refusals > 0, `${refusals} refused`)
+  t.ok(ahead > 30, `${ahead} applied ahead`)
 })

@@ -15,6 +15,7 @@ import { Master } from '../../src/server/master.ts'
 import { whyLines, whyReplicated } from '../../src/data/why.ts'
 import { withData } from '../../src/server/sessions.ts'
 import { temporaryDirectory } from '../helpers/servers.ts'
+import { runs } from '../helpers/long-form.ts'
 
 async function makeMaster(
   t: Test,
@@ -221,6 +222,6 @@ t.test('a slave that follows any history ends with what the master has', async t
       await master.close()
       return equal && complete
     }),
-    { numRuns: process.env['HB_LONG'] === undefined ? 25 : 1000 },
+    { numRuns: runs(12) },
   )
 })
