@@ -1,10 +1,11 @@
 // Item-ids and values on the command line: bytes, as they are or in a form that can be typed. All other arguments are
 // text, and refused where they are not UTF-8.
+import { isUtf8 } from 'node:buffer'
 import path from 'node:path'
 import { Argument, Option, type Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { bytesOfRawText, rawByte } from '../platform/raw-text.ts'
-import { decodeForm, type ByteForm } from '../text/byte-forms.ts'
+import { decodeForm, encodeForm, type ByteForm } from '../text/byte-forms.ts'
 import { quotedText } from '../text/line-buffer.ts'
 
 /** An argument that may be any bytes. */
@@ -47,6 +48,19 @@ export function formBytes(what: string, text: Buffer, form: ByteForm | null): Bu
     undefined,
     formHints[form],
   )
+}
+
+/** An item-id in a sentence, in quotes. */
+export function shownId(id: Buffer, form: ByteForm | null): string {
+  return quotedText(form === null ? id : encodeForm(id, form))
+}
+
+/** The text of an item-id in JSON; its bytes in base64 for want of a text that is UTF-8. */
+export function jsonId(id: Buffer, form: ByteForm | null): { text: string; base64: boolean } {
+  const text = form === null ? id : encodeForm(id, form)
+  return form !== 'base64' && isUtf8(text)
+    ? { text: text.toString(), base64: false }
+    : { text: id.toString('base64'), base64: true }
 }
 
 const shownBytes = 60

@@ -243,7 +243,8 @@ async function listItems(
       lines.json('id', 'idBase64', id, 0, id.length, form)
       lines.ascii('}')
     } else {
-      lines.bytes(form === null ? id : encodeForm(id, form))
+      if (form === null) lines.escaped(id)
+      else lines.bytes(encodeForm(id, form))
       lines.newLine()
     }
     items++

@@ -12,8 +12,9 @@ import type {
 } from '../replay/manual-replay.ts'
 import { replayServer } from '../replay/replay-command.ts'
 import type { ReplayEnds } from '../replay/replay-limit.ts'
-import { quotedText } from '../text/line-buffer.ts'
+import type { ByteForm } from '../text/byte-forms.ts'
 import type { TransactionOutline } from '../replay/transaction-outline.ts'
+import { formOf, jsonId, shownId, withForms, type FormOptions } from './byte-arguments.ts'
 import {
   collect,
   directoryOption,
@@ -28,7 +29,7 @@ import { count, counted } from './output.ts'
 import type { Progress } from './progress.ts'
 import { parseMoment, type Moment } from './time-argument.ts'
 
-interface ReplayArguments extends ServerOptions {
+interface ReplayArguments extends ServerOptions, FormOptions {
   readonly untilTxn?: number
   readonly beforeTxn?: number
   readonly untilTime?: Moment
@@ -45,7 +46,7 @@ interface ReplayArguments extends ServerOptions {
 
 export function replayProgram(context: Context): Command {
   return withExamples(
-    new Command('hb-replay'),
+    withForms(new Command('hb-replay'), 'item-ids'),
     `hb-replay -d /srv/south
 hb-replay -d /srv/south --before-txn 4711 --dry-run
 hb-replay -d /srv/south --before-txn 4711
@@ -109,24 +110,28 @@ hb-replay -d /srv/south --missing /srv/north/missing-updates/4-5-b650bd9a.log --
       const report = await withProgress<ReplayProgress, ReplayReport>(context, (update, signal) =>
         replayServer(context.platform, options.dir, request, update, signal),
       )
-      if (json) return context.out.json(report)
-      for (const line of reportLines(report, request)) await context.out.line(line)
+      const form = formOf(options)
+      if (json) return context.out.json(reportToJson(report, form))
+      for (const line of reportLines(report, request, form)) await context.out.line(line)
     })
 }
 
 async function replayMissing(
   context: Context,
-  { dir, account, file, overwrite = false, dryRun = false, json }: ReplayArguments,
+  { dir, account, file, overwrite = false, dryRun = false, json, ...forms }: ReplayArguments,
   missing: string,
 ): Promise<void> {
+  const form = formOf(forms)
   const about = { account: account ?? null, file: file ?? null }
   const [from = missing] = await realPaths(context, [missing])
   const request = { path: from, ...about, overwrite, dryRun }
   const report = await withProgress<MissingProgress, MissingReport>(context, (update, signal) =>
     replayMissingOn(context.platform, dir, request, update, signal),
   )
-  if (json === true) return context.out.json(report)
-  for (const line of missingLines(report)) await context.out.line(line)
+  if (json === true) {
+    return context.out.json({ ...report, kept: report.kept.map(row => withIdIn(form, row)) })
+  }
+  for (const line of missingLines(report, form)) await context.out.line(line)
 }
 
 async function withProgress<P extends ReplayProgress | MissingProgress, R>(
@@ -188,14 +193,40 @@ function limitsOf({ untilTxn, beforeTxn, untilTime, beforeTime }: ReplayArgument
   }
 }
 
-function reportLines(report: ReplayReport, request: ReplayRequest): string[] {
+interface WithId {
+  readonly id?: string | null
+  readonly idBase64?: boolean
+}
+
+function withIdIn<T extends WithId>(
+  form: ByteForm | null,
+  { idBase64 = false, ...row }: T,
+): object {
+  if (typeof row.id !== 'string') return row
+  const { text, base64 } = jsonId(Buffer.from(row.id, idBase64 ? 'base64' : 'utf8'), form)
+  return { ...row, id: text, ...(base64 ? { idBase64: true } : {}) }
+}
+
+function reportToJson(report: ReplayReport, form: ByteForm | null): object {
+  const { ends } = report
+  if (ends === null) return report
+  const outline = (of: TransactionOutline | null) =>
+    of === null ? null : { ...of, operations: of.operations.map(row => withIdIn(form, row)) }
+  return { ...report, ends: { ...ends, last: outline(ends.last), next: outline(ends.next) } }
+}
+
+function reportLines(
+  report: ReplayReport,
+  request: ReplayRequest,
+  form: ByteForm | null,
+): string[] {
   const { dryRun, segments, backlog, selected, ends, lost } = report
   const lines = dryRun ? ['Nothing has been changed.'] : []
   if (segments !== null) lines.push(...segmentLines(segments, dryRun))
   if (backlog !== null) lines.push(...backlogLines(report, backlog))
   if (selected !== null) lines.push(...selectedLines(selected, dryRun))
   if (backlog !== null) lines.push(...tooLate(backlog, ends, request))
-  if (ends !== null) lines.push(...endLines(ends, backlog))
+  if (ends !== null) lines.push(...endLines(ends, backlog, form))
   for (const { id, later } of lost) {
     lines.push(`${dryRun ? 'would replay' : 'replayed'} ${id} of lost+found`)
     for (const { account, file, txn } of later) {
@@ -223,29 +254,36 @@ function tooLate(
   ]
 }
 
-function endLines({ last, next }: ReplayEnds, backlog: BacklogReport | null): string[] {
+function endLines(
+  { last, next }: ReplayEnds,
+  backlog: BacklogReport | null,
+  form: ByteForm | null,
+): string[] {
   const lines: string[] = []
   if (last !== null) {
     const applied = backlog !== null && last.txn === backlog.fromTxn
     lines.push(
       applied ? 'The last one that is applied:' : 'The last one that would be applied:',
-      ...outlineLines(last),
+      ...outlineLines(last, form),
     )
   }
   if (next !== null) {
-    lines.push('The first one that would not be applied:', ...outlineLines(next))
+    lines.push('The first one that would not be applied:', ...outlineLines(next, form))
   }
   return lines
 }
 
 /** As "hb log dump" shows them. */
-function outlineLines({ txn, time, operations, more }: TransactionOutline): string[] {
+function outlineLines(
+  { txn, time, operations, more }: TransactionOutline,
+  form: ByteForm | null,
+): string[] {
   const start = `${String(txn).padStart(10)}  ${time}`
   const lines = operations.map(operation => {
     const { type, account, file, id, idBase64 = false, modulo, bytes } = operation
     const fields = [
       [account, file].filter(name => name !== undefined).join(' '),
-      id === undefined ? '' : quotedText(Buffer.from(id, idBase64 ? 'base64' : 'utf8')),
+      id === undefined ? '' : shownId(Buffer.from(id, idBase64 ? 'base64' : 'utf8'), form),
       modulo === undefined ? '' : `modulo ${modulo}`,
       bytes === undefined ? '' : `${bytes} B`,
     ]
@@ -316,14 +354,10 @@ function backlogLines(
   return lines
 }
 
-function missingLines({
-  dryRun,
-  applied,
-  leftOut,
-  kept,
-  firstTxn,
-  lastTxn,
-}: MissingReport): string[] {
+function missingLines(
+  { dryRun, applied, leftOut, kept, firstTxn, lastTxn }: MissingReport,
+  form: ByteForm | null,
+): string[] {
   const range = `${count(firstTxn)} to ${count(lastTxn)}`
   const what = `${counted(applied, 'transaction')} of ${range}`
   const lines = dryRun
@@ -332,7 +366,7 @@ function missingLines({
   if (leftOut === 0) return lines
   lines.push(`${dryRun ? 'Would leave' : 'Left'} out ${counted(leftOut, 'transaction')}:`)
   for (const { txn, account, file, id, idBase64 = false, why } of kept) {
-    const item = id === null ? null : quotedText(Buffer.from(id, idBase64 ? 'base64' : 'utf8'))
+    const item = id === null ? null : shownId(Buffer.from(id, idBase64 ? 'base64' : 'utf8'), form)
     const about = [account, file, item].filter(name => name !== null).join(' ')
     lines.push(`  ${count(txn)}  ${about}: ${keptWords[why]}`)
   }

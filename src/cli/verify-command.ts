@@ -9,8 +9,9 @@ import {
   type VerifyStep,
 } from '../repair/verify-command.ts'
 import { withData } from '../server/sessions.ts'
-import { quotedText } from '../text/line-buffer.ts'
+import type { ByteForm } from '../text/byte-forms.ts'
 import type { Difference } from '../wire/messages/differences.ts'
+import { formOf, jsonId, shownId, withForms, type FormOptions } from './byte-arguments.ts'
 import { seconds, serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { count, counted } from './output.ts'
 
@@ -18,7 +19,7 @@ export function addVerifyCommand(program: Command, context: Context): void {
   program.addCommand(verifyCommand(context))
 }
 
-interface VerifyArguments extends ServerOptions {
+interface VerifyArguments extends ServerOptions, FormOptions {
   readonly slave?: string
   readonly repair?: boolean
   readonly timeout: number
@@ -26,7 +27,7 @@ interface VerifyArguments extends ServerOptions {
 }
 
 function verifyCommand(context: Context): Command {
-  return serverCommand(
+  const command = serverCommand(
     'verify',
     `Compare the slaves of a master with it, down to items, while updates go on. With --repair, what differs is copied
 again, and listed.`,
@@ -34,6 +35,7 @@ again, and listed.`,
 hb verify -d /srv/north sales orders --slave south --repair
 hb verify -d /srv/north --json | jq '.slaves[].left[]'`,
   )
+  return withForms(command, 'item-ids')
     .argument('[account]', 'only files of this account')
     .argument('[file]', 'only this file')
     .option('--slave <name>', 'only this slave')
@@ -54,8 +56,9 @@ hb verify -d /srv/north --json | jq '.slaves[].left[]'`,
           access: withData,
         })
         const outcome = await context.untilSignal(verifying).finally(() => progress.end())
-        if (json) await context.out.json(outcomeToJson(outcome))
-        else for (const line of outcomeLines(outcome, repair)) await context.out.line(line)
+        const form = formOf(args)
+        if (json) await context.out.json(outcomeToJson(outcome, form))
+        else for (const line of outcomeLines(outcome, repair, form)) await context.out.line(line)
         tellDifferences(outcome)
       },
     )
@@ -76,19 +79,23 @@ function stepText(step: VerifyStep, time: number): string {
   }
 }
 
-function outcomeLines(outcome: VerifyOutcome, repair: boolean): string[] {
+function outcomeLines(outcome: VerifyOutcome, repair: boolean, form: ByteForm | null): string[] {
   const { files, items, lastTxn, slaves } = outcome
   const what = `${counted(files, 'file')}, ${counted(items, 'item')}`
   return [
     `${what}, compared up to transaction ${count(lastTxn)}`,
-    ...slaves.flatMap(slave => slaveLines(slave, repair)),
+    ...slaves.flatMap(slave => slaveLines(slave, repair, form)),
   ]
 }
 
-function slaveLines({ name, mended, left, more }: VerifiedSlave, repair: boolean): string[] {
+function slaveLines(
+  { name, mended, left, more }: VerifiedSlave,
+  repair: boolean,
+  form: ByteForm | null,
+): string[] {
   const lines = [
-    ...(repair ? mended.map(row => `  mended: ${differenceText(row)}`) : []),
-    ...left.map(row => `  ${differenceText(row)}`),
+    ...(repair ? mended.map(row => `  mended: ${differenceText(row, form)}`) : []),
+    ...left.map(row => `  ${differenceText(row, form)}`),
   ]
   if (more > 0) lines.push(`  and ${counted(more, 'difference')} more`)
   if (lines.length === 0) return [`${name}: the same`]
@@ -97,7 +104,7 @@ function slaveLines({ name, mended, left, more }: VerifiedSlave, repair: boolean
   return [`${name}: ${counted(found, 'difference')}${done}`, ...lines]
 }
 
-function differenceText(row: Difference): string {
+function differenceText(row: Difference, form: ByteForm | null): string {
   const { kind, account, file, id, text, modulo, from, to } = row
   const [first, last] = [groupOf(from, modulo), groupOf(to - 1, modulo)]
   const groups = first === last ? `group ${first}` : `groups ${first} to ${last}`
@@ -110,12 +117,13 @@ function differenceText(row: Difference): string {
     case 'unreadable':
       return `${where}: ${groups} of ${modulo} cannot be read: ${text}`
     default:
-      return `${where}: ${quotedText(id)} is ${kind}`
+      return `${where}: ${shownId(id, form)} is ${kind}`
   }
 }
 
-function outcomeToJson({ slaves, ...pass }: VerifyOutcome): object {
-  const rows = (differences: readonly Difference[]) => differences.map(differenceToJson)
+function outcomeToJson({ slaves, ...pass }: VerifyOutcome, form: ByteForm | null): object {
+  const rows = (differences: readonly Difference[]) =>
+    differences.map(row => differenceToJson(row, form))
   return {
     ...pass,
     slaves: slaves.map(({ name, found, mended, left, more }) => {
@@ -124,10 +132,12 @@ function outcomeToJson({ slaves, ...pass }: VerifyOutcome): object {
   }
 }
 
-function differenceToJson({ kind, account, file, id, text, ...place }: Difference): object {
-  const said = id.toString()
-  const plain = Buffer.from(said).equals(id)
-  const item = plain ? { id: said } : { id: id.toString('base64'), base64: true }
+function differenceToJson(
+  { kind, account, file, id, text, ...place }: Difference,
+  form: ByteForm | null,
+): object {
+  const { text: said, base64 } = jsonId(id, form)
+  const item = base64 ? { id: said, base64 } : { id: said }
   return {
     kind,
     account,

@@ -1,6 +1,7 @@
 // The configuration of a server, hb.toml: read, checked, and resolved once, at the door. A wrong key or value is
 // refused by line and key. hb.toml(5) describes every key; config-text.ts writes the file. Whether the server is the
 // master or a slave is not in it: role.ts.
+import { isUtf8 } from 'node:buffer'
 import path from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import * as v from 'valibot'
@@ -230,6 +231,11 @@ export async function readConfigText(disk: Disk, layout: Layout): Promise<string
   const [access] = seen
   if (bytes !== null && access !== undefined) {
     await checkClosed(disk, layout, { path: place, access })
+    // Other names would be read, and different ones as the same.
+    if (!isUtf8(bytes)) {
+      const message = `${layout.config} is not UTF-8`
+      throw new HotBackupError('ERR_CONFIG', message, { path: layout.config })
+    }
     return bytes.toString().replace(/^\uFEFF/, '')
   }
   throw new HotBackupError('ERR_NOT_A_SERVER', `${layout.directory} has no hb.toml`, {

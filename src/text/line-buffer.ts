@@ -3,7 +3,7 @@
 import { isUtf8 } from 'node:buffer'
 import { MiB } from '../limits.ts'
 import { encodeForm, type ByteForm } from './byte-forms.ts'
-import { harmlessLine } from './harmless-text.ts'
+import { escapedBytes, harmlessLine } from './harmless-text.ts'
 
 /** Takes the bytes and resolves when more are welcome. The bytes are the taker's own. */
 export type Sink = (bytes: Uint8Array) => Promise<void>
@@ -59,6 +59,14 @@ export class LineBuffer {
   newLine(): void {
     this.#reserve(1)
     this.#bytes[this.#end++] = 0x0a
+  }
+
+  /** Without quotes, in one line; see escapedBytes. */
+  escaped(bytes: Buffer): void {
+    for (const byte of bytes) {
+      if (byte < 0x20 || byte > 0x7e || byte === 0x5c) return this.ascii(escapedBytes(bytes))
+    }
+    this.bytes(bytes)
   }
 
   /** In double quotes, for people: what is not UTF-8 text as \xNN. */
