@@ -1,5 +1,7 @@
 // How commands read and change items: at once, each change a transaction, or within a transaction (changes.ts).
 import type { EntryVisitor } from '../database/group-walk.ts'
+import { isHotBackupError } from '../errors.ts'
+import { grownModulo } from './growth.ts'
 import type { Place } from './place.ts'
 import { readOnly, ReplyError } from './reply-error.ts'
 import type { FileChange, Store, Writes } from './store.ts'
@@ -90,6 +92,7 @@ export class DirectAccess implements Access {
       this.#writes.commit([{ ...namesOf(place), file, cleared: false, removed: false, items }])
     } else this.#writes.writeItem(file, bytes, start, end, value, valueStart, valueEnd)
     this.wrote = true
+    if (place.grows) this.grow(place)
   }
 
   remove(place: Place, bytes: Buffer, start: number, end: number): boolean {
@@ -113,6 +116,19 @@ export class DirectAccess implements Access {
     return []
   }
 
+  /** Something was written there: the file may need more groups. */
+  grow(place: Place): void {
+    const { file } = place
+    const modulo = place.grows && file !== undefined ? grownModulo(file) : null
+    if (modulo === null) return
+    try {
+      this.#writes.resize(file!, modulo)
+    } catch (error) {
+      // The write before has succeeded; what is wrong with the server, the next one says.
+      if (!isHotBackupError(error)) throw error
+    }
+  }
+
   clear(place: Place): void {
     const { file, fleeting: removed } = place
     if (file === undefined) return
@@ -134,6 +150,7 @@ export class DirectAccess implements Access {
   }
 }
 
-function namesOf({ account, name }: Place): Pick<FileChange, 'account' | 'name'> {
-  return { account, name }
+function namesOf(place: Place): Pick<FileChange, 'account' | 'name' | 'modulo'> {
+  const { account, name, modulo } = place
+  return { account, name, modulo }
 }

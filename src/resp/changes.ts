@@ -35,6 +35,9 @@ class PlaceChange implements FileChange {
   get file() {
     return this.place.file
   }
+  get modulo(): number {
+    return this.place.modulo
+  }
   /** Nothing is left in a file that is there only as long as it holds something. */
   get removed(): boolean {
     const { file, fleeting } = this.place
@@ -65,6 +68,7 @@ export class Changes implements Access {
     if (writes === null) throw new ReplyError(readOnly)
     writes.commit(changes)
     this.#base.wrote = true
+    for (const { place } of changes) this.#base.grow(place)
   }
 
   read(place: Place, bytes: Uint8Array, start: number, end: number): Buffer | null {

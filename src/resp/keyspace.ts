@@ -49,7 +49,7 @@ export class Space {
 
   constructor(database: Database, { account, file }: DatabaseFile) {
     this.#database = database
-    this.strings = new Place(database, account, file)
+    this.strings = new Place(database, account, file, 'strings')
     this.#prefix = `${file}:`
   }
 
@@ -71,7 +71,7 @@ export class Space {
     const account = slash < 0 ? this.strings.account : text.slice(0, slash)
     const file = slash < 0 ? this.#prefix + text : text.slice(slash + 1)
     if (text === '' || nameFault(account) !== null || nameFault(file) !== null) return null
-    return new Place(this.#database, account, file, slash < 0)
+    return new Place(this.#database, account, file, slash < 0 ? 'fleeting' : 'owned')
   }
 
   /** For most keys it is known at once that there is no such hash. */

@@ -2,6 +2,11 @@
 import type { Database } from '../database/database.ts'
 import type { HashedFile } from '../database/hashed-file.ts'
 
+/** Of strings; a hash without a slash; a file that is somebody's. */
+export type PlaceKind = 'strings' | 'fleeting' | 'owned'
+
+const moduloDefault = 101
+
 export class Place {
   readonly account: string
   readonly name: string
@@ -9,11 +14,16 @@ export class Place {
   readonly path: string
   /** There is such a file only as long as it holds something. */
   readonly fleeting: boolean
+  /** What the file has when it is created; it grows with what it holds unless it is its owner's. */
+  readonly modulo: number
+  readonly grows: boolean
   readonly #database: Database
   #found: HashedFile | undefined
 
-  constructor(database: Database, account: string, name: string, fleeting = false) {
-    this.fleeting = fleeting
+  constructor(database: Database, account: string, name: string, kind: PlaceKind) {
+    this.fleeting = kind === 'fleeting'
+    this.grows = kind !== 'owned'
+    this.modulo = kind === 'fleeting' ? 1 : moduloDefault
     this.#database = database
     this.account = account
     this.name = name

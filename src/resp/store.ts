@@ -76,6 +76,8 @@ export interface FileChange {
   readonly name: string
   /** Undefined: the transaction creates it, and its account where there is none. */
   readonly file: HashedFile | undefined
+  /** Of a file that is created. */
+  readonly modulo: number
   /** Everything that was in it before goes. */
   readonly cleared: boolean
   /** The file itself goes. */
@@ -112,6 +114,7 @@ export interface Writes {
   deleteItem(file: HashedFile, bytes: Uint8Array, idStart: number, idEnd: number): void
   /** All of it in one transaction. */
   commit(changes: Iterable<FileChange>): void
+  resize(file: HashedFile, modulo: number): void
   /** Resolves when all updates so far are done at the commit level of hb.toml. */
   done(): Promise<void>
 }

@@ -10,9 +10,6 @@ import type { FileChange, Writes } from './store.ts'
 import type { Commits } from '../updates/commits.ts'
 import type { Updates } from '../updates/updates.ts'
 
-/** What a file that is created by an update has at first; see FileChange. */
-const firstModulo = 101
-
 export class TurnWrites implements Writes {
   readonly #updates: Updates
   readonly #log: LogWriter
@@ -63,6 +60,10 @@ export class TurnWrites implements Writes {
     this.#updates.now(encoder => encoder.item(file.number, bytes, idStart, idEnd, null, 0, 0), file)
   }
 
+  resize(file: HashedFile, modulo: number): void {
+    this.#updates.now(encoder => encoder.resizeFile(file.number, modulo), file)
+  }
+
   commit(changes: Iterable<FileChange>): void {
     this.#updates.now(encoder => {
       let next = this.#database.nextFileNumber
@@ -88,7 +89,7 @@ export class TurnWrites implements Writes {
   /** `accounts`: those that the transaction has created. */
   #create(
     encoder: RecordEncoder,
-    { account, name }: FileChange,
+    { account, name, modulo }: FileChange,
     number: number,
     accounts: Set<string>,
   ): void {
@@ -98,7 +99,7 @@ export class TurnWrites implements Writes {
       encoder.createAccount(account)
       accounts.add(account)
     }
-    const file = { account, file: name, modulo: firstModulo }
+    const file = { account, file: name, modulo }
     this.#updates.encodeCreate(encoder, number, file, false)
   }
 

@@ -422,6 +422,36 @@ t.test('what is behind the door changes, and connections stay', async t => {
   t.equal(await own.call('SET', 'k', 'w'), 'OK')
 })
 
+t.test("files that are nobody's to size grow with what they hold", async t => {
+  const { master, client } = await respMaster(t)
+  const own = await client()
+  const fields = Array.from({ length: 20 }, (_, index) => `field ${index}`)
+  await own.call('HSET', 'small', ...fields.flatMap(field => [field, 'v']))
+  t.same(
+    await own.call('HKEYS', 'small'),
+    fields,
+    'a small hash is one group, in the order of writing',
+  )
+  const value = 'v'.repeat(100)
+  const keys = Array.from({ length: 20_000 }, (_, index) => `key ${index}`)
+  await own.pipeline(keys.map(key => ['SET', key, value]))
+  await own.pipeline(keys.map(key => ['HSET', 'large', key, value]))
+  await own.call('MSET', ...keys.slice(0, 2000).flatMap(key => [`${key} again`, value]))
+  const redis = master.account('REDIS')
+  for (const name of ['0', '0:large']) {
+    const { modulo, itemCount } = redis.file(name)
+    t.ok(itemCount / modulo < 50, `${itemCount} items of ${name} in ${modulo} groups`)
+    t.ok(itemCount / modulo > 5)
+  }
+  const values = await own.pipeline(keys.map(key => ['HGET', 'large', key]))
+  t.ok(values.every(each => each === value))
+  t.equal(await own.call('DBSIZE'), 22_002)
+  await own.call('HB.CREATEACCOUNT', 'A')
+  await own.call('HB.CREATEFILE', 'A', 'F', 'MODULO', 1)
+  await own.pipeline(keys.slice(0, 500).map(key => ['HSET', 'A/F', key, value]))
+  t.equal(master.account('A').file('F').modulo, 1, 'its owner has said so')
+})
+
 t.test('accounts and files by HB commands', async t => {
   const { master, client } = await respMaster(t)
   const own = await client()
