@@ -33,6 +33,7 @@ import { segmentHeaderBytes } from '../log/segment.ts'
 import { segmentFiles } from '../log/segments.ts'
 import { readState, writeFileAtomic } from '../platform/atomic-file.ts'
 import { isNotFound, type Disk } from '../platform/disk.ts'
+import { isDatabaseFile, isLogFile, removeOwn } from '../config/own-files.ts'
 import { copyFile, type CopyTempo } from '../platform/file-copy.ts'
 import type { Platform } from '../platform/platform.ts'
 import { cacheBytesMin } from '../config/values.ts'
@@ -90,21 +91,12 @@ export async function copyImage(
     } catch (error) {
       const again = isHotBackupError(error, 'ERR_CLOSED', 'ERR_DATABASE_CHANGED')
       if (!again || attempt === attemptsMax) throw error
-      await emptyDirectory(platform.disk, target.database)
-      await emptyDirectory(platform.disk, target.log)
+      await removeOwn(platform.disk, target.database, isDatabaseFile)
+      await removeOwn(platform.disk, target.log, isLogFile)
     } finally {
       client?.close()
     }
   }
-}
-
-/** Removes the files in a directory. */
-export async function emptyDirectory(disk: Disk, directory: string): Promise<void> {
-  const entries = await disk.list(directory)
-  for (const entry of entries) {
-    if (!entry.directory) await disk.remove(path.join(directory, entry.name))
-  }
-  if (entries.length > 0) await disk.syncDirectory(directory)
 }
 
 async function copyMoving(

@@ -9,18 +9,27 @@ import { MiB } from '../limits.ts'
 import { readDurableMark } from '../log/durable.ts'
 import { readFile, readState, removeState, writeFileAtomic } from '../platform/atomic-file.ts'
 import { isNotFound, type Disk } from '../platform/disk.ts'
-import { copyFile, filesBelow, type CopyTempo } from '../platform/file-copy.ts'
+import { copyFile, type CopyTempo } from '../platform/file-copy.ts'
 import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { checkClosed, checkPathsClosed } from '../config/closed.ts'
 import { loadConfig, parseConfig, type Config } from '../config/config.ts'
 import { makeServerId } from '../config/identity.ts'
+import { isLostFile } from '../slave/lost-found.ts'
 import { decodeRole, newRole, readRole, writeRole, type Role } from '../config/role.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
-import { isDatabaseFile, isLogFile, removeOwn } from '../config/own-files.ts'
+import {
+  filesBelow,
+  isDatabaseFile,
+  isLogFile,
+  isSlaveFile,
+  removeOwn,
+  removeOwnBelow,
+} from '../config/own-files.ts'
 import { checkDigests, fileFault, readManifest, type Manifest } from './manifest.ts'
 import {
   contentOf,
+  isSavedFile,
   savedConfigName,
   savedKeyName,
   savedRoleName,
@@ -143,10 +152,12 @@ async function beginRestore(
   for (const made of [layout.database, layout.log]) await disk.makeDirectory(made)
   await removeOwn(disk, layout.database, isDatabaseFile)
   await removeOwn(disk, layout.log, isLogFile)
-  for (const made of [layout.slaves, layout.lostAndFound]) {
+  for (const [made, isOwn] of [
+    [layout.slaves, isSlaveFile],
+    [layout.lostAndFound, isLostFile],
+  ] as const) {
     await disk.makeDirectory(made)
-    for (const name of await filesBelow(disk, made)) await disk.remove(path.join(made, name))
-    await disk.syncDirectory(made)
+    await removeOwnBelow(disk, made, isOwn)
   }
   // They tell of the history that has just been removed. A master that another one has followed stays fenced.
   const stale = config.type === 'slave' ? [layout.promotion, layout.fenced] : []
@@ -173,9 +184,9 @@ async function textOf(disk: Disk, file: string): Promise<string> {
   throw new HotBackupError('ERR_SAVE_CORRUPT', `${file} is missing`, { path: file })
 }
 
-/** What is copied as it lies in the save; configuration and key have their own ways. */
+/** What is copied as it lies in the save; configuration, role and key have their own ways. */
 function isData({ path: name }: { readonly path: string }): boolean {
-  return /^(database|log|lost\+found)\//.test(name)
+  return isSavedFile(name) && name.includes('/')
 }
 
 async function copyChecked(

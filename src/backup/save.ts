@@ -1,5 +1,5 @@
 // "hb save": a full copy of a server, running or not, that is complete in itself: database, log, configuration, key
-// and lost+found, and a manifest by which every byte and every item of it can be checked.
+// and lost-found, and a manifest by which every byte and every item of it can be checked.
 import path from 'node:path'
 import { Database } from '../database/database.ts'
 import { digestTree } from '../database/digest.ts'
@@ -10,7 +10,9 @@ import { readSegmentHeader, segmentFiles } from '../log/segments.ts'
 import { writeFileAtomic } from '../platform/atomic-file.ts'
 import { turn } from '../platform/clock.ts'
 import { isNotFound, type Disk } from '../platform/disk.ts'
-import { copyFile, filesBelow } from '../platform/file-copy.ts'
+import { filesBelow, isImageFile, ownBelow } from '../config/own-files.ts'
+import { isLostFile } from '../slave/lost-found.ts'
+import { copyFile } from '../platform/file-copy.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
@@ -24,6 +26,7 @@ export const halfSaveName = 'INCOMPLETE'
 export const savedConfigName = 'hb.toml.saved'
 export const savedKeyName = 'hb.key'
 export const savedRoleName = 'role'
+const savedLostName = 'lost-found'
 /** What a digest keeps of the save in memory. */
 const digestCacheBytes = 64 * MiB
 
@@ -107,10 +110,22 @@ class Steps implements ImageTempo {
   }
 }
 
+/** Whether it is a part of a save, by its path in there. */
+export function isSavedFile(name: string): boolean {
+  const lost = `${savedLostName}/`
+  const single = [halfSaveName, manifestName, savedConfigName, savedKeyName, savedRoleName]
+  return (
+    isImageFile(name) ||
+    (name.startsWith(lost) && isLostFile(name.slice(lost.length))) ||
+    single.includes(name.replace(/\.tmp$/, ''))
+  )
+}
+
 /** The directory of the save, with the note that it is half of one. */
 async function beginSave(disk: Disk, target: Layout): Promise<void> {
   const { directory } = target
   const note = path.join(directory, halfSaveName)
+  // The directory may be that of a whole disk, with its lost+found.
   const files = await filesBelow(disk, directory)
   const half = files.includes(halfSaveName) && !files.includes(manifestName)
   if (files.length > 0 && !half) {
@@ -119,7 +134,7 @@ async function beginSave(disk: Disk, target: Layout): Promise<void> {
   }
   await disk.makeDirectory(directory)
   await writeFileAtomic(disk, note, Buffer.from('This save was begun and is not complete.\n'))
-  for (const file of files) {
+  for (const file of files.filter(isSavedFile)) {
     if (file !== halfSaveName) await disk.remove(path.join(directory, file))
   }
   for (const made of [target.database, target.log, target.lostAndFound]) {
@@ -147,7 +162,7 @@ async function copyRest(
 /** Adds to what has been copied before. */
 async function copyLost(disk: Disk, layout: Layout, target: Layout, steps: Steps): Promise<void> {
   const made = new Set([target.directory])
-  for (const name of await filesBelow(disk, layout.lostAndFound)) {
+  for (const name of await ownBelow(disk, layout.lostAndFound, isLostFile)) {
     const to = path.join(target.lostAndFound, name)
     made.add(path.dirname(to))
     await disk.makeDirectory(path.dirname(to))
@@ -169,7 +184,8 @@ async function describe(
 ): Promise<Omit<Manifest, 'format' | 'version' | 'time'>> {
   const { disk } = platform
   const root = target.directory
-  const paths = (await filesBelow(disk, root)).filter(file => file !== halfSaveName)
+  const saved = await ownBelow(disk, root, isSavedFile)
+  const paths = saved.filter(file => file !== halfSaveName)
   steps.begin('checking')
   const files = await describeFiles(disk, root, paths, steps)
   steps.begin('digesting')

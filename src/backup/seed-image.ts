@@ -8,12 +8,18 @@ import { identityBytes } from '../log/segment.ts'
 import { segmentFiles } from '../log/segments.ts'
 import { readState, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
-import { filesBelow, type CopyTempo } from '../platform/file-copy.ts'
+import { type CopyTempo } from '../platform/file-copy.ts'
 import type { Platform } from '../platform/platform.ts'
 import { writeSeedHold } from '../ship/seed-hold.ts'
 import type { Config } from '../config/config.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
-import { isDatabaseFile, sizeOfOwn } from '../config/own-files.ts'
+import {
+  isDatabaseFile,
+  isImageFile,
+  ownBelow,
+  removeOwnBelow,
+  sizeOfOwn,
+} from '../config/own-files.ts'
 import { copyImage, type ImageTempo } from './image.ts'
 import {
   describeFiles,
@@ -23,9 +29,8 @@ import {
   type Manifest,
 } from './manifest.ts'
 import { contentOf } from './save.ts'
-import { removeBelow } from './seed-install.ts'
+import { idName, isSeedFile } from './seed-files.ts'
 
-const idName = 'image-id'
 const manifestBytesMax = 256 * 1024 * 1024
 
 export interface StagedImage {
@@ -98,7 +103,8 @@ export async function stageImage(
     writeSeedHold(disk, layout.slaves, slave, image.end?.txn ?? 0),
   )
   await leaveOutLocal(platform, directory)
-  const files = await describeFiles(disk, directory, await filesBelow(disk, directory), checking)
+  const copied = await ownBelow(disk, directory, isImageFile)
+  const files = await describeFiles(disk, directory, copied, checking)
   const content = await contentOf(platform, stage, () => checking.took(0))
   const { name, type } = config
   const time = new Date(clock.now()).toISOString()
@@ -113,5 +119,5 @@ export async function removeStaged(disk: Disk, layout: Layout, slave: string): P
   const { directory } = stageOf(layout, slave)
   // Without it the rest is nothing.
   await disk.remove(path.join(directory, idName))
-  await removeBelow(disk, directory)
+  await removeOwnBelow(disk, directory, isSeedFile)
 }

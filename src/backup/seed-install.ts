@@ -7,7 +7,7 @@
 //      removed already, and the copy's database needs, is then moved into it from there, the newest segment first
 //   3. database, then log: the server's own files are removed, the copy's moved in one by one, the catalog last.
 //      What slaves of this server have acknowledged was of the old log, and goes before it
-//   4. what lies in lost+found is put away: the copy holds it, or the log brings it again
+//   4. what lies in lost-found is put away: the copy holds it, or the log brings it again
 //   5. the manifest is removed: everything is in its place. Then the rest of seed/, COMPLETE last
 //
 // The directories stay, since they may be mount points or symbolic links, and so does whatever else lies in them. In 3
@@ -21,17 +21,23 @@ import { readDurableMark, type DurableMark } from '../log/durable.ts'
 import { LogReader } from '../log/reader.ts'
 import { readSegmentHeader, segmentFiles } from '../log/segments.ts'
 import { readState, writeFileAtomic } from '../platform/atomic-file.ts'
-import { isNotFound, isUnreadable, systemErrorOf, type Disk } from '../platform/disk.ts'
-import { copyFile, filesBelow } from '../platform/file-copy.ts'
+import { isUnreadable, systemErrorOf, type Disk } from '../platform/disk.ts'
+import { copyFile } from '../platform/file-copy.ts'
 import { removeAcks } from '../ship/ack-file.ts'
 import { putAwayLost } from '../slave/lost-found.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { logEnd } from '../log/log-end.ts'
-import { isDatabaseFile, isLogFile, removeOwn, type IsOwn } from '../config/own-files.ts'
+import {
+  isDatabaseFile,
+  isLogFile,
+  ownBelow,
+  removeOwn,
+  removeOwnBelow,
+  type IsOwn,
+} from '../config/own-files.ts'
 import { manifestName, readManifest } from './manifest.ts'
+import { completeName, installingName, isSeedFile } from './seed-files.ts'
 
-export const completeName = 'COMPLETE'
-const installingName = 'INSTALLING'
 const keepsLogText = "the slave's log stays\n"
 
 /**
@@ -50,7 +56,7 @@ export async function installSeed(disk: Disk, layout: Layout): Promise<boolean> 
     if (decided === null && (await isOutdated(disk, layout, seed))) {
       await disk.remove(complete)
       await disk.syncDirectory(seed.directory)
-      await removeBelow(disk, seed.directory)
+      await removeOwnBelow(disk, seed.directory, isSeedFile)
       return false
     }
     const keepsLog = decided ?? (await decide(disk, layout, seed))
@@ -67,7 +73,7 @@ export async function installSeed(disk: Disk, layout: Layout): Promise<boolean> 
     await disk.remove(manifest)
     await disk.syncDirectory(seed.directory)
   }
-  for (const name of await filesBelow(disk, seed.directory)) {
+  for (const name of await ownBelow(disk, seed.directory, isSeedFile)) {
     if (name !== completeName) await disk.remove(path.join(seed.directory, name))
   }
   await disk.syncDirectory(seed.directory)
@@ -98,7 +104,9 @@ async function moveIn(
   isOwn: IsOwn,
 ): Promise<void> {
   await disk.makeDirectory(to)
-  const waiting = (await disk.list(from)).filter(entry => !entry.directory).map(({ name }) => name)
+  const waiting = (await disk.list(from))
+    .filter(entry => !entry.directory && isOwn(entry.name))
+    .map(({ name }) => name)
   const moved = names
     .filter(name => path.dirname(name) === path.basename(from))
     .map(name => path.basename(name))
@@ -207,17 +215,5 @@ async function readTo(disk: Disk, log: string, from: LogPosition, to: DurableMar
     while ((await reader.next(to)) !== null);
   } finally {
     await reader.close()
-  }
-}
-
-/** Empties a directory, which need not be there; what is empty inside stays. */
-export async function removeBelow(disk: Disk, directory: string): Promise<void> {
-  for (const name of await filesBelow(disk, directory)) {
-    await disk.remove(path.join(directory, name))
-  }
-  try {
-    await disk.syncDirectory(directory)
-  } catch (error) {
-    if (!isNotFound(error)) throw error
   }
 }

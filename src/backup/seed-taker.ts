@@ -18,12 +18,11 @@ import { hashFile } from '../platform/file-copy.ts'
 import type { SeedPlace, SeedTaker } from '../slave/seed-session.ts'
 import type { Seed, SeedImage } from '../wire/messages/seed.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
-import { isDatabaseFile, sizeOfOwn } from '../config/own-files.ts'
+import { isDatabaseFile, removeOwnBelow, sizeOfOwn } from '../config/own-files.ts'
 import { checkDigests, fileFault, manifestName, parseManifest, type Manifest } from './manifest.ts'
 import { contentOf, type SavePlatform } from './save.ts'
-import { completeName, removeBelow } from './seed-install.ts'
+import { completeName, isSeedFile, stateName } from './seed-files.ts'
 
-const stateName = 'state.json'
 /** The list of a copy's files is read in one piece. */
 const manifestBytesMax = 256 * MiB
 /** So much may have come and not be durable. */
@@ -152,7 +151,7 @@ export class DirectorySeedTaker implements SeedTaker {
       await disk.syncDirectory(this.#root.directory)
     }
     this.#complete = false
-    await removeBelow(disk, this.#root.directory)
+    await removeOwnBelow(disk, this.#root.directory, isSeedFile)
     await this.#checkRoom(totalBytes)
     if (totalBytes > free) {
       const message = `the copy has ${totalBytes} bytes, and ${free} are free`
@@ -302,7 +301,7 @@ export class DirectorySeedTaker implements SeedTaker {
         // It would not be better the next time.
         this.#state = null
         this.#manifest = null
-        await removeBelow(disk, directory)
+        await removeOwnBelow(disk, directory, isSeedFile)
         throw error
       }
       await writeFileAtomic(disk, path.join(directory, completeName), Buffer.from('checked\n'))

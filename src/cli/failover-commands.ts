@@ -71,7 +71,7 @@ function promoteLines(report: PromoteReport, dryRun: boolean): string[] {
     lines.push(`The old master, ${connected}, was still connected: stop it, unless it was stopped.`)
   }
   if (report.lostAndFound > 0) {
-    lines.push(`lost+found holds ${counted(report.lostAndFound, 'transaction')}.`)
+    lines.push(`lost-found holds ${counted(report.lostAndFound, 'transaction')}.`)
   }
   for (const { account, file, modulo, firstGroup, lastGroup } of report.damaged) {
     const groups = firstGroup === lastGroup ? firstGroup : `${firstGroup} to ${lastGroup}`

@@ -8,7 +8,7 @@ import { serverCommand, type Context, type ServerOptions } from './command-line.
 import { counted, table } from './output.ts'
 
 export function addLostCommands(program: Command, context: Context): void {
-  const lost = new Command('lost').description('Look at what a slave could not apply (lost+found).')
+  const lost = new Command('lost').description('Look at what a slave could not apply (lost-found).')
   lost.addCommand(listCommand(context))
   lost.addCommand(showCommand(context))
   lost.addCommand(discardCommand(context))
@@ -29,7 +29,7 @@ function listCommand(context: Context): Command {
     .action(async ({ dir, json = false }: JsonOptions) => {
       const entries = await lostTransactions(context.platform, dir)
       if (json) return context.out.json(entries)
-      if (entries.length === 0) return context.out.line('lost+found is empty')
+      if (entries.length === 0) return context.out.line('lost-found is empty')
       const lines = table([
         ['Id', 'Time', 'Kind', 'Reason'],
         ...entries.map(({ id, time, kind, reason }) => [id, time, kind, reason]),
@@ -82,7 +82,7 @@ function headerRows(entry: LostEntry): [string, string][] {
 function discardCommand(context: Context): Command {
   return serverCommand(
     'discard',
-    'Remove transactions from lost+found for good.',
+    'Remove transactions from lost-found for good.',
     'hb lost discard -d /srv/south 4711 4712',
   )
     .argument('<ids...>', 'their ids, or the numbers of the transactions')

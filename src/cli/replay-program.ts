@@ -57,7 +57,7 @@ hb-replay -d /srv/south --lost-found 4711
 hb-replay -d /srv/south --missing /srv/north/missing-updates/4-5-b650bd9a.log --dry-run`,
   )
     .description(
-      'Apply by hand what a slave has not applied: its backlog, segments that are brought, and what lies in lost+found; on a master, what an old one had alone.',
+      'Apply by hand what a slave has not applied: its backlog, segments that are brought, and what lies in lost-found; on a master, what an old one had alone.',
     )
     .version(version)
     .addOption(directoryOption())
@@ -80,7 +80,7 @@ hb-replay -d /srv/south --missing /srv/north/missing-updates/4-5-b650bd9a.log --
     .option('--file <file>', 'only transactions about files of this name')
     .option(
       '--lost-found <id>',
-      'apply this entry of lost+found, or "all"; as often as there are',
+      'apply this entry of lost-found, or "all"; as often as there are',
       collect,
     )
     .addOption(
@@ -156,7 +156,7 @@ const stepWords = {
   checking: 'checked',
   storing: 'stored',
   applying: 'applied',
-  replaying: 'replayed from lost+found',
+  replaying: 'replayed from lost-found',
   bringing: 'brought',
 } as const
 
@@ -228,7 +228,7 @@ function reportLines(
   if (backlog !== null) lines.push(...tooLate(backlog, ends, request))
   if (ends !== null) lines.push(...endLines(ends, backlog, form))
   for (const { id, later } of lost) {
-    lines.push(`${dryRun ? 'would replay' : 'replayed'} ${id} of lost+found`)
+    lines.push(`${dryRun ? 'would replay' : 'replayed'} ${id} of lost-found`)
     for (const { account, file, txn } of later) {
       lines.push(
         `  ${account} ${file} has later updates, up to transaction ${count(txn)}: what they wrote ${dryRun ? 'would be' : 'may have been'} written over`,
@@ -340,7 +340,7 @@ function backlogLines(
       : `${dryRun ? 'Would apply' : 'Applied'} ${what}, ${count(fromTxn + 1)} to ${count(appliedTxn)}.`,
   )
   if (lost > 0) {
-    lines.push(`${counted(lost, 'transaction')} of them went to lost+found; see "hb lost list".`)
+    lines.push(`${counted(lost, 'transaction')} of them went to lost-found; see "hb lost list".`)
   }
   if (remaining > 0) {
     const rest = counted(remaining, 'transaction')

@@ -34,7 +34,7 @@ export function statusLines(status: ServerStatus, now: number): string[] {
   }
   if (status.lostAndFound > 0) {
     rows.push([
-      'Lost+found',
+      'Lost-found',
       `${counted(status.lostAndFound, 'transaction')} could not be applied; see "hb lost"`,
     ])
   }

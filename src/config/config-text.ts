@@ -77,7 +77,7 @@ auto_create = ${settings.autoCreate}
 # auto_seed = false
 # Apply updates so much later than they were made, so that a fatal mistake can be kept out: "30m", "12h".
 # apply_delay = "0"
-# A transaction that cannot be applied though nothing is missing is tried so often before it goes to lost+found.
+# A transaction that cannot be applied though nothing is missing is tried so often before it goes to lost-found.
 # apply_tries = 3
 `
 }

@@ -76,7 +76,7 @@ export interface Config {
     readonly autoSeed: boolean
     /** A block is applied so much later than it was written. */
     readonly applyDelayMs: number
-    /** Attempts at a transaction that cannot be applied, before it goes to lost+found. */
+    /** Attempts at a transaction that cannot be applied, before it goes to lost-found. */
     readonly applyTries: number
   }
   readonly helpers: {

@@ -8,7 +8,7 @@
 //   log/               the transaction log: segments and log/durable
 //   database/          accounts, files and items
 //   slaves/NAME.ack    how far each slave is
-//   lost+found/        transactions that could not be applied
+//   lost-found/        transactions that could not be applied
 //   helpers/           what helpers are building
 //   messages.log       what the server in the background has to say
 //   promotion          how this server became a master, while it is one (promotion.ts)
@@ -80,7 +80,7 @@ export function layoutOf(directory: string): Layout {
     log: at('log'),
     database: at('database'),
     slaves: at('slaves'),
-    lostAndFound: at('lost+found'),
+    lostAndFound: at('lost-found'),
     seed: at('seed'),
     helpers: at('helpers'),
     messages: at('messages.log'),

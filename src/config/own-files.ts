@@ -1,11 +1,16 @@
-// Which files in database/ and log/ are the server's own. The directories may be mount points or symbolic links to
-// other disks, and may hold what is none of the server's, such as the lost+found of a file system: that stays.
+// Which files are a server's own, by their names. Its directories may be mount points or symbolic links to other disks,
+// and may hold what is none of the server's: the lost+found of a file system, what network storage, desktops and
+// editors leave, an operator's notes. All of that stays, is not copied, and need not even be readable.
 import path from 'node:path'
 import { catalogName, journalName } from '../database/checkpoint.ts'
 import { isDataFileName } from '../database/data-file-name.ts'
 import { durableName } from '../log/durable.ts'
+import { isKeptCopy } from '../log/kept-copies.ts'
+import { isUnfinishedSegment } from '../log/mend-segment.ts'
 import { nextName } from '../log/preallocate.ts'
-import { isNotFound, type Disk } from '../platform/disk.ts'
+import { parseSegmentName } from '../log/segment.ts'
+import { isNotFound, systemErrorOf, type Disk } from '../platform/disk.ts'
+import { isServerName } from '../wire/server-name.ts'
 
 export type IsOwn = (name: string) => boolean
 
@@ -20,11 +25,57 @@ export function isDatabaseFile(name: string): boolean {
 
 /** Segments, with the copies that belong to them, and the rest. */
 export function isLogFile(name: string): boolean {
-  return (
-    logFiles.has(name) ||
-    logFiles.has(name.replace(/\.tmp$/, '')) ||
-    /^\d{16}\.log(\.|$)/.test(name)
-  )
+  const plain = name.replace(/\.tmp$/, '')
+  if (logFiles.has(name) || logFiles.has(plain)) return true
+  return parseSegmentName(plain) !== null || isKeptCopy(plain) || isUnfinishedSegment(plain)
+}
+
+/** Of slaves/: its ack, how long the log is held for its copy, and that it was dropped from the queue. */
+export function isSlaveFile(name: string): boolean {
+  const [, slave = ''] = /^(.*)\.(?:ack|seed|dropped)(?:\.tmp)?$/.exec(name) ?? []
+  return isServerName(slave)
+}
+
+/** Of a copy, by its path in there: database and log. */
+export function isImageFile(name: string): boolean {
+  const [directory, base] = [path.dirname(name), path.basename(name)]
+  return directory === 'log' ? isLogFile(base) : directory === 'database' && isDatabaseFile(base)
+}
+
+/** Found in any directory, and nobody's data: hidden files, and those of file systems, storage and desktops. */
+const leftover =
+  /^([.@#$].*|.*~|lost\+found|Thumbs\.db|desktop\.ini|System Volume Information|Icon\r)$/i
+
+/**
+ * The files below a directory by their paths from there, sorted; none when there is no such directory. Left out is what
+ * the system and other programs leave anywhere, and what lies in directories that cannot be read. Throws ERR_DISK.
+ */
+export async function filesBelow(disk: Disk, directory: string, prefix = ''): Promise<string[]> {
+  const found: string[] = []
+  const entries = await disk.list(path.resolve(directory, prefix)).catch((error: unknown) => {
+    const { code } = systemErrorOf(error) ?? {}
+    if (prefix === '' || (code !== 'EACCES' && code !== 'EPERM')) throw error
+    return []
+  })
+  for (const { name, directory: inner } of entries) {
+    if (leftover.test(name)) continue
+    if (inner) found.push(...(await filesBelow(disk, directory, `${prefix}${name}/`)))
+    else found.push(`${prefix}${name}`)
+  }
+  return found
+}
+
+/** Of them, the server's own. */
+export async function ownBelow(disk: Disk, directory: string, isOwn: IsOwn): Promise<string[]> {
+  return (await filesBelow(disk, directory)).filter(name => isOwn(name))
+}
+
+/** Removes the server's own files below a directory, which need not be there; durable but for those further down. */
+export async function removeOwnBelow(disk: Disk, directory: string, isOwn: IsOwn): Promise<void> {
+  for (const name of await ownBelow(disk, directory, isOwn)) {
+    await disk.remove(path.join(directory, name))
+  }
+  await syncIfThere(disk, directory)
 }
 
 /** Removes the server's own files, but for those that are kept, durably. The directory need not be there. */
@@ -37,6 +88,10 @@ export async function removeOwn(
   for (const { name, directory: inner } of await disk.list(directory)) {
     if (!inner && isOwn(name) && !kept.has(name)) await disk.remove(path.join(directory, name))
   }
+  await syncIfThere(disk, directory)
+}
+
+async function syncIfThere(disk: Disk, directory: string): Promise<void> {
   try {
     await disk.syncDirectory(directory)
   } catch (error) {

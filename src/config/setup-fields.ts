@@ -84,7 +84,7 @@ export const setupFields: readonly SetupField[] = [
     table: 'slave',
     key: 'auto_create',
     title: 'Auto-create',
-    help: 'Create accounts and files that updates need; otherwise these go to lost+found.',
+    help: 'Create accounts and files that updates need; otherwise these go to lost-found.',
     only: 'slave',
     first: true,
   },

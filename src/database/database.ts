@@ -186,7 +186,7 @@ export class Database {
     this.#aside = true
   }
 
-  /** The transaction was dealt with elsewhere (it went to lost+found): nothing of it is here. */
+  /** The transaction was dealt with elsewhere (it went to lost-found): nothing of it is here. */
   passOver(txn: number): void {
     if (txn > this.#appliedTxn) this.#appliedTxn = txn
     this.operations.lost()

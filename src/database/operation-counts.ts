@@ -32,7 +32,7 @@ export class OperationCounts {
   transaction(): void {
     this.#counts[transactionsAt]!++
   }
-  /** A transaction that lies in lost+found. */
+  /** A transaction that lies in lost-found. */
   lost(): void {
     this.#counts[lostAt]!++
   }
@@ -56,7 +56,7 @@ export interface OperationTotals {
   readonly since: number
   /** Transactions that have been applied. */
   readonly transactions: number
-  /** Transactions that went to lost+found, or were passed over since they lie there. */
+  /** Transactions that went to lost-found, or were passed over since they lie there. */
   readonly lost: number
   /** Records about files that the server leaves out, since they are not replicated. */
   readonly leftOut: number

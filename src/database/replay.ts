@@ -52,7 +52,7 @@ const nothingLeft: LeftOut = () => false
 export interface ReplayOptions {
   readonly between?: BetweenRuns
   readonly left?: LeftOut
-  /** Leave out what does not fit: a slave's, which would go to lost+found. */
+  /** Leave out what does not fit: a slave's, which would go to lost-found. */
   readonly passMisfits?: boolean
 }
 

@@ -50,6 +50,8 @@ type HelpersPlatform = {
   readonly random: Random
 }
 
+/** Where one works: 8 random bytes. */
+const directoryPattern = /^[0-9a-f]{16}$/
 /** Each takes a core; the server needs one. */
 const helpersMax = 2
 /** What is to be removed can wait; updates are held for as long as a file is being built. */
@@ -99,7 +101,7 @@ export class Helpers {
   ): Promise<Helpers> {
     const helpers = new Helpers(platform, database, options)
     for (const { name } of await platform.disk.list(options.directory)) {
-      await helpers.#removeDirectory(join(options.directory, name))
+      if (directoryPattern.test(name)) await helpers.#removeDirectory(join(options.directory, name))
     }
     database.work.onChange(() => helpers.#look())
     helpers.#look()
@@ -309,8 +311,11 @@ export class Helpers {
 
   async #removeDirectory(path: string): Promise<void> {
     const { disk } = this.#platform
-    for (const { name } of await disk.list(path)) await disk.remove(join(path, name))
-    await disk.remove(path)
+    for (const { name, directory } of await disk.list(path)) {
+      if (!directory) await disk.remove(join(path, name))
+    }
+    // It stays when something else has been put into it, as network storage does.
+    await disk.remove(path).catch(() => {})
   }
 }
 

@@ -2,6 +2,7 @@
 // (SEGMENT.corrupt). Nobody needs them but who wants to know what happened; they go with their segment.
 import { basename, dirname, join } from 'node:path'
 import type { Disk } from '../platform/disk.ts'
+import { parseSegmentName } from './segment.ts'
 
 /** SEGMENT.torn or SEGMENT.corrupt, or with a number behind it: a copy is never written over. */
 export async function freeCopyPath(
@@ -18,9 +19,14 @@ export async function freeCopyPath(
 /** The copies that belong to one segment. */
 export async function keptCopies(disk: Disk, path: string): Promise<string[]> {
   const directory = dirname(path)
-  const prefixes = [`${basename(path)}.torn`, `${basename(path)}.corrupt`]
   const entries = await disk.list(directory)
   return entries
-    .filter(entry => prefixes.some(prefix => entry.name.startsWith(prefix)))
+    .filter(({ name }) => name.startsWith(basename(path)) && isKeptCopy(name))
     .map(entry => join(directory, entry.name))
+}
+
+/** Whether a file of that name is such a copy. */
+export function isKeptCopy(name: string): boolean {
+  const [, segment = ''] = /^(.*)\.(?:torn|corrupt)(?:\.\d+)?$/.exec(name) ?? []
+  return parseSegmentName(segment) !== null
 }

@@ -6,7 +6,12 @@ import { copyFile } from '../platform/file-copy.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
 import { BlockView, blockHeaderBytes, blockMagic } from './block.ts'
 import { BlockChain, type BlockFault, type LogPosition } from './chain.ts'
-import { decodeSegmentHeader, segmentHeaderBytes, type SegmentHeader } from './segment.ts'
+import {
+  decodeSegmentHeader,
+  parseSegmentName,
+  segmentHeaderBytes,
+  type SegmentHeader,
+} from './segment.ts'
 import { readSegmentHeader } from './segments.ts'
 import { describeFault, writtenEnd } from './tail.ts'
 
@@ -22,7 +27,13 @@ export interface PieceSource {
 /** What a peer is asked for at once: no more than a message holds. */
 export const pieceBytesMax = 64 * 1024
 
-export const unfinishedSuffix = '.mend'
+const unfinishedSuffix = '.mend'
+
+/** Whether a file of that name is a segment that is being built, or that a crash left half built. */
+export function isUnfinishedSegment(name: string): boolean {
+  const segment = name.endsWith(unfinishedSuffix) ? name.slice(0, -unfinishedSuffix.length) : ''
+  return parseSegmentName(segment) !== null
+}
 
 /** SEGMENT.mend, complete and durable but for its name. */
 export interface BuiltSegment {

@@ -22,7 +22,7 @@ import { markMismatch, readDurableState, type DurableMark } from './durable.ts'
 import { freeCopyPath } from './kept-copies.ts'
 import {
   SegmentMending,
-  unfinishedSuffix,
+  isUnfinishedSegment,
   type BuiltSegment,
   type PieceSource,
 } from './mend-segment.ts'
@@ -101,7 +101,7 @@ export async function databaseIdOf(disk: Disk, directory: string): Promise<Uint8
 
 async function removeUnfinished(disk: Disk, directory: string): Promise<void> {
   for (const { name } of await disk.list(directory)) {
-    if (name.endsWith(unfinishedSuffix)) await disk.remove(join(directory, name))
+    if (isUnfinishedSegment(name)) await disk.remove(join(directory, name))
   }
 }
 

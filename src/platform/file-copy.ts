@@ -103,13 +103,3 @@ export async function hashFile(
     await file.close()
   }
 }
-
-/** The files below a directory, by their paths from there, sorted; none when there is no such directory. */
-export async function filesBelow(disk: Disk, directory: string, prefix = ''): Promise<string[]> {
-  const found: string[] = []
-  for (const { name, directory: inner } of await disk.list(`${directory}/${prefix}`)) {
-    if (inner) found.push(...(await filesBelow(disk, directory, `${prefix}${name}/`)))
-    else found.push(`${prefix}${name}`)
-  }
-  return found
-}

@@ -9,14 +9,14 @@ import { scrubLog } from '../log/scrub.ts'
 import { isWrongFile, readFile } from '../platform/atomic-file.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
-import { ackBytes, decodeAck } from '../ship/ack-file.ts'
+import { ackBytes, decodeAck, slaveOfAck } from '../ship/ack-file.ts'
 import { listLost } from '../slave/lost-found.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
 import { readKey } from '../config/key.ts'
 import { newRole, readRole } from '../config/role.ts'
 import { liveHolder, reach } from '../control/reach.ts'
-import { completeName } from '../backup/seed-install.ts'
+import { completeName } from '../backup/seed-files.ts'
 import { readFenced } from '../config/fence.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { recoveryPurpose } from '../control/owner.ts'
@@ -24,7 +24,7 @@ import type { Log } from '../config/messages-log.ts'
 import { mendStopped } from './mend.ts'
 
 export interface Damage {
-  readonly part: 'log' | 'database' | 'slaves' | 'lost+found' | 'server'
+  readonly part: 'log' | 'database' | 'slaves' | 'lost-found' | 'server'
   readonly path: string
   readonly offset: number
   readonly txn: number | null
@@ -203,7 +203,7 @@ async function damagesOfAcks({ disk }: Platform, { slaves }: Layout): Promise<Da
   const found: Damage[] = []
   const hint = 'It counts as no ack; the slave is asked again when it is there.'
   for (const { name } of await disk.list(slaves)) {
-    if (!name.endsWith('.ack')) continue
+    if (slaveOfAck(name) === null) continue
     const file = path.join(slaves, name)
     const message = await faultOfAck(disk, file)
     if (message !== null) found.push({ ...nowhere, part: 'slaves', path: file, message, hint })
@@ -239,7 +239,7 @@ async function damagesOfRest(
   }
   const { lostAndFound, serverId, role, promotion, fenced } = layout
   const another = 'Put it there from a save, or from the other side.'
-  await check('lost+found', lostAndFound, 'See "hb lost list"; "hb lost discard" removes it.', () =>
+  await check('lost-found', lostAndFound, 'See "hb lost list"; "hb lost discard" removes it.', () =>
     listLost(platform.disk, lostAndFound),
   )
   await check('server', serverId, another, () => readServerId(platform.disk, layout))

@@ -1,4 +1,4 @@
-// What "hb lost" does with lost+found of a server, running or not.
+// What "hb lost" does with lost-found of a server, running or not.
 import type { Platform } from '../platform/platform.ts'
 import { findLost, listLost, readLost, removeLost, type LostEntry } from '../slave/lost-found.ts'
 import { loadConfig } from '../config/config.ts'

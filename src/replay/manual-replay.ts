@@ -1,8 +1,8 @@
-// What hb-replay(1) does to a slave: brings in segments, applies the backlog by hand, and what lies in lost+found.
+// What hb-replay(1) does to a slave: brings in segments, applies the backlog by hand, and what lies in lost-found.
 // The server of a running slave does it itself, on its own parts; replay-command.ts opens them where nobody runs.
 //
 // Every step is safe against a crash and may be done again: segments that are stored already are known, what is
-// applied is behind the position, and an entry leaves lost+found when a checkpoint holds its effect.
+// applied is behind the position, and an entry leaves lost-found when a checkpoint holds its effect.
 import type { Database } from '../database/database.ts'
 import { HotBackupError } from '../errors.ts'
 import { BlockView } from '../log/block.ts'
@@ -36,7 +36,7 @@ export interface ReplayRequest {
   readonly untilTime: number | null
   /** Absolute paths: segments, or directories with segments. */
   readonly segments: readonly string[]
-  /** Of the backlog and of lost+found, only what is about it; null for all. */
+  /** Of the backlog and of lost-found, only what is about it; null for all. */
   readonly account: string | null
   readonly file: string | null
   /** Ids or numbers of transactions; "all" for all that are there. */
@@ -89,7 +89,7 @@ export interface BacklogReport {
   /** What was applied before, and is now, or would be. */
   readonly fromTxn: number
   readonly appliedTxn: number
-  /** Of them, those that went to lost+found. */
+  /** Of them, those that went to lost-found. */
   readonly lost: number
   /** Transactions that are stored and still not applied. */
   readonly remaining: number
@@ -148,7 +148,7 @@ export async function replayByHand(
   const ends =
     request.dryRun && wanted ? await endsOf(parts, segments, backlog, chosen?.count ?? null) : null
   if (on && !request.dryRun) await catchUp(parts, entries, signal)
-  // What lies in lost+found comes behind all that is applied, or would be.
+  // What lies in lost-found comes behind all that is applied, or would be.
   const appliedTxn = Math.max(parts.replayer.appliedTxn, backlog?.appliedTxn ?? 0)
   const lost: ReplayedEntry[] = []
   for (const id of entries) {
@@ -374,7 +374,7 @@ async function replayLost(
     await replayer.applyAside(records)
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
-    const message = `transaction ${txn} of lost+found cannot be applied: ${why}`
+    const message = `transaction ${txn} of lost-found cannot be applied: ${why}`
     throw new HotBackupError('ERR_APPLY', message, { txn }, error)
   }
   await removeLost(disk, layout.lostAndFound, id)

@@ -11,7 +11,7 @@ import { LostAndFound } from '../slave/lost-found.ts'
 import type { ReplayerEvents } from '../slave/replayer-terms.ts'
 import { Replayer } from '../slave/replayer.ts'
 import type { Config } from '../config/config.ts'
-import { removeBelow } from '../backup/seed-install.ts'
+import { isImageFile, removeOwnBelow } from '../config/own-files.ts'
 import { databaseOptions } from '../config/database-options.ts'
 import type { Layout } from '../config/layout.ts'
 import type { Log } from '../config/messages-log.ts'
@@ -65,7 +65,7 @@ async function openData(
 ): Promise<SlaveData> {
   const lostAndFound = await LostAndFound.open(platform.disk, layout.lostAndFound)
   const options = databaseOptions(config, helped)
-  if (damage !== null) await removeBelow(platform.disk, layout.standIn)
+  if (damage !== null) await removeOwnBelow(platform.disk, layout.standIn, isImageFile)
   const directory = damage === null ? layout.directory : layout.standIn
   const database = await Database.open(platform, directory, options)
   try {
@@ -131,7 +131,7 @@ export function startReplayer(
     acknowledged: () => log.durableTxn,
     lost: (count, txn, reason) => {
       const more = count === 1 ? '' : `, and ${count - 1} more before it,`
-      const message = `transaction ${txn}${more} could not be applied and lies in lost+found`
+      const message = `transaction ${txn}${more} could not be applied and lies in lost-found`
       say('error', `${message}: ${reason}`, { txn, count, lostAndFound: true })
     },
   })

@@ -232,7 +232,7 @@ function damageFindings(status: ServerStatus): Finding[] {
     found.push({ level: 'critical', message })
   }
   if (lostAndFound > 0) {
-    const message = `${lostAndFound} transactions in lost+found: see "hb lost"`
+    const message = `${lostAndFound} transactions in lost-found: see "hb lost"`
     found.push({ level: 'warning', message })
   }
   for (const { account, file, failures, alarm } of helpers) {

@@ -36,6 +36,7 @@ import { openState, readState, removeState } from '../platform/atomic-file.ts'
 import type { Disk, DiskFile } from '../platform/disk.ts'
 import { FieldReader, FieldWriter } from '../wire/fields.ts'
 import type { Progress } from '../wire/messages/ack.ts'
+import { isServerName } from '../wire/server-name.ts'
 
 /** How far a slave has got with a transaction: each includes the one before it. */
 export type AckLevel = 'received' | 'durable' | 'applied'
@@ -94,6 +95,12 @@ export function ackPath(directory: string, slave: string): string {
   return join(directory, slave + ackSuffix)
 }
 
+/** The slave whose ack has that name; null when it is no ack's: others leave copies beside their files. */
+export function slaveOfAck(name: string): string | null {
+  const slave = name.endsWith(ackSuffix) ? name.slice(0, -ackSuffix.length) : ''
+  return isServerName(slave) ? slave : null
+}
+
 /** The last transaction with which the slave has got so far. */
 export function ackReach(ack: SlaveAck, level: AckLevel): number {
   return { received: ack.receivedTxn, durable: ack.durableTxn, applied: ack.appliedTxn }[level]
@@ -121,8 +128,8 @@ export async function listAcks(
 ): Promise<(SlaveAck & { readonly slave: string })[]> {
   const acks = []
   for (const { name } of await disk.list(directory)) {
-    if (!name.endsWith(ackSuffix)) continue
-    const slave = name.slice(0, -ackSuffix.length)
+    const slave = slaveOfAck(name)
+    if (slave === null) continue
     const ack = await readAck(disk, directory, slave)
     if (ack !== null) acks.push({ ...ack, slave })
   }
@@ -133,7 +140,7 @@ export async function listAcks(
 export async function removeAcks(disk: Disk, directory: string): Promise<void> {
   if (!(await disk.exists(directory))) return
   for (const { name } of await disk.list(directory)) {
-    if (name.endsWith(ackSuffix)) await removeState(disk, join(directory, name))
+    if (slaveOfAck(name) !== null) await removeState(disk, join(directory, name))
   }
   await disk.syncDirectory(directory)
 }

@@ -1,11 +1,11 @@
-// Decides what becomes of a transaction that cannot be applied: it is tried again, goes whole to lost+found, or the
+// Decides what becomes of a transaction that cannot be applied: it is tried again, goes whole to lost-found, or the
 // database must be opened again first. So one bad record never stops a slave, and never makes a loop of crashes.
 //
 //   the error is …                                     decision
 //   of the disk or the database, not of the record     thrown on: the replayer stands still
-//   a missing account or file, auto-create off         lost+found at once
+//   a missing account or file, auto-create off         lost-found at once
 //   a missing file, auto-create on                     created as the log's map says, then applied
-//   any other, nothing of it is in the database        tried again; after `tries` attempts lost+found
+//   any other, nothing of it is in the database        tried again; after `tries` attempts lost-found
 //   any other, in the middle of the transaction        likewise, and the database is opened again for each attempt
 //
 // The attempts are counted on the disk, so that a restart does not begin anew.
@@ -27,18 +27,18 @@ export interface ApplyFailureOptions {
   /** Name of this server. */
   readonly server: string
   readonly logDirectory: string
-  /** Attempts at a transaction before it goes to lost+found. */
+  /** Attempts at a transaction before it goes to lost-found. */
   readonly tries: number
   readonly autoCreate: boolean
   /** The last transaction that has been acknowledged as durable. */
   readonly acknowledged: () => number
-  /** Transactions went to lost+found: how many since it was told last, and the latest of them. */
+  /** Transactions went to lost-found: how many since it was told last, and the latest of them. */
   readonly lost: (count: number, txn: number, reason: string) => void
 }
 
 /**
  * `again`: try it as it is. `instead`: apply these records, which are the transaction's own behind what it needs.
- * `lost`: it lies in lost+found, go past it. `reopen`: the database holds half of it, and must be opened again.
+ * `lost`: it lies in lost-found, go past it. `reopen`: the database holds half of it, and must be opened again.
  */
 type Decision =
   | { readonly what: 'again' | 'lost' | 'reopen' }
@@ -128,7 +128,7 @@ export class ApplyFailures {
 
   /**
    * `halfDone`: the database has stopped in the middle of the transaction. Throws `error` when it is not about the
-   * transaction, and ERR_DISK, ERR_DISK_FULL when lost+found cannot be written.
+   * transaction, and ERR_DISK, ERR_DISK_FULL when lost-found cannot be written.
    */
   async #decide(error: unknown, failed: FailedTransaction, halfDone: boolean): Promise<Decision> {
     if (isHotBackupError(error, ...notOfTheRecord)) throw error

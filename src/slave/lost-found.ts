@@ -1,10 +1,10 @@
-// DIR/lost+found: transactions that a slave could not apply, whole, one file each, so that nothing that was received
+// DIR/lost-found: transactions that a slave could not apply, whole, one file each, so that nothing that was received
 // is ever gone without a trace.
 //
-// LOST+FOUND/TXN-CHAIN, TXN with 20 digits, CHAIN the CRC of the transaction's block: the same transaction of the same
+// LOST-FOUND/TXN-CHAIN, TXN with 20 digits, CHAIN the CRC of the transaction's block: the same transaction of the same
 // history has the same name, whenever it is written, and that of another history another one.
 //
-//   hotbackup lost+found 1
+//   hotbackup lost-found 1
 //   reason: no such file (SALES ORDERS)
 //   …                                            further lines "name: value", see LostHeader
 //   records: 123                                 bytes
@@ -15,9 +15,9 @@
 //
 // An entry is durable before the replayer's position goes past its transaction. It is put there by a rename, so
 // what has the name is whole. TXN-CHAIN.gone, empty, stands for one that was discarded or replayed, as long as a
-// restart could meet the transaction in the log again. LOST+FOUND/tries counts the attempts at the transaction that
-// fails now. LOST+FOUND/before-copy holds the entries of a database that has given way to a copy of the master's.
-import { join } from 'node:path'
+// restart could meet the transaction in the log again. LOST-FOUND/tries counts the attempts at the transaction that
+// fails now. LOST-FOUND/before-copy holds the entries of a database that has given way to a copy of the master's.
+import { join, parse } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import { KiB, MiB, transactionBytesMax } from '../limits.ts'
 import { crc32 } from '../log/crc.ts'
@@ -62,7 +62,7 @@ export interface Tries extends TransactionName {
   readonly tries: number
 }
 
-const title = 'hotbackup lost+found 1'
+const title = 'hotbackup lost-found 1'
 const namePattern = /^(\d{20})-([0-9a-f]{8})$/
 const triesName = 'tries'
 const goneSuffix = '.gone'
@@ -71,12 +71,21 @@ const headerBytesMax = 16 * KiB
 const reasonCharactersMax = 2000
 const entryBytesMax = transactionBytesMax + 16 * MiB
 
+/** Whether it is the server's own, by its path from the directory. */
+export function isLostFile(name: string): boolean {
+  const plain = name.replace(/\.tmp$/, '')
+  const { dir, base } = parse(plain)
+  if (dir === beforeCopyName) return namePattern.test(base)
+  const entry = base.endsWith(goneSuffix) ? base.slice(0, -goneSuffix.length) : base
+  return dir === '' && (namePattern.test(entry) || base === triesName)
+}
+
 /** The name of its file, and its id. */
 export function lostId({ txn, chain }: TransactionName): string {
   return `${String(txn).padStart(20, '0')}-${chain.toString(16).padStart(8, '0')}`
 }
 
-/** What the names in a lost+found directory say, also those that are gone: by transaction, CRCs of its blocks. */
+/** What the names in a lost-found directory say, also those that are gone: by transaction, CRCs of its blocks. */
 type LostNames = ReadonlyMap<number, readonly number[]>
 
 async function lostNames(disk: Disk, directory: string): Promise<LostNames> {
@@ -197,10 +206,10 @@ export async function findLost(disk: Disk, directory: string, typed: string): Pr
     .map(lostId)
   const [id, second] = ids
   if (id === undefined) {
-    throw new HotBackupError('ERR_NO_LOST', `lost+found has no transaction "${typed}"`)
+    throw new HotBackupError('ERR_NO_LOST', `lost-found has no transaction "${typed}"`)
   }
   if (second === undefined) return id
-  const message = `lost+found has two transactions ${typed}, of two histories: ${ids.join(', ')}`
+  const message = `lost-found has two transactions ${typed}, of two histories: ${ids.join(', ')}`
   throw new HotBackupError('ERR_USAGE', message)
 }
 
@@ -212,7 +221,7 @@ export async function readLost(
 ): Promise<{ readonly entry: LostEntry; readonly records: Buffer }> {
   const path = join(directory, id)
   const bytes = await readState(disk, path, entryBytesMax)
-  if (bytes === null) throw new HotBackupError('ERR_NO_LOST', `lost+found has no entry ${id}`)
+  if (bytes === null) throw new HotBackupError('ERR_NO_LOST', `lost-found has no entry ${id}`)
   const { header, length, crc, crcStart, recordsStart } = decodeHeader(bytes, path)
   const records = bytes.subarray(recordsStart)
   if (records.length !== length) {

@@ -1,6 +1,6 @@
 // Applies the transactions of a run one after the other and can stand between any two of them: at a limit, or at one
 // that cannot be applied. So a run, even a block, may be applied in parts; a transaction never is. What lies in
-// lost+found is passed over.
+// lost-found is passed over.
 import type { Database } from '../database/database.ts'
 import type { LogPosition } from '../log/chain.ts'
 import type { BlockRun } from '../log/reader.ts'

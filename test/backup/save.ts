@@ -191,25 +191,27 @@ async function smallSave(t: Test): Promise<{ root: string; saved: string }> {
 }
 
 t.test(
-  'lost+found is saved with what is replayed meanwhile, and what is lost meanwhile',
+  'lost-found is saved with what is replayed meanwhile, and what is lost meanwhile',
   async t => {
     const root = temporaryDirectory(t)
     const [directory, saved] = [path.join(root, 'south'), path.join(root, 'saved')]
     await makeServer(directory)
     await (await Master.open(directory)).close()
-    const lost = path.join(directory, 'lost+found')
+    const lost = path.join(directory, 'lost-found')
     mkdirSync(lost, { recursive: true })
-    writeFileSync(path.join(lost, 'replayed'), 'here before')
+    const [replayed, since] = [1, 2].map(txn => `${String(txn).padStart(20, '0')}-0a1b2c3d`)
+    writeFileSync(path.join(lost, replayed!), 'here before')
+    writeFileSync(path.join(lost, 'notes'), "the operator's")
     let heard = 0
     await saveServer(nodePlatform, directory, saved, {
       progress: () => {
         // The first is that of the entry itself.
         if (heard++ !== 1) return
-        rmSync(path.join(lost, 'replayed'))
-        writeFileSync(path.join(lost, 'lost'), 'here since')
+        rmSync(path.join(lost, replayed!))
+        writeFileSync(path.join(lost, since!), 'here since')
       },
     })
-    t.strictSame(readdirSync(path.join(saved, 'lost+found')).sort(), ['lost', 'replayed'])
+    t.strictSame(readdirSync(path.join(saved, 'lost-found')).sort(), [replayed, since])
   },
 )
 
@@ -262,10 +264,14 @@ t.test('nothing that somebody has is written over', async t => {
     const half = path.join(root, 'half')
     await nodePlatform.disk.makeDirectory(half)
     writeFileSync(path.join(half, 'INCOMPLETE'), '')
-    writeFileSync(path.join(half, 'rest'), '')
+    writeFileSync(path.join(half, 'notes'), '')
+    mkdirSync(path.join(half, 'log'))
+    const rest = path.join(half, 'log', '0000000000000009.log')
+    writeFileSync(rest, '')
     await t.rejects(restoreServer(nodePlatform, half, path.join(root, 'x')), { code: 'ERR_SAVE' })
     await saveServer(nodePlatform, directory, half)
-    t.notOk(existsSync(path.join(half, 'rest')))
+    t.notOk(existsSync(rest))
+    t.ok(existsSync(path.join(half, 'notes')), "what is not the save's stays")
   })
 
   await t.test('a server without data keeps what setup gave it', async t => {

@@ -177,7 +177,7 @@ class Streaming {
         }
         await running(slave)
         return hb('seed', '-d', master, '--slave', 'beta')
-      case 'lost+found':
+      case 'lost-found':
         return this.#misfit()
       default:
         throw new TypeError(`${provoked} is no part of streaming`)

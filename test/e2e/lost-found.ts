@@ -1,4 +1,4 @@
-// A real slave that has lost a file: what the master still sends for it lies in lost+found, the slave goes on, and the
+// A real slave that has lost a file: what the master still sends for it lies in lost-found, the slave goes on, and the
 // operator sees it, also after the slave was killed.
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -55,10 +55,10 @@ t.test('what a slave cannot apply is set aside, and seen', async t => {
   t.equal((await read('c')).code, 3, 'a transaction is never applied in part')
   const status = await statusOf(pair.slave)
   t.equal(status.lostAndFound, 3)
-  t.match(await ok('status', '-d', pair.slave), /Lost\+found +3 transactions could not be applied/)
+  t.match(await ok('status', '-d', pair.slave), /Lost-found +3 transactions could not be applied/)
   t.match(
     readFileSync(path.join(pair.slave, 'messages.log'), 'utf8'),
-    /could not be applied and lies in lost\+found: /,
+    /could not be applied and lies in lost-found: /,
   )
 
   await killServer(pair.slave)
@@ -105,7 +105,7 @@ t.test('what a slave cannot apply is set aside, and seen', async t => {
   await master.close()
 })
 
-t.test('a slave with lost+found is promoted, and its log is replayed without that', async t => {
+t.test('a slave with lost-found is promoted, and its log is replayed without that', async t => {
   const pair = await Pair.make(t)
   const master = await Master.open(pair.master)
   const account = await master.createAccount('A')
@@ -127,7 +127,7 @@ t.test('a slave with lost+found is promoted, and its log is replayed without tha
   t.ok(apply.checkpointTxn < apply.appliedTxn - 1, 'a start meets the transaction again')
   await ok('stop', '-d', pair.slave)
   t.equal(await ok('read', '-d', pair.slave, 'A', 'KEPT', 'a'), '1', 'by a command that only reads')
-  t.match(await ok('promote', '-d', pair.slave), /lost\+found holds 1 transaction/)
+  t.match(await ok('promote', '-d', pair.slave), /lost-found holds 1 transaction/)
   const promoted = await Master.open(pair.slave)
   const file = promoted.account('A').file('KEPT')
   t.equal(String(await file.read('a')), '1')

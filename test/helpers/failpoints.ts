@@ -11,7 +11,7 @@ export type Provocation =
   | 'resize' // of the file that is being written, by a helper on each side
   | 'seed'
   | 'seed from nothing' // the slave has lost log and database: what comes is not held against its own
-  | 'lost+found' // a transaction comes that the slave cannot apply
+  | 'lost-found' // a transaction comes that the slave cannot apply
   | 'promote'
   | 'rejoin'
   | 'switch'
@@ -118,8 +118,8 @@ const marks = {
 } as const satisfies Record<string, Place>
 
 const lost = {
-  written: ['sync', '/lost\\+found/', 'an entry of lost+found'],
-  named: ['rename', '/lost\\+found/', 'an entry of lost+found'],
+  written: ['sync', '/lost-found/', 'an entry of lost-found'],
+  named: ['rename', '/lost-found/', 'an entry of lost-found'],
 } as const satisfies Record<string, Place>
 
 const sends = (name: string): Place => ['send', `^${name}$`, name.toUpperCase()]
@@ -226,8 +226,8 @@ export const failpoints: readonly Failpoint[] = [
   ...killed('seed from nothing', 'slave', seed.logIn, 'both'),
   ...killed('seed', 'slave', seed.completeGone, 'both'),
   // What cannot be applied.
-  ...killed('lost+found', 'slave', lost.written, 'after'),
-  ...killed('lost+found', 'slave', lost.named, 'both'),
+  ...killed('lost-found', 'slave', lost.written, 'after'),
+  ...killed('lost-found', 'slave', lost.named, 'both'),
   // Recovery itself.
   ...twice('updates', tornByApp, order('app|shipper', log.torn, 'after')),
   ...twice('updates', tornByApp, order('app|shipper', log.tornCopied, 'after')),

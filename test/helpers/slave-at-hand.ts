@@ -10,7 +10,7 @@ import { hastyClock } from './database-history.ts'
 import { HandClock, logDirectory, openHistory } from './log-samples.ts'
 import { MemoryDisk } from './memory-disk.ts'
 
-export const lostDirectory = '/server/lost+found'
+export const lostDirectory = '/server/lost-found'
 
 export interface SlaveSettings {
   readonly autoCreate?: boolean

@@ -1,5 +1,5 @@
 // A slave's server whose program has a defect: it asks to be started again, so often as it may, and then it goes on
-// past the transaction, which lies in lost+found.
+// past the transaction, which lies in lost-found.
 import t from 'tap'
 import { HashedFile } from '../../src/database/hashed-file.ts'
 import { Master } from '../../src/index.ts'
@@ -61,13 +61,13 @@ t.test('a defect in the middle of a transaction', async t => {
   await ok('wait', '-d', pair.master, '--timeout', '60')
   t.equal((await statusOf(pair.slave)).lostAndFound, 1)
   t.equal(await ok('read', '-d', pair.slave, 'A', 'F', 'after'), 'it')
-  t.match(said.join('\n'), /lies in lost\+found: a defect(.|\n)*the database is opened again/)
+  t.match(said.join('\n'), /lies in lost-found: a defect(.|\n)*the database is opened again/)
 
   // Replayed, it fails again: the command says why, and nothing is gone or half done.
   const replayed = await replay('-d', pair.slave, '--lost-found', 'all')
   t.match(replayed, {
     code: 1,
-    stderr: /ERR_APPLY: transaction 3 of lost\+found cannot be applied/,
+    stderr: /ERR_APPLY: transaction 3 of lost-found cannot be applied/,
   })
   await server.reopen
   await server.stop()

@@ -1,4 +1,4 @@
-// What cannot be applied: it goes to lost+found whole, once, and durable before the replayer goes past it, whatever
+// What cannot be applied: it goes to lost-found whole, once, and durable before the replayer goes past it, whatever
 // crashes come between; nothing else is lost; and never a loop.
 import fc from 'fast-check'
 import t from 'tap'
@@ -84,7 +84,7 @@ class Slave extends SlaveAtHand {
     }
   }
 
-  /** What is wrong with the database and lost+found when everything has been applied; null when nothing is. */
+  /** What is wrong with the database and lost-found when everything has been applied; null when nothing is. */
   async fault(autoCreate: boolean): Promise<string | null> {
     const expected = new Map<string, string>()
     const lost: number[] = []

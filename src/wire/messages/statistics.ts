@@ -8,7 +8,7 @@
 //    8  since           u64  when the counting began, milliseconds since 1970, by the slave's clock
 //   16  bytes received  u64  from masters
 //   24  transactions    u64  that have been applied
-//   32  lost            u64  transactions that went to lost+found
+//   32  lost            u64  transactions that went to lost-found
 //   40  left out        u64  records about files that are not replicated
 //   48  item bytes      u64  of the items that were written: item-ids and values
 //   56  count           u16  of the record types that follow, 1 to 64
