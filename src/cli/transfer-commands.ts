@@ -104,6 +104,8 @@ async function runImport(
   const encoding = options.encoding === undefined ? null : encodingNamed(options.encoding)
   const { skipBad } = options
   const input = new CountedInput(await openInput(context, name))
+  // What is written belongs to the owner of the server, and is made with no more than the owner's rights.
+  await context.workIn(options.dir)
   const bad = skipBad === undefined ? null : await context.outputs.create(path.resolve(skipBad))
   const records = importRecords(input.pieces(), {
     format: options.format,
@@ -118,7 +120,6 @@ async function runImport(
   progress.watch(seconds => progressText(durable, seconds, input))
   let result: ImportResult
   try {
-    await context.workIn(options.dir)
     result = await context.data(options.dir, 'write', async data => {
       const { account, file } = target
       if (options.create !== true) await checkFile(data, target)

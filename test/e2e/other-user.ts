@@ -34,7 +34,7 @@ t.test('what root does to a server is done by its owner', options, async t => {
     // What root alone may read.
     const key = path.join(root, 'hb.key')
     const csv = path.join(root, 'items.csv')
-    writeFileSync(csv, 'ID,NAME\n1,Ada\n', { mode: 0o600 })
+    writeFileSync(csv, 'ID,NAME\n1,Ada\n,nobody\n', { mode: 0o600 })
 
     await sudo(
       'setup',
@@ -67,7 +67,11 @@ t.test('what root does to a server is done by its owner', options, async t => {
     await sudo('create-file', '-d', master, 'A', 'F')
     await own('write', '-d', master, 'A', 'F', 'one', '1')
     await sudo('write', '-d', master, 'A', 'F', 'two', '2')
-    await sudo('import', '-d', master, 'A', 'F', csv, '--format', 'csv', '--id', 'ID')
+    const bad = path.join(home, 'bad.csv')
+    const format = ['--format', 'csv', '--id', 'ID', '--skip-bad', bad]
+    await runAs(null, 'hb', ['import', '-d', master, 'A', 'F', csv, ...format])
+    t.equal(statSync(bad).uid, user, 'what was skipped')
+    t.equal(await own('read', '-d', master, 'A', 'F', '1'), '{"ID":"1","NAME":"Ada"}')
     t.strictSame(foreignIn(home, user), [])
 
     if (user === unlisted) continue
