@@ -62,7 +62,8 @@ export class SlaveServer {
   readonly config: LiveConfig
   readonly #say: Log
   readonly #lock: Lock
-  readonly #data: SlaveData
+  /** Until it stops. */
+  readonly data: SlaveData
   readonly #database: Database
   readonly #log: LogWriter
   readonly #retention: Retention
@@ -113,7 +114,7 @@ export class SlaveServer {
     this.config = config
     this.#say = say
     this.#lock = lock
-    this.#data = data
+    this.data = data
     this.#database = data.database
     this.#log = data.log
     this.#seeds = new DirectorySeedTaker(platform, layout, {
@@ -261,12 +262,12 @@ export class SlaveServer {
       appliedTime: () => this.#replayer.appliedTime,
       applying: () => applyingOf(this.#replayer),
       statistics: () => this.#database.operations.totals(),
-      differences: start => this.#data.differences.page(start),
+      differences: start => this.data.differences.page(start),
       heartbeatMs: link.heartbeatMs,
       timeoutMs: link.timeoutMs,
       handOver: {
         refusal: () =>
-          handOverTrouble(platform, layout, this.config, this.#data, this.#replayer.failure),
+          handOverTrouble(platform, layout, this.config, this.data, this.#replayer.failure),
         begin: () => {
           this.#say('info', 'the master hands over', { lastTxn: this.#log.lastTxn })
           this.promote().catch((error: unknown) => {
@@ -299,7 +300,7 @@ export class SlaveServer {
     const shipping = this.#shipping
     this.#control = await ControlServer.start(this.#platform, this.#layout.ownerSocket, this.#say, {
       status: () => Promise.resolve(this.status()),
-      damage: this.#data.damage,
+      damage: this.data.damage,
       data: this.#source,
       applyUpdates: on => this.#applySwitch.turn(on),
       replay: request => this.#replays.answer(request),
@@ -344,7 +345,7 @@ export class SlaveServer {
       slaves: this.#shipping?.status() ?? [],
       helpers: this.#helpers,
       replayer: this.#replayer,
-      ...this.#data,
+      ...this.data,
     })
   }
 
@@ -392,7 +393,7 @@ export class SlaveServer {
     await this.#replays.ended()
     await this.#applySwitch.settled()
     await this.#endLinks()
-    const parts = { config: this.config, replayer: this.#replayer, ...this.#data }
+    const parts = { config: this.config, replayer: this.#replayer, ...this.data }
     const report = await promoteParts(this.#platform, this.#layout, parts, master)
     const { timeline, lineage, lastTxn, drained } = report
     const fields = { timeline, lineage, lastTxn, drained }
@@ -416,7 +417,7 @@ export class SlaveServer {
       if (this.#promoting === null) await this.#replayer.stop()
     } finally {
       await this.#retention.settled()
-      await closeSlaveData(this.#data)
+      await closeSlaveData(this.data)
       await this.#lock.release()
     }
   }

@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { openRespServer, type RespServer } from '../../src/resp/server.ts'
 import type { Settings } from '../../src/resp/settings.ts'
+import type { Store } from '../../src/resp/store.ts'
 import { Master } from '../../src/server/master.ts'
 import { RespClient } from './resp-client.ts'
 import { ok, temporaryDirectory } from './servers.ts'
@@ -31,24 +32,7 @@ export async function respMaster(
   writeFileSync(configPath, change(readFileSync(configPath, 'utf8')))
   const master = await Master.open(directory)
   const socketPath = path.join(directory, 'run', 'resp.sock')
-  const server = await openRespServer({
-    platform: nodePlatform,
-    store: master.store,
-    settings: { flushAll: true, ...settings },
-    identity: {
-      name: 'alpha',
-      version: '0',
-      directory,
-      configPath,
-      pid: process.pid,
-      port: 0,
-      socketPath,
-      system: 'test',
-      executable: process.execPath,
-      usage: () => ({ rssBytes: 1, heapBytes: 1, userSeconds: 1, systemSeconds: 1 }),
-    },
-    fault: error => t.error(error as Error),
-  })
+  const server = await openDoor(t, 'alpha', directory, master.store, settings)
   const clients: RespClient[] = []
   t.teardown(async () => {
     for (const client of clients) client.close()
@@ -61,6 +45,34 @@ export async function respMaster(
     return opened
   }
   return { directory, socketPath, master, server, client }
+}
+
+/** Serves the store at run/resp.sock in the directory. */
+export function openDoor(
+  t: Test,
+  name: string,
+  directory: string,
+  store: Store,
+  settings: Partial<Settings> = {},
+): Promise<RespServer> {
+  return openRespServer({
+    platform: nodePlatform,
+    store,
+    settings: { flushAll: true, ...settings },
+    identity: {
+      name,
+      version: '0',
+      directory,
+      configPath: path.join(directory, 'hb.toml'),
+      pid: process.pid,
+      port: 0,
+      socketPath: path.join(directory, 'run', 'resp.sock'),
+      system: 'test',
+      executable: process.execPath,
+      usage: () => ({ rssBytes: 1, heapBytes: 1, userSeconds: 1, systemSeconds: 1 }),
+    },
+    fault: error => t.error(error as Error),
+  })
 }
 
 /** Why there is no redis-server 7 to compare with; false when there is one. */
