@@ -1,5 +1,6 @@
 // Inputs by Node. Node takes what it cannot read for empty input: a directory, or a standard input that is closed,
-// in whose place it opens /dev/null. An item must not become empty by that, so both are refused here.
+// in whose place it opens /dev/null. An item must not become empty by that, so both are refused here; so is a
+// terminal at which nothing is typed. "< /dev/null" is empty, and meant.
 // Pipes are read without blocking a thread: a blocked one would keep the process from ending on a signal.
 import * as fs from 'node:fs'
 import { Socket } from 'node:net'
@@ -18,12 +19,19 @@ export const nodeStandardInput: AsyncIterable<Uint8Array> = { [Symbol.asyncItera
 async function* readStandard(): AsyncGenerator<Uint8Array, void, undefined> {
   const fault = standardFault()
   if (fault !== null) throw new HotBackupError('ERR_INPUT', `standard input ${fault}`)
+  let typed = !tty.isatty(standard)
   try {
-    yield* process.stdin as AsyncIterable<Uint8Array>
+    for await (const piece of process.stdin as AsyncIterable<Uint8Array>) {
+      typed = true
+      yield piece
+    }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
     throw new HotBackupError('ERR_INPUT', `cannot read standard input: ${reason}`, {}, error)
   }
+  // A person who ends it at once, or a terminal that hangs up, has not said that the item is empty.
+  if (!typed)
+    throw new HotBackupError('ERR_INPUT', 'standard input is a terminal, and nothing was typed')
 }
 
 function standardFault(): string | null {

@@ -3,7 +3,8 @@ import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { ok, temporaryDirectory, type Outcome } from '../helpers/servers.ts'
+import { HotBackupError } from '../../src/errors.ts'
+import { hbReading, ok, temporaryDirectory, type Outcome } from '../helpers/servers.ts'
 
 const program = new URL('../../src/cli/hb.js', import.meta.url).pathname
 
@@ -52,12 +53,49 @@ t.test('what cannot be read is no empty item', async t => {
       t.ok(stderr.startsWith(`hb: ERR_INPUT: ${said}`), stderr)
     }
   }
+  t.match(await shell(dir, 'hb write -d "$d" a f i < /proc/self/mem'), {
+    code: 1,
+    stderr: /^hb: ERR_INPUT: cannot read standard input: /,
+  })
+  // At a terminal: its end comes at once, and the shell's own answer is in its output.
+  const terminal =
+    'script -qec \'bash -c "$node $program write -d $d a f i"; echo "ended with $?"\' /dev/null < /dev/null'
+  const typed = await shell(
+    dir,
+    `export node program d; which script > /dev/null || exit 99; ${terminal}`,
+  )
+  if (typed.code === 99) t.comment('no script(1) to make a terminal with')
+  else
+    t.match(
+      typed.stdout,
+      /ERR_INPUT: standard input is a terminal, and nothing was typed.*ended with 1/s,
+    )
   const directory = await shell(dir, 'hb import -d "$d" new f / --create --format jsonl --id id')
   t.match(directory, { code: 1, stderr: /^hb: ERR_INPUT: \/ is a directory/ })
   t.equal(await ok('digest', '-d', dir), digest, 'nothing was changed')
 
   t.match(await shell(dir, 'hb write -d "$d" a f i < /dev/null'), { code: 0 })
   t.equal(await ok('read', '-d', dir, 'a', 'f', 'i'), '', 'an empty item that is meant')
+})
+
+t.test('an input that breaks off in the middle changes nothing but what came before', async t => {
+  const dir = await master(t)
+  await ok('write', '-d', dir, 'a', 'f', 'i', 'kept')
+  const broken = function* (first: string): Generator<Buffer> {
+    yield Buffer.from(first)
+    throw new HotBackupError('ERR_INPUT', 'cannot read standard input: EIO')
+  }
+  const said = { code: 1, stdout: '', stderr: /^hb: ERR_INPUT: cannot read standard input: EIO/ }
+  for (const form of [[], ['--hex'], ['--marks']]) {
+    t.match(await hbReading(broken('6566'), 'write', '-d', dir, ...form, 'a', 'f', '69'), said)
+    t.match(await hbReading(broken('6566'), 'write', '-d', dir, 'a', 'f', 'i'), said)
+  }
+  t.equal(await ok('export', '-d', dir, 'a', 'f'), '{"id":"i","value":"kept"}\n')
+  const args = ['import', '-d', dir, 'a', 'f', '--format', 'jsonl', '--id', 'id']
+  const half = broken('{"id":"j","value":"whole"}\n{"id":"i","value":"ha')
+  t.match(await hbReading(half, ...args), { ...said, stderr: /EIO \(imported before it: 1 item\)/ })
+  t.equal(await ok('read', '-d', dir, 'a', 'f', 'i'), 'kept')
+  t.equal(await ok('read', '-d', dir, 'a', 'f', 'j'), 'whole')
 })
 
 t.test('a pipe can be named by a path', async t => {
