@@ -5,6 +5,7 @@ import { identityBytes } from '../log/segment.ts'
 import { readState, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { Platform } from '../platform/platform.ts'
+import type { Upstream } from '../wire/upstream.ts'
 import type { Layout } from './layout.ts'
 
 const upstreamBytesMax = 4 * KiB
@@ -25,23 +26,23 @@ export async function readServerId(disk: Disk, layout: Layout): Promise<Uint8Arr
   throw new HotBackupError('ERR_NOT_A_SERVER', message, { path: layout.serverId })
 }
 
-/**
- * The servers above a slave, its master last: kept across restarts, because a slave that hands on updates before its
- * master has called again must not pass for the top of a cascade. What cannot be read is nothing.
- */
-export async function readUpstream(disk: Disk, layout: Layout): Promise<Uint8Array[]> {
+/** What cannot be read is nothing. */
+export async function readUpstream(disk: Disk, layout: Layout): Promise<Upstream> {
   const text = (await readState(disk, layout.upstream, upstreamBytesMax))?.toString('latin1') ?? ''
   const lines = text.split('\n').filter(line => line !== '')
-  const valid =
-    lines.length <= cascadeServersMax && lines.every(line => /^[0-9a-f]{32}$/.test(line))
-  return valid ? lines.map(line => Buffer.from(line, 'hex')) : []
+  const named = /^timeline (\d{1,9})$/.exec(lines[0] ?? '')?.[1]
+  const ids = named === undefined ? lines : lines.slice(1)
+  const valid = ids.length <= cascadeServersMax && ids.every(line => /^[0-9a-f]{32}$/.test(line))
+  if (!valid) return { servers: [], timeline: 0 }
+  return { servers: ids.map(line => Buffer.from(line, 'hex')), timeline: Number(named ?? 0) }
 }
 
 export async function writeUpstream(
   disk: Disk,
   layout: Layout,
-  upstream: readonly Uint8Array[],
+  { servers, timeline }: Upstream,
 ): Promise<void> {
-  const text = upstream.map(id => `${Buffer.from(id).toString('hex')}\n`).join('')
+  const ids = servers.map(id => Buffer.from(id).toString('hex'))
+  const text = [`timeline ${timeline}`, ...ids].map(line => `${line}\n`).join('')
   await writeFileAtomic(disk, layout.upstream, Buffer.from(text))
 }

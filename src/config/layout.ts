@@ -4,7 +4,7 @@
 //   hb.key             the key that the servers of one database share
 //   role               whether this server is the master or a slave, and what it has learned in failovers (role.ts)
 //   server.id          16 random bytes in hexadecimal: this server among all others
-//   upstream           the identities of the servers above a slave, as it has last heard of them
+//   upstream           the identities and the timeline of the servers above a slave, as it has last heard of them
 //   log/               the transaction log: segments and log/durable
 //   database/          accounts, files and items
 //   slaves/NAME.ack    how far each slave is

@@ -23,7 +23,7 @@ import {
 } from '../replay/slave-parts.ts'
 import { collectStatus } from '../report/status.ts'
 import { checkNotRejoining } from '../config/fence.ts'
-import { promoteLog, tryPromotion, unknownRole } from './promotion.ts'
+import { nextTimeline, promoteLog, tryPromotion, unknownRole } from './promotion.ts'
 
 /** What became of it, or would. */
 export interface PromoteReport {
@@ -161,7 +161,7 @@ export async function describePromotion(
   )
   return {
     name: config.name,
-    timeline: (status.timeline ?? 0) + 1,
+    timeline: await nextTimeline(platform.disk, layout, status.timeline ?? 0),
     lineage: null,
     lastTxn: status.log.durableTxn,
     drained: status.log.durableTxn - status.apply.appliedTxn,

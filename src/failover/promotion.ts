@@ -9,6 +9,7 @@
 //
 // DIR/promotion stays as long as the server is a master: by it the server answers on its port that the old master
 // is over (gatekeeper.ts), and keeps the log from the fork on, by which the old one comes back (retention.ts).
+import { readUpstream } from '../config/identity.ts'
 import { unfinishedPromotion, writePromotion, type Promotion } from '../config/promotion-file.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { identityBytes } from '../log/segment.ts'
@@ -85,13 +86,22 @@ async function complete(
   await changeRole(disk, layout, asMaster, unknownRole)
 }
 
+/**
+ * The one that a promotion begins; `own` is that of the log. A master of a later one than the log has may be at work:
+ * two masters of the same timeline would not know which of them is over.
+ */
+export async function nextTimeline(disk: Disk, layout: Layout, own: number): Promise<number> {
+  const { timeline } = await readUpstream(disk, layout)
+  return Math.max(own, timeline) + 1
+}
+
 async function begin(
   { disk, clock, random }: Pick<Platform, 'disk' | 'clock' | 'random'>,
   layout: Layout,
   log: LogWriter,
 ): Promise<Promotion> {
   const promotion: Promotion = {
-    timeline: (log.identity?.timeline ?? 0) + 1,
+    timeline: await nextTimeline(disk, layout, log.identity?.timeline ?? 0),
     lineage: Buffer.from(random.bytes(identityBytes)).toString('hex'),
     fork: log.cut(),
     time: clock.now(),

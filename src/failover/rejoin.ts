@@ -35,7 +35,7 @@ import { positionText } from '../wire/position-text.ts'
 import { isServerName } from '../wire/server-name.ts'
 import { addressText, isEverywhere, isLoopback, portDefault } from '../config/address.ts'
 import { loadConfig, type Config } from '../config/config.ts'
-import { readServerId } from '../config/identity.ts'
+import { readServerId, readUpstream, writeUpstream } from '../config/identity.ts'
 import { readKey } from '../config/key.ts'
 import { changeRole, tryRole, type Change } from '../config/role-change.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
@@ -74,6 +74,7 @@ const schema = v.strictObject({
   from: v.string(),
   listen: v.string(),
   moved: v.boolean(),
+  timeline: v.optional(whole, 0),
   forkTxn: whole,
   place: v.nullable(v.strictObject(place)),
   missing: v.nullable(
@@ -89,6 +90,8 @@ interface Plan {
   readonly listen: string
   /** The command has said so: what hb.toml says counts no longer. */
   readonly moved: boolean
+  /** Of the new master. */
+  readonly timeline: number
   readonly forkTxn: number
   /** Where the log is cut; null: nothing of it stays, nor of the database. */
   readonly place: LogPlace | null
@@ -164,6 +167,7 @@ async function makePlan(
     from: addressText(from),
     listen: addressText(listen),
     moved: chosen !== null,
+    timeline: history.timelines.at(-1)?.timeline ?? 0,
     forkTxn: fork.txn,
     place,
     missing,
@@ -354,7 +358,7 @@ async function tryListen(
 async function carryOut(
   disk: Disk,
   layout: Layout,
-  { master, listen, moved, place }: Plan,
+  { master, listen, moved, timeline, place }: Plan,
 ): Promise<void> {
   if (place === null) await empty(disk, layout)
   else await cutBack(disk, layout.log, place)
@@ -365,6 +369,10 @@ async function carryOut(
   // Before the role: a slave with it would be taken for one whose promotion was interrupted.
   await removeState(disk, layout.promotion)
   await disk.syncDirectory(layout.directory)
+  // Promoted again before anything has come of it, this server must begin a later one.
+  const upstream = await readUpstream(disk, layout)
+  const latest = Math.max(upstream.timeline, timeline)
+  await writeUpstream(disk, layout, { ...upstream, timeline: latest })
   await changeRole(disk, layout, asSlave(master, moved ? listen : null), unknownRole)
   await removeState(disk, layout.fenced)
   await removeState(disk, layout.rejoin)

@@ -328,7 +328,7 @@ export class SlaveServer {
     return new HotBackupError('ERR_LINK_SEED', text)
   }
 
-  #keepUpstream(upstream: readonly Uint8Array[]): void {
+  #keepUpstream(upstream: Parameters<typeof writeUpstream>[2]): void {
     // One write after the other.
     this.#keeping = this.#keeping
       .then(() => writeUpstream(this.#platform.disk, this.#layout, upstream))

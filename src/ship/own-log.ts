@@ -130,7 +130,8 @@ export class OwnLog {
 
   /**
    * Two servers that were promoted independently differ in lineage. The slave names that of its last segment, which
-   * holds its position, or is empty and starts right behind it.
+   * holds its position, or is empty and starts right behind it. Empty, it may be of a master that was over before
+   * anything had come of it: where a later timeline begins here, the chain value alone says whether the slave follows.
    */
   async #checkLineage(welcome: Welcome, slave: string): Promise<void> {
     const { position, lineageId, timeline } = welcome
@@ -141,7 +142,8 @@ export class OwnLog {
     const headers = [await this.#header(holding)]
     if (firstTxns.includes(position.txn + 1)) headers.push(await this.#header(position.txn + 1))
     if (headers.some(header => sameIdentity(header.lineageId, lineageId))) return
-    const [ours] = headers
+    const [ours, next] = headers
+    if (next !== undefined && next.timeline > timeline) return
     const text = `${slave} on timeline ${timeline}, lineage ${Buffer.from(lineageId).toString('hex')}; this log holds that number on timeline ${ours?.timeline}, lineage ${Buffer.from(ours?.lineageId ?? []).toString('hex')}: the histories diverged`
     throw new HotBackupError('ERR_LINK_DIVERGED', text)
   }

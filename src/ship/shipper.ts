@@ -119,16 +119,22 @@ export class Shipper {
     throw new HotBackupError('ERR_NO_SLAVE', `nothing is sent to "${slave}"`, { slave })
   }
 
-  /** One slave more, or one that listens elsewhere now. */
+  /** One slave more, or one that listens elsewhere now. Nothing happens once the shipper is stopped: it may be over. */
   async add(slave: LinkOptions['slave']): Promise<void> {
     await this.remove(slave.name)
+    if (this.#stopped) return
     const link = await this.#open(slave)
+    if (this.#stopped) {
+      await link.stop()
+      return
+    }
     this.#links.push(link)
     if (this.#source.mark !== null) link.wake()
   }
 
   /** Nothing more is sent to that slave, if anything was. */
   async remove(slave: string): Promise<void> {
+    if (this.#stopped) return
     const known = this.#links.findIndex(link => link.slave.name === slave)
     if (known >= 0) await this.#links.splice(known, 1)[0]?.stop()
   }

@@ -24,6 +24,7 @@ import type { Seed } from '../wire/messages/seed.ts'
 import type { SlaveStatistics } from '../wire/messages/statistics.ts'
 import { positionText } from '../wire/position-text.ts'
 import { wordFor, type StatusWord } from '../wire/status-words.ts'
+import type { Upstream } from '../wire/upstream.ts'
 import { wrongName } from '../wire/wrong-name.ts'
 import { checkHello } from './receiver-handshake.ts'
 import { ReceiverSession, type ReceiverSessionOptions } from './receiver-session.ts'
@@ -61,10 +62,10 @@ export interface ReceiverOptions {
   readonly refusal?: () => HotBackupError | null
   /** Why this slave is of no use without a new copy of the database, or null. */
   readonly needsCopy?: () => HotBackupError | null
-  /** Ids of the servers above this one as they were last heard of, before a restart. */
-  readonly upstream?: readonly Uint8Array[]
+  /** The servers above this one as they were last heard of, before a restart. */
+  readonly upstream?: Upstream
   /** They have changed. */
-  readonly upstreamChanged?: (upstream: readonly Uint8Array[]) => void
+  readonly upstreamChanged?: (upstream: Upstream) => void
   /** How its master makes this slave take over; without it nobody may ask for that. */
   readonly handOver?: {
     /** Why the slave cannot take over now, or null. */
@@ -123,7 +124,7 @@ export class Receiver {
   #seeding: ReceiverSession | null = null
   #listener: Listener | null = null
   #stopped = false
-  #upstream: readonly Uint8Array[]
+  #upstream: Upstream
   #strangersDropped = 0
   /** Of the sessions before this one. */
   #bytesBefore = 0
@@ -133,7 +134,7 @@ export class Receiver {
   private constructor(platform: ReceiverPlatform, options: ReceiverOptions) {
     this.#platform = platform
     this.#options = options
-    this.#upstream = options.upstream ?? []
+    this.#upstream = options.upstream ?? { servers: [], timeline: 0 }
     this.#sessionOptions = {
       ...options,
       statistics: () => this.statistics(),
@@ -174,7 +175,7 @@ export class Receiver {
 
   /** Ids of the servers above this one, the master last: a shipper to further slaves tells them, against loops. */
   get upstream(): readonly Uint8Array[] {
-    return this.#upstream
+    return this.#upstream.servers
   }
 
   /** The replayer has applied more: the master hears of it at the end of this turn of the event loop. */
@@ -321,11 +322,14 @@ export class Receiver {
       ),
     )
     this.#session = session
-    const upstream = [...hello.path, hello.serverId]
-    if (!samePath(upstream, this.#upstream)) {
-      this.#upstream = upstream
-      this.#options.upstreamChanged?.(upstream)
-    }
+    const before = this.#upstream
+    const path = [...hello.path, hello.serverId]
+    // Whoever hands it on tells a new path by another array.
+    const servers = samePath(path, before.servers) ? before.servers : path
+    const timeline = Math.max(before.timeline, hello.timeline)
+    if (servers === before.servers && timeline === before.timeline) return null
+    this.#upstream = { servers, timeline }
+    this.#options.upstreamChanged?.(this.#upstream)
     return null
   }
 

@@ -107,7 +107,7 @@ t.test('what each reader makes of it', async t => {
   const read: readonly (readonly [string, number, () => Promise<unknown>, unknown])[] = [
     [ackPath(slaves, 's1'), ackBytes, () => readAck(nodeDisk, slaves, 's1'), null],
     [ackPath(slaves, 's1'), ackBytes, () => listAcks(nodeDisk, slaves), []],
-    [layout.upstream, 33, () => readUpstream(nodeDisk, layout), []],
+    [layout.upstream, 33, () => readUpstream(nodeDisk, layout), { servers: [], timeline: 0 }],
     [`${slaves}/s1.seed`, 3, () => readSeedHold(nodeDisk, slaves, 's1'), 0],
     [
       `${slaves}/s1.dropped`,

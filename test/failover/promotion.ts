@@ -11,8 +11,9 @@ import type { LogWriter } from '../../src/log/writer.ts'
 import { writeFileAtomic } from '../../src/platform/atomic-file.ts'
 import { initialConfigText } from '../../src/config/config-text.ts'
 import { loadConfig } from '../../src/config/config.ts'
+import { readUpstream, writeUpstream } from '../../src/config/identity.ts'
 import { newRole, readRole, writeRole } from '../../src/config/role.ts'
-import { promoteLog, tryPromotion } from '../../src/failover/promotion.ts'
+import { nextTimeline, promoteLog, tryPromotion } from '../../src/failover/promotion.ts'
 import { layoutOf } from '../../src/config/layout.ts'
 import { attributes, HandClock, openHistory, openLog, readAll } from '../helpers/log-samples.ts'
 import { MemoryDisk } from '../helpers/memory-disk.ts'
@@ -110,6 +111,28 @@ t.test('a crash anywhere leaves a slave, or one whose promotion goes on', async 
     }
   }
   t.ok(seen.slave > 0 && seen.unfinished > 0 && seen.master > 0, JSON.stringify(seen))
+})
+
+t.test('a promotion begins a timeline later than all that the server has heard of', async t => {
+  for (const [heard, timeline] of [
+    [0, 2],
+    [1, 2],
+    [4, 5],
+  ] as const) {
+    const disk = new MemoryDisk()
+    await makeSlave(disk)
+    const servers = [new Uint8Array(16).fill(7)]
+    await writeUpstream(disk, layout, { servers, timeline: heard })
+    t.strictSame(await readUpstream(disk, layout), {
+      servers: servers.map(id => Buffer.from(id)),
+      timeline: heard,
+    })
+    const log = await openLog({ disk, ownPromises: false })
+    t.equal(await nextTimeline(disk, layout, 1), timeline)
+    await promote(disk, log)
+    t.equal(log.identity?.timeline, timeline)
+    await log.close()
+  }
 })
 
 t.test('on a slave a damaged file decides nothing', async t => {

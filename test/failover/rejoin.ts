@@ -7,6 +7,7 @@ import { writeFileAtomic } from '../../src/platform/atomic-file.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { initialConfigText } from '../../src/config/config-text.ts'
 import { loadConfig, parseConfig } from '../../src/config/config.ts'
+import { readUpstream } from '../../src/config/identity.ts'
 import { newRole, writeRole } from '../../src/config/role.ts'
 import { writeFenced } from '../../src/config/fence.ts'
 import { saveMissing } from '../../src/failover/missing-updates.ts'
@@ -87,6 +88,7 @@ t.test('a crash anywhere behind the plan: the next call completes it', async t =
         from: '127.0.0.1:2001',
         listen: '127.0.0.1:2002',
         moved: true,
+        timeline: 3,
         forkTxn: 12,
         place: await placeOf(disk, layout.log, fork),
         missing: await saveMissing(disk, layout, fork),
@@ -109,7 +111,9 @@ t.test('a crash anywhere behind the plan: the next call completes it', async t =
       const config = await loadConfig(disk, layout)
       t.match(config, { type: 'slave', link: { listen: { port: 2002 } } })
       t.strictSame(config.slaves, [], 'the new master is no slave of its slave')
-      for (const gone of [layout.rejoin, layout.fenced, layout.promotion]) {
+      t.equal((await readUpstream(disk, layout)).timeline, 3, 'the new master is on it')
+      const ack = `${layout.slaves}/beta.ack`
+      for (const gone of [layout.rejoin, layout.fenced, layout.promotion, ack]) {
         t.equal(await disk.exists(gone), false, gone)
       }
       const again = await openLog({ disk, ownPromises: false })

@@ -99,7 +99,7 @@ export class Master extends Server {
   async ship(
     slaves: readonly { readonly name: string; readonly address: Address }[],
     options: Partial<ShipperOptions> = {},
-  ): Promise<void> {
+  ): Promise<Shipper> {
     let seed = 0
     const random = { bytes: (length: number) => new Uint8Array(length).fill(seed++) }
     this.#shipper = await Shipper.start(
@@ -115,6 +115,7 @@ export class Master extends Server {
         ...options,
       },
     )
+    return this.#shipper
   }
 
   status(index = 0): ShipStatus {

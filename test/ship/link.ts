@@ -539,6 +539,44 @@ t.test('a slave follows its promoted master, also from behind the promotion', as
   await slave.close()
 })
 
+t.test('a slave follows when all that it has of a lost timeline is the header', async t => {
+  const world = newWorld()
+  const master = await Master.open(world, '/m')
+  await master.put(10)
+  await master.log.close()
+  await copyLog(master, '/s')
+  const lost = await Master.open(world, '/s')
+  await lost.log.beginTimeline({ ...historyOne, timeline: 2, lineageId: identity(0x22) })
+  await lost.close()
+  const again = await Master.open(world, '/m')
+  await again.log.beginTimeline({ ...historyOne, timeline: 3, lineageId: identity(0x33) })
+  await again.put(4)
+  const slave = await Slave.open(world, '/s')
+  t.equal(slave.log.identity?.timeline, 2)
+  await again.ship([slave.target])
+  await caughtUp(again)
+  t.strictSame(await segmentsOf(slave), await segmentsOf(again))
+  await again.close()
+  await slave.close()
+})
+
+t.test('a shipper that has stopped takes no slave any more', async t => {
+  const world = newWorld()
+  const master = await Master.open(world, '/m')
+  await master.put(2)
+  const slave = await Slave.open(world, '/s')
+  const shipper = await master.ship([slave.target])
+  await caughtUp(master)
+  await shipper.stop()
+  const calls = world.network.wires.length
+  await shipper.add(slave.target)
+  await shipper.remove(slave.target.name)
+  t.equal(world.network.wires.length, calls)
+  t.equal(master.status().state, 'Stopped')
+  await master.close()
+  await slave.close()
+})
+
 t.test('a slave whose next transaction was removed needs a seed; so does an empty one', async t => {
   for (const emptySlave of [true, false]) {
     const world = newWorld()
