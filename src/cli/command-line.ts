@@ -107,7 +107,8 @@ export class Context {
   /** Ends the command on a signal: what it holds is closed first. The same signal again ends it at once. */
   endOnSignals(): void {
     for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
-      process.once(signal, () => this.#interrupt(signal))
+      // Not `once`: proper-lockfile ends a process in which it finds no other listener while a signal is handled.
+      process.on(signal, () => this.#interrupt(signal))
     }
     // Node would open the port of its debugger.
     process.on('SIGUSR1', () => {})

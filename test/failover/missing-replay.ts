@@ -12,7 +12,7 @@ import { saveMissing } from '../../src/failover/missing-updates.ts'
 import { layoutOf } from '../../src/config/layout.ts'
 import { Master } from '../../src/server/master.ts'
 import { withData } from '../../src/server/sessions.ts'
-import { ok, temporaryDirectory } from '../helpers/servers.ts'
+import { edit, ok, temporaryDirectory } from '../helpers/servers.ts'
 
 const { disk } = nodePlatform
 
@@ -227,6 +227,7 @@ t.test('what does not belong here is refused, and nothing is changed', async t =
   writeFileSync(`${missing}.bad`, bytes)
   await t.rejects(bring(`${missing}.bad`), { code: 'ERR_LOG_CORRUPT' })
 
+  edit(ours, /^(# )?keep_time = .*$/m, 'keep_time = "0"')
   const master = await Master.open(ours)
   const file = master.account('A').file('F')
   const big = Buffer.alloc(1 << 20)

@@ -1,6 +1,7 @@
 // Servers for tests of the Redis protocol: a master in this process behind a socket, and a real redis-server beside it.
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import path from 'node:path'
 import type { Test } from 'tap'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
@@ -93,9 +94,21 @@ export async function startRedis(t: Test, ...options: readonly string[]): Promis
     child.kill('SIGKILL')
     await ended
   })
-  while (!existsSync(socketPath)) {
+  // The socket is there a moment before redis-server listens at it.
+  while (!existsSync(socketPath) || !(await answers(socketPath))) {
     if (child.exitCode !== null) throw new Error(`redis-server ended with ${child.exitCode}`)
     await new Promise(resolve => setTimeout(resolve, 10))
   }
   return socketPath
+}
+
+function answers(socketPath: string): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect(socketPath)
+    socket.once('error', () => resolve(false))
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+  })
 }

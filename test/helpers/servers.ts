@@ -132,7 +132,9 @@ export async function until(
 
 /** With kill -9; resolves when it is gone. */
 export async function killServer(directory: string): Promise<void> {
-  const { pid } = await statusOf(directory)
+  // A slave that takes a copy closes and opens itself again.
+  let { pid } = await statusOf(directory)
+  for (let tries = 0; pid === null && tries < 20; tries++) pid = (await statusOf(directory)).pid
   if (pid === null) throw new Error(`nothing runs in ${directory}`)
   process.kill(pid, 'SIGKILL')
   while ((await statusOf(directory)).running);
