@@ -59,7 +59,7 @@ const catalogue = {
     exit: exitCodes.notFound,
     hint: 'See "hb lost list" for what could not be applied.',
   },
-  ERR_EXISTS: { exit: exitCodes.failed, hint: 'Choose another name, or delete the old one first.' },
+  ERR_EXISTS: { exit: exitCodes.failed, hint: 'Use what is there, or choose another name.' },
 
   // The server's state
   ERR_NOT_A_SERVER: {
@@ -70,13 +70,19 @@ const catalogue = {
     exit: exitCodes.wrongState,
     hint: 'A slave is written by its master only: write on the master.',
   },
-  ERR_RUNNING: { exit: exitCodes.wrongState, hint: 'Stop the other process first ("hb stop").' },
+  ERR_RUNNING: {
+    exit: exitCodes.wrongState,
+    hint: 'Wait until that process ends, or end it: "hb stop" where it belongs to this server, else the program itself.',
+  },
   ERR_NOT_RUNNING: { exit: exitCodes.wrongState, hint: 'Start the server with "hb start".' },
   ERR_REOPENING: {
     exit: exitCodes.wrongState,
     hint: 'Run the command again in a moment.',
   },
-  ERR_CLOSED: { exit: exitCodes.wrongState, hint: 'Open the master again.' },
+  ERR_CLOSED: {
+    exit: exitCodes.wrongState,
+    hint: 'Run it again when the server runs; a program opens the master again.',
+  },
   ERR_UNCONFIRMED: {
     exit: exitCodes.wrongState,
     hint: 'The update is durable on the master; "hb wait" says when the slaves have it.',
@@ -95,7 +101,7 @@ const catalogue = {
   },
   ERR_STOPPED: {
     exit: exitCodes.wrongState,
-    hint: 'The log could not be written: mend the disk, then open the server again.',
+    hint: 'Repair what the message names, the disk say, then start the server again.',
   },
   ERR_LOCK_LOST: {
     exit: exitCodes.failed,
@@ -111,11 +117,11 @@ const catalogue = {
   },
   ERR_WRONG_TYPE: {
     exit: exitCodes.wrongState,
-    hint: 'Use the command for the other type of server.',
+    hint: 'Run it on a server of the other type; "hb status" shows the type.',
   },
   ERR_UNSAFE: {
     exit: exitCodes.wrongState,
-    hint: 'Nothing has been changed: mend what the message says, then run the command again.',
+    hint: 'Nothing has been changed: put right what the message says, then run the command again.',
   },
   ERR_ROLE: {
     exit: exitCodes.wrongState,
@@ -137,7 +143,7 @@ const catalogue = {
     exit: exitCodes.wrongState,
     hint: 'See "hb status" for why no slave answers; updates are taken again when one does.',
   },
-  ERR_CONFIG: { exit: exitCodes.usage, hint: 'Mend hb.toml; hb.toml(5) has every key.' },
+  ERR_CONFIG: { exit: exitCodes.usage, hint: 'Fix hb.toml; hb.toml(5) has every key.' },
   ERR_KEY: {
     exit: exitCodes.usage,
     hint: 'Give the key file that "hb setup" made on the master (DIR/hb.key).',
@@ -160,7 +166,7 @@ const catalogue = {
   ERR_LOG_GAP: { exit: exitCodes.failed, hint: 'Bring the segments that are missing.' },
   ERR_LOG_REMOVED: {
     exit: exitCodes.failed,
-    hint: 'The log no longer holds that transaction: the slave needs a new copy of the database.',
+    hint: '"hb log list" shows the first transaction that is left; a slave that needs an earlier one takes a new copy ("hb seed").',
   },
   ERR_LOG_FOREIGN: {
     exit: exitCodes.failed,
@@ -169,10 +175,13 @@ const catalogue = {
 
   // The system
   ERR_DISK: { exit: exitCodes.failed, hint: 'Look at the disk and the system log.' },
-  ERR_DISK_FULL: { exit: exitCodes.failed, hint: 'Make room on the disk.' },
+  ERR_DISK_FULL: {
+    exit: exitCodes.failed,
+    hint: 'Make room on the disk, or raise the quota of the user.',
+  },
   ERR_PROCESS: {
     exit: exitCodes.failed,
-    hint: 'Look at the limits of processes and memory of this user.',
+    hint: 'Check the limits of processes and memory of this user ("ulimit -a").',
   },
 
   // The database
@@ -188,7 +197,7 @@ const catalogue = {
     exit: exitCodes.failed,
     hint: "The server's files changed while they were being read: run the command again.",
   },
-  ERR_APPLY: { exit: exitCodes.failed, hint: 'The record does not fit the database.' },
+  ERR_APPLY: { exit: exitCodes.failed, hint: 'See "hb lost list" for what could not be applied.' },
   ERR_LOST_CORRUPT: {
     exit: exitCodes.corrupt,
     hint: 'The file cannot be replayed: look at it, then discard it with "hb lost discard".',
@@ -207,7 +216,7 @@ const catalogue = {
   // The link
   ERR_CONNECT: {
     exit: exitCodes.failed,
-    hint: 'Nobody answers there: check the address, the firewall and that the peer runs.',
+    hint: 'Check the address, the firewall and that the peer runs.',
   },
   ERR_LISTEN: {
     exit: exitCodes.failed,
@@ -215,13 +224,19 @@ const catalogue = {
   },
   ERR_WIRE: {
     exit: exitCodes.failed,
-    hint: 'The peer does not speak this protocol: check its address and version.',
+    hint: 'Check that the peer runs, its address, and that both sides run the same version of hotbackup.',
   },
-  ERR_WIRE_TIMEOUT: { exit: exitCodes.failed, hint: 'The peer was silent for too long.' },
-  ERR_LINK_REFUSED: { exit: exitCodes.failed, hint: 'See the message: both positions are in it.' },
+  ERR_WIRE_TIMEOUT: {
+    exit: exitCodes.failed,
+    hint: 'Check the network and that the peer runs; a server calls again by itself.',
+  },
+  ERR_LINK_REFUSED: {
+    exit: exitCodes.failed,
+    hint: '"hb status" on both servers shows their states and positions.',
+  },
   ERR_LINK_DIVERGED: {
     exit: exitCodes.failed,
-    hint: 'The two histories differ: take a new copy for the slave.',
+    hint: 'The two histories differ: take a new copy for the slave ("hb seed").',
   },
   ERR_LINK_FOREIGN: {
     exit: exitCodes.failed,
@@ -285,6 +300,11 @@ export class HotBackupError extends Error {
     this.code = code
     this.place = place
     this.hint = hint
+  }
+
+  /** The same, with a hint that fits the place better. */
+  withHint(hint: string): HotBackupError {
+    return new HotBackupError(this.code, this.message, this.place, this.cause, hint)
   }
 
   get exitCode(): ExitCode {

@@ -182,7 +182,8 @@ async function readCatalog(disk: Disk, { database }: Layout): Promise<CatalogByt
   const bytes = await readState(disk, file, catalogBytesMax)
   if (bytes !== null) return { bytes, ...decodeCatalog(bytes, file) }
   const message = `${database} has no catalog: the server has never been started`
-  throw new HotBackupError('ERR_NOT_A_SERVER', message, { path: database })
+  const hint = 'There is nothing to copy before "hb start", or the first update.'
+  throw new HotBackupError('ERR_NOT_A_SERVER', message, { path: database }, undefined, hint)
 }
 
 interface CatalogBytes extends Catalog {

@@ -63,7 +63,8 @@ export async function readManifest(disk: Disk, directory: string): Promise<Manif
   const bytes = await readState(disk, file, manifestBytesMax)
   if (bytes === null) {
     const message = `${directory} has no ${manifestName}: it is a half save, or none`
-    throw new HotBackupError('ERR_SAVE', message, { path: directory })
+    const hint = 'Check the path; half a save is of no use: make it again with "hb save".'
+    throw new HotBackupError('ERR_SAVE', message, { path: directory }, undefined, hint)
   }
   return parseManifest(bytes.toString(), file)
 }

@@ -95,11 +95,19 @@ export async function restoreServer(
   }
 }
 
+const emptyHint = 'Name a directory that is empty, or not there yet.'
+
 /** Nothing that somebody has is written over. */
 async function checkTarget(disk: Disk, layout: Layout): Promise<void> {
   const { directory } = layout
   const refuse = (what: string) =>
-    new HotBackupError('ERR_EXISTS', `${directory} ${what}`, { path: directory })
+    new HotBackupError(
+      'ERR_EXISTS',
+      `${directory} ${what}`,
+      { path: directory },
+      undefined,
+      emptyHint,
+    )
   if (await disk.exists(path.join(directory, pendingConfigName))) return
   if (await disk.exists(layout.config)) {
     if (await holdsData(disk, layout)) throw refuse('is a server that holds data')

@@ -130,7 +130,8 @@ async function beginSave(disk: Disk, target: Layout): Promise<void> {
   const half = files.includes(halfSaveName) && !files.includes(manifestName)
   if (files.length > 0 && !half) {
     const message = `${directory} is there already, and is not empty`
-    throw new HotBackupError('ERR_EXISTS', message, { path: directory })
+    const hint = 'Name a directory with --to that is empty, or not there yet.'
+    throw new HotBackupError('ERR_EXISTS', message, { path: directory }, undefined, hint)
   }
   await disk.makeDirectory(directory)
   await writeFileAtomic(disk, note, Buffer.from('This save was begun and is not complete.\n'))

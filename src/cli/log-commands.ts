@@ -1,6 +1,6 @@
 // hb log list, verify, dump and follow.
 import { Command } from 'commander'
-import { HotBackupError } from '../errors.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { verifyLog, type VerifyFault, type VerifyReport } from '../log/verify.ts'
 import { loadConfig } from '../config/config.ts'
 import { sizeText } from '../config/sizes-and-times.ts'
@@ -82,7 +82,7 @@ hb log verify /mnt/old/log/*.log`,
       const { disk } = context.platform
       let verifying: Promise<VerifyReport>
       if (files.length > 0) {
-        verifying = verifyLog(disk, await realPaths(context, files), { onProgress })
+        verifying = aboutFiles(verifyLog(disk, await realPaths(context, files), { onProgress }))
       } else {
         await context.workIn(dir)
         const layout = layoutOf(dir)
@@ -91,7 +91,10 @@ hb log verify /mnt/old/log/*.log`,
       }
       const report = await context.untilSignal(verifying)
       progress.end()
-      await context.out.line(verifiedText(report))
+      // Where nothing is valid, the fault says all there is to say.
+      if (report.fault === null || report.transactions > 0) {
+        await context.out.line(verifiedText(report))
+      }
       await tellFault(context, report.fault, files.length > 0)
     })
   return opensFirst(command)
@@ -117,7 +120,25 @@ async function tellFault(
     return
   }
   const place = { path: file, offset, txn }
-  throw new HotBackupError(torn ? 'ERR_LOG_TORN' : 'ERR_LOG_CORRUPT', message, place)
+  const error = new HotBackupError(torn ? 'ERR_LOG_TORN' : 'ERR_LOG_CORRUPT', message, place)
+  throw inFiles ? aboutFile(error) : error
+}
+
+/** What is wrong with a file that was named is not for "hb scrub" or a server to repair. */
+function aboutFile(error: HotBackupError): HotBackupError {
+  return error.withHint(
+    error.code === 'ERR_LOG_TORN'
+      ? 'Check that it is a segment; its end is incomplete, as a crash or half a copy leaves it: copy it again.'
+      : 'Check that it is a segment (DIR/log has them), and copy it again; "hb log verify" checks those of a server.',
+  )
+}
+
+async function aboutFiles<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    throw isHotBackupError(error, 'ERR_LOG_CORRUPT', 'ERR_LOG_TORN') ? aboutFile(error) : error
+  }
 }
 
 interface DumpArguments extends ServerOptions, FormOptions {
@@ -160,7 +181,7 @@ hb log dump /mnt/old/log/*.log`,
       const { disk } = context.platform
       const dumping =
         files.length > 0
-          ? dumpFiles(disk, await realPaths(context, files), options, context.out.write)
+          ? aboutFiles(dumpFiles(disk, await realPaths(context, files), options, context.out.write))
           : dumpLog(disk, (await serverLayout(context, args.dir)).log, options, context.out.write)
       await context.untilSignal(dumping)
     })

@@ -88,7 +88,9 @@ export class Output {
 function outputError(error: NodeJS.ErrnoException): Error {
   if (error.code === 'EPIPE') return new OutputClosed()
   const code = error.code === 'ENOSPC' || error.code === 'EDQUOT' ? 'ERR_DISK_FULL' : 'ERR_DISK'
-  return new HotBackupError(code, `cannot write standard output: ${error.message}`, {}, error)
+  const hint = code === 'ERR_DISK' ? 'Check where the standard output leads.' : undefined
+  const message = `cannot write standard output: ${error.message}`
+  return new HotBackupError(code, message, {}, error, hint)
 }
 
 /** Lines with aligned columns; columns of numbers to the right. */

@@ -23,7 +23,9 @@ export async function readServerId(disk: Disk, layout: Layout): Promise<Uint8Arr
   const text = (await readState(disk, layout.serverId, 256))?.toString('latin1').trim() ?? ''
   if (/^[0-9a-f]{32}$/.test(text)) return Buffer.from(text, 'hex')
   const message = `${layout.serverId} is missing, or is no server's identity`
-  throw new HotBackupError('ERR_NOT_A_SERVER', message, { path: layout.serverId })
+  const hint =
+    'Put it back from a copy of the directory, or make the server anew from a save ("hb restore").'
+  throw new HotBackupError('ERR_NOT_A_SERVER', message, { path: layout.serverId }, undefined, hint)
 }
 
 /** What cannot be read is nothing. */

@@ -26,7 +26,14 @@ export async function writeKey(
   key: SharedKey,
 ): Promise<void> {
   if (await disk.exists(file)) {
-    throw new HotBackupError('ERR_EXISTS', `${file} exists already`, { path: file })
+    const hint = 'Use the key that is there, or name another file.'
+    throw new HotBackupError(
+      'ERR_EXISTS',
+      `${file} exists already`,
+      { path: file },
+      undefined,
+      hint,
+    )
   }
   const bytes = Buffer.from(`${Buffer.from(key.bytes).toString('hex')}\n`)
   // The disk makes every file readable by its owner alone.

@@ -163,7 +163,8 @@ export class SetupDraft {
     const { disk } = this.#platform
     if ((await readConfigText(disk, this.layout)) !== this.#base) {
       const message = `${this.layout.config} has been changed by another program meanwhile`
-      throw new HotBackupError('ERR_CONFIG', message, { path: this.layout.config })
+      const hint = 'Run "hb setup" again; nothing of it was written over.'
+      throw new HotBackupError('ERR_CONFIG', message, { path: this.layout.config }, undefined, hint)
     }
     // Through a symbolic link: it is where the operator keeps the file.
     const place = await disk.realPath(this.layout.config)

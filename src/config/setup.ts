@@ -86,7 +86,8 @@ async function refuseServer(
 ): Promise<void> {
   if (!(await disk.exists(config))) return
   const message = `${directory} is a server already: it has an hb.toml`
-  throw new HotBackupError('ERR_EXISTS', message, { path: config })
+  const hint = 'Name another directory with -d, or change hb.toml of this one.'
+  throw new HotBackupError('ERR_EXISTS', message, { path: config }, undefined, hint)
 }
 
 async function keyChoice(
@@ -114,9 +115,9 @@ export async function provideKey(
   const given = choice.key ?? (await readGivenKey(platform, choice.file))
   if (own === null) return writeKey(platform, layout.key, given)
   if (Buffer.compare(own.bytes, given.bytes) === 0) return
-  throw new HotBackupError('ERR_EXISTS', `${layout.key} exists already and is another key`, {
-    path: layout.key,
-  })
+  const message = `${layout.key} exists already and is another key`
+  const hint = 'Leave --key out to keep it, or move it away.'
+  throw new HotBackupError('ERR_EXISTS', message, { path: layout.key }, undefined, hint)
 }
 
 /** There is no hb.toml yet: what is wrong are the options. */

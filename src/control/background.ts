@@ -124,7 +124,8 @@ async function refuseRunning(
   const own = running.find(worker => worker?.purpose !== masterPurpose)
   if (own === null || own === undefined) return
   const message = `${name} is running already: process ${own.identity.pid} (${own.purpose})`
-  throw new HotBackupError('ERR_RUNNING', message)
+  const hint = '"hb status" shows it; "hb reload" has it read hb.toml again.'
+  throw new HotBackupError('ERR_RUNNING', message, {}, undefined, hint)
 }
 
 /** Starts what is a server's part by itself: a master's shipper, or a slave's server. Throws as `startServer`. */
@@ -252,7 +253,14 @@ export async function stopServer(platform: BackgroundPlatform, directory: string
   const parts = await ownParts(platform, config, layout)
   const first = parts[0] ?? supervisor
   if (first === null || first === undefined) {
-    throw new HotBackupError('ERR_NOT_RUNNING', `${config.name} is not running`)
+    const hint = 'There is nothing to stop; "hb status" shows its state.'
+    throw new HotBackupError(
+      'ERR_NOT_RUNNING',
+      `${config.name} is not running`,
+      {},
+      undefined,
+      hint,
+    )
   }
   if (first.elsewhere) {
     const message = `${config.name} runs on another machine or in another container (${first.identity.host})`

@@ -134,7 +134,7 @@ export async function takeOwnership(
 function inUse(error: HotBackupError, holder: LockHolder, purpose: string): HotBackupError {
   if (holder.purpose !== serverPurpose || purpose !== masterPurpose) return error
   const hint = 'Its server is running: use "connect" instead of "Master.open".'
-  return new HotBackupError(error.code, error.message, error.place, error, hint)
+  return error.withHint(hint)
 }
 
 /**

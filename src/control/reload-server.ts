@@ -39,6 +39,9 @@ export async function reloadServer(
   throw new HotBackupError(
     'ERR_NOT_RUNNING',
     `nothing runs for ${name}: its next start reads hb.toml`,
+    {},
+    undefined,
+    'There is nothing to reload; "hb start" starts it.',
   )
 }
 

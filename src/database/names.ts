@@ -27,5 +27,6 @@ export function checkName(kind: string, name: string): void {
   if (typeof name !== 'string') throw new TypeError(`the ${kind} name is not a string`)
   const fault = nameFault(name)
   if (fault === null) return
-  throw new HotBackupError('ERR_NAME', `the ${kind} name ${JSON.stringify(name)} ${fault}`)
+  const shown = name.length > nameBytesMax ? `${name.slice(0, nameBytesMax)}…` : name
+  throw new HotBackupError('ERR_NAME', `the ${kind} name ${JSON.stringify(shown)} ${fault}`)
 }

@@ -40,7 +40,8 @@ export async function removeSlave(disk: Disk, layout: Layout, slave: string): Pr
   await changeRole(disk, layout, (role, written) => {
     if (written.slaves.has(slave)) {
       const message = `${slave} has a table [[slaves]] in hb.toml: remove it there`
-      throw new HotBackupError('ERR_CONFIG', message, { path: layout.config })
+      const hint = 'Take that table out of hb.toml, then run "hb reload".'
+      throw new HotBackupError('ERR_CONFIG', message, { path: layout.config }, undefined, hint)
     }
     const slaves = role.slaves.filter(({ name }) => name !== slave)
     if (slaves.length < role.slaves.length) return { ...role, slaves }

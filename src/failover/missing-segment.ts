@@ -118,7 +118,7 @@ async function open(disk: Disk, path: string): Promise<SegmentScan> {
     return await SegmentScan.open(disk, path, { reuse: true })
   } catch (error) {
     if (!isNotFound(error)) throw error
-    throw new HotBackupError('ERR_USAGE', `there is no ${path}`, { path }, error)
+    throw new HotBackupError('ERR_USAGE', `there is no ${path}`, { path }, error, 'Check the path.')
   }
 }
 

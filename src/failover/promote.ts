@@ -86,7 +86,8 @@ export function checkPromotable(
 ): void {
   if (!hasHistory) {
     const message = `${name} has never received anything: there is nothing to take over`
-    throw new HotBackupError('ERR_UNSAFE', message)
+    const hint = 'Promote a slave that holds the database; "hb status" shows how far each has come.'
+    throw new HotBackupError('ERR_UNSAFE', message, {}, undefined, hint)
   }
   if (failure !== null) {
     const message = `${name} cannot apply what it holds: ${failure.message}`
@@ -209,7 +210,8 @@ async function loadSlave(platform: Platform, layout: Layout): Promise<Config> {
   const config = await loadConfig(platform.disk, layout, unknownRole)
   if (config.type === 'slave') return config
   const message = `${config.name} is a master already`
-  throw new HotBackupError('ERR_WRONG_TYPE', message, { path: layout.directory })
+  const hint = 'There is nothing to promote; "hb status" shows its state.'
+  throw new HotBackupError('ERR_WRONG_TYPE', message, { path: layout.directory }, undefined, hint)
 }
 
 async function owning<T>(

@@ -281,7 +281,8 @@ async function forkWith(
   const own = ours.timelines.at(-1)?.timeline ?? 0
   if (theirs < own) {
     const message = `"${history.serverName}" is on timeline ${theirs}, and this server on the later timeline ${own}`
-    throw new HotBackupError('ERR_UNSAFE', message)
+    const hint = 'Nothing has been changed: name the present master with --from.'
+    throw new HotBackupError('ERR_UNSAFE', message, {}, undefined, hint)
   }
   const fork = findFork(ours, history)
   if (fork === null || fork.txn > end.txn || fork.txn > history.end.txn) {

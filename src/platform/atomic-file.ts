@@ -142,7 +142,8 @@ export async function readFile(
     const size = file.size()
     if (size > bytesMax) {
       const message = `${path} has ${size} bytes; at most ${bytesMax} are expected`
-      throw new HotBackupError('ERR_DISK', message, { path })
+      const hint = 'Check that it is the right file.'
+      throw new HotBackupError('ERR_DISK', message, { path }, undefined, hint)
     }
     const bytes = Buffer.alloc(size)
     const count = await file.read(bytes, 0, size, 0)

@@ -87,7 +87,7 @@ function stat(path: string): Promise<fs.Stats> {
   return new Promise((resolve, reject) => {
     fs.stat(path, (error, found) => {
       if (error === null) resolve(found)
-      else reject(diskError(error, 'open', path))
+      else reject(diskError(error, 'read', path))
     })
   })
 }
@@ -97,7 +97,7 @@ function openToRead(path: string): Promise<number> {
   return new Promise((resolve, reject) => {
     fs.open(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK, (error, descriptor) => {
       if (error === null) resolve(descriptor)
-      else reject(diskError(error, 'open', path))
+      else reject(diskError(error, 'read', path))
     })
   })
 }

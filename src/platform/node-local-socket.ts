@@ -15,6 +15,7 @@ import {
 import * as net from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
+import { systemHint } from './disk-error.ts'
 import { type LocalListener, type LocalSockets } from './local-socket.ts'
 import { type Connection, type ConnectionEvents } from './network.ts'
 
@@ -159,7 +160,8 @@ function shorten(path: string): ShortPath {
   if (Buffer.byteLength(path) <= pathBytesMax) return { path, release: () => {} }
   if (process.platform !== 'linux') {
     const message = `${path} is too long for a socket: at most ${pathBytesMax} bytes`
-    throw new HotBackupError('ERR_DISK', message, { path })
+    const hint = 'Use a shorter path for the directory of the server.'
+    throw new HotBackupError('ERR_DISK', message, { path }, undefined, hint)
   }
   const directory = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY)
   return {
@@ -227,5 +229,6 @@ function socketError(error: Error, operation: string, path: string): HotBackupEr
     `cannot ${operation} ${path}: ${error.message}`,
     { path },
     error,
+    systemHint(error),
   )
 }

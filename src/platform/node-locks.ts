@@ -30,6 +30,7 @@ import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import * as v from 'valibot'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { systemHint } from './disk-error.ts'
 import { readState, writeFileAtomic } from './atomic-file.ts'
 import { sleep } from './clock.ts'
 import { type Lock, type LockHolder, type Locks } from './locks.ts'
@@ -274,7 +275,13 @@ async function takeLock(
     })
   } catch (error) {
     if (hasCode(error, 'ELOCKED')) throw running(path, null)
-    throw new HotBackupError('ERR_DISK', `cannot lock ${path}: ${text(error)}`, { path }, error)
+    throw new HotBackupError(
+      'ERR_DISK',
+      `cannot lock ${path}: ${text(error)}`,
+      { path },
+      error,
+      systemHint(error),
+    )
   }
 }
 
@@ -314,7 +321,13 @@ async function enterGate(path: string): Promise<() => Promise<void>> {
       })
     } catch (error) {
       if (!hasCode(error, 'ELOCKED') && !hasCode(error, 'ENOTEMPTY')) {
-        throw new HotBackupError('ERR_DISK', `cannot lock ${path}: ${text(error)}`, { path }, error)
+        throw new HotBackupError(
+          'ERR_DISK',
+          `cannot lock ${path}: ${text(error)}`,
+          { path },
+          error,
+          systemHint(error),
+        )
       }
     }
     const now = nodeClock.monotonic()
@@ -340,7 +353,13 @@ async function clearDirectory(path: string): Promise<void> {
     try {
       await rename(path, `${path}.${tokenText()}`)
     } catch (error) {
-      throw new HotBackupError('ERR_DISK', `cannot clear ${path}: ${text(error)}`, { path }, error)
+      throw new HotBackupError(
+        'ERR_DISK',
+        `cannot clear ${path}: ${text(error)}`,
+        { path },
+        error,
+        systemHint(error),
+      )
     }
   }
 }

@@ -143,10 +143,25 @@ async function connect(
   })
 }
 
+/** Where it is not the peer that is to be looked at. */
+const connectHints: Readonly<Record<string, string>> = {
+  ENOTFOUND: 'Check the name of the host.',
+  EAI_AGAIN: 'Check the name of the host, and that names can be looked up here.',
+  EMFILE: 'Raise the limit of open files of this user ("ulimit -n").',
+}
+
+const listenHints: Readonly<Record<string, string>> = {
+  EACCES: 'Choose another port: those below 1,024 are for the system.',
+  EADDRNOTAVAIL: 'This machine has no such address: correct it in hb.toml.',
+  ENOTFOUND: 'Check the name of the host in hb.toml.',
+  EAI_AGAIN: 'Check the name of the host in hb.toml, and that names can be looked up here.',
+}
+
 function connectError(where: string, connected: boolean, error: Error): HotBackupError {
   const { code = '', message } = error as NodeJS.ErrnoException
   if (!connected) {
-    return new HotBackupError('ERR_CONNECT', `cannot connect to ${where}: ${message}`, {}, error)
+    const text = `cannot connect to ${where}: ${message}`
+    return new HotBackupError('ERR_CONNECT', text, {}, error, connectHints[code])
   }
   // Alerts by which a server of ours answers a wrong key (illegal parameter) or none (handshake failure).
   const refused = /ALERT_(ILLEGAL_PARAMETER|HANDSHAKE_FAILURE|DECRYPT_ERROR)|BINDER|DECRYPTION/
@@ -206,9 +221,9 @@ async function listen(
   const server = net.createServer(socket => admission.take(socket))
 
   return new Promise((resolve, reject) => {
-    server.once('error', error => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
       const text = `cannot listen at ${addressText(address)}: ${error.message}`
-      reject(new HotBackupError('ERR_LISTEN', text, {}, error))
+      reject(new HotBackupError('ERR_LISTEN', text, {}, error, listenHints[error.code ?? '']))
     })
     // Without a host: at all IPv6 and IPv4 addresses, or at IPv4 ones where there is no IPv6.
     const { host, port } = address

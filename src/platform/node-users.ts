@@ -42,8 +42,9 @@ export function becomeUser(user: number): void {
     process.env['HOME'] = listed?.homedir ?? '/'
     process.env['USER'] = process.env['LOGNAME'] = listed?.username ?? String(user)
   } catch (error) {
+    const hint = 'Run it as that user.'
     const why = error instanceof Error ? error.message : String(error)
-    throw new HotBackupError('ERR_PROCESS', `cannot become user ${user}: ${why}`, {}, error)
+    throw new HotBackupError('ERR_PROCESS', `cannot become user ${user}: ${why}`, {}, error, hint)
   }
 }
 

@@ -375,7 +375,8 @@ async function replayLost(
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
     const message = `transaction ${txn} of lost-found cannot be applied: ${why}`
-    throw new HotBackupError('ERR_APPLY', message, { txn }, error)
+    const hint = `"hb lost show ${id}" has it; make what it needs, or give it up with "hb lost discard".`
+    throw new HotBackupError('ERR_APPLY', message, { txn }, error, hint)
   }
   await removeLost(disk, layout.lostAndFound, id)
   return { ...entry, later }

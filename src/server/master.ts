@@ -176,9 +176,9 @@ export class Master {
     await checkUserOf(platform, layout.directory)
     const config = loaded ?? (await LiveConfig.load(platform.disk, layout, 'master'))
     if (config.type !== 'master') {
-      throw new HotBackupError('ERR_WRONG_TYPE', `${directory} is a ${config.type}`, {
-        path: directory,
-      })
+      const hint = 'Open its master; a slave can be read with "hb read" and "hb list".'
+      const message = `${directory} is a ${config.type}`
+      throw new HotBackupError('ERR_WRONG_TYPE', message, { path: directory }, undefined, hint)
     }
     // What happens behind everybody's back. Before the master is open, opening fails by itself.
     let master: Master | null = null

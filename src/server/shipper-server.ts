@@ -91,7 +91,8 @@ export class ShipperServer {
     const config = await LiveConfig.load(platform.disk, layout, 'shipper')
     if (config.type !== 'master') {
       const message = `${directory} is a slave: its server ships by itself when it logs slave updates`
-      throw new HotBackupError('ERR_WRONG_TYPE', message, { path: directory })
+      const hint = 'Start it with "hb start" or "hb-slave".'
+      throw new HotBackupError('ERR_WRONG_TYPE', message, { path: directory }, undefined, hint)
     }
     const self = platform.processes.self()
     const lock = await platform.locks.acquire(layout.shipperLock, shipperPurpose, lost)

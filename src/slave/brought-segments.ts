@@ -117,7 +117,8 @@ async function sortedSegments(disk: Disk, paths: readonly string[]): Promise<Sor
     for (const file of below) files.add(file.path)
     if (below.length > 0) continue
     if ((await disk.list(path)).length > 0) {
-      throw new HotBackupError('ERR_USAGE', `${path} holds no segments`, { path })
+      const hint = 'Name segments, or a directory that has them, such as log/ of the master.'
+      throw new HotBackupError('ERR_USAGE', `${path} holds no segments`, { path }, undefined, hint)
     }
     files.add(path)
   }
@@ -129,7 +130,13 @@ async function sortedSegments(disk: Disk, paths: readonly string[]): Promise<Sor
       scan = await SegmentScan.open(disk, path)
     } catch (error) {
       if (!isNotFound(error)) throw error
-      throw new HotBackupError('ERR_USAGE', `there is no ${path}`, { path }, error)
+      throw new HotBackupError(
+        'ERR_USAGE',
+        `there is no ${path}`,
+        { path },
+        error,
+        'Check the path.',
+      )
     }
     const { header } = scan
     const bytes = scan.file.size()

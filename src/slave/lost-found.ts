@@ -210,7 +210,7 @@ export async function findLost(disk: Disk, directory: string, typed: string): Pr
   }
   if (second === undefined) return id
   const message = `lost-found has two transactions ${typed}, of two histories: ${ids.join(', ')}`
-  throw new HotBackupError('ERR_USAGE', message)
+  throw new HotBackupError('ERR_USAGE', message, {}, undefined, 'Give one of these ids.')
 }
 
 /** An entry whole and checked. Throws ERR_NO_LOST, ERR_LOST_CORRUPT, ERR_DISK. */

@@ -110,7 +110,8 @@ export class Commits {
     const needed = this.#config.commit.slaves
     if (this.#config.slaves.length >= needed) return
     const message = `the level ${level} needs ${needed} slaves, and this master has ${this.#config.slaves.length}`
-    throw new HotBackupError('ERR_NO_SLAVE', message)
+    const hint = 'Add slaves to hb.toml, or lower "slaves" of its table [commit].'
+    throw new HotBackupError('ERR_NO_SLAVE', message, {}, undefined, hint)
   }
 
   /** Resolves when all updates so far are done at the level; by default that of the policy. */
