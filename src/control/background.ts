@@ -76,7 +76,14 @@ export async function startServer(
   const { child, output } = await launch(platform, layout, 'cli/hb', ['run'])
   const started = await untilWorking(platform, config, layout, endOf(child))
   if (started !== null) {
-    await keepOutput(platform, output, layout.supervisorOutput)
+    const owner = await liveHolder(platform, layout.supervisorLock)
+    if (owner === null || owner.identity.pid === child.pid) {
+      await keepOutput(platform, output, layout.supervisorOutput)
+      return started
+    }
+    // What works was started by another command, and this one's process has not ended yet.
+    await platform.disk.remove(output)
+    await refuseRunning(platform, config, layout)
     return started
   }
   const error = await startError(platform, config, output)
