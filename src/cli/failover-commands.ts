@@ -1,8 +1,9 @@
 // hb promote, rejoin, switch and forget.
 import { Argument, type Command } from 'commander'
+import { type PromoteReport } from '../failover/failover-operations.ts'
 import type { Address } from '../platform/network.ts'
 import { parseAddress, parseListenAddress } from '../config/address.ts'
-import { describePromotion, promoteServer, type PromoteReport } from '../failover/promote.ts'
+import { describePromotion, promoteServer } from '../failover/promote.ts'
 import { forgetSlave } from '../failover/forget.ts'
 import { rejoinServer, type RejoinOutcome } from '../failover/rejoin-command.ts'
 import { switchServers } from '../failover/switch.ts'
