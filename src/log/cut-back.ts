@@ -33,7 +33,7 @@ export async function placeOf(
     const message = `${directory} starts with transaction ${files[0]?.firstTxn ?? 0}; ${position.txn} has been removed`
     throw new HotBackupError('ERR_LOG_REMOVED', message, { path: directory, txn: position.txn })
   }
-  const scan = await SegmentScan.open(disk, holding.path, { reuse: true })
+  const scan = await SegmentScan.openListed(disk, directory, holding, { reuse: true })
   try {
     const { header } = scan
     const chain = new BlockChain({ txn: header.firstTxn - 1, chain: header.chain })

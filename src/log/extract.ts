@@ -10,7 +10,7 @@ import { readDurableMark } from './durable.ts'
 import { RecordCursor, RecordEncoder, RecordType } from './record.ts'
 import { SegmentScan } from './scan.ts'
 import { encodeSegmentHeader, segmentHeaderBytes, type SegmentHeader } from './segment.ts'
-import { segmentFiles } from './segments.ts'
+import { segmentFiles, type SegmentFile } from './segments.ts'
 import { FileMaps } from './transactions.ts'
 
 /** A record that was copied, for whoever lists them. */
@@ -34,7 +34,8 @@ export async function extractBehind(
   let lastTxn: number
   try {
     const extract = new Extract(file, from, copied)
-    for (const source of await sources(disk, directory, from)) await extract.segment(disk, source)
+    for (const source of await sources(disk, directory, from))
+      await extract.segment(disk, directory, source)
     lastTxn = extract.lastTxn
     await file.sync()
   } finally {
@@ -46,8 +47,7 @@ export async function extractBehind(
   return lastTxn
 }
 
-interface Source {
-  readonly path: string
+interface Source extends SegmentFile {
   /** The last transaction that it must hold. */
   readonly until: number
 }
@@ -65,9 +65,9 @@ async function sources(disk: Disk, directory: string, from: LogPosition): Promis
     const message = `${directory} starts with transaction ${begin}; ${from.txn + 1} has been removed`
     throw new HotBackupError('ERR_LOG_REMOVED', message, { path: directory, txn: from.txn + 1 })
   }
-  return files.slice(first).map(({ path }, index) => {
+  return files.slice(first).map((file, index) => {
     const next = files[first + index + 1]
-    return { path, until: next === undefined ? (mark?.txn ?? 0) : next.firstTxn - 1 }
+    return { ...file, until: next === undefined ? (mark?.txn ?? 0) : next.firstTxn - 1 }
   })
 }
 
@@ -112,8 +112,9 @@ class Extract {
     this.#copied = copied
   }
 
-  async segment(disk: Disk, { path, until }: Source): Promise<void> {
-    const scan = await SegmentScan.open(disk, path, { reuse: true })
+  async segment(disk: Disk, directory: string, source: Source): Promise<void> {
+    const { path, until } = source
+    const scan = await SegmentScan.openListed(disk, directory, source, { reuse: true })
     try {
       const { header } = scan
       this.#source ??= new BlockChain({ txn: header.firstTxn - 1, chain: header.chain })

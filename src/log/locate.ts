@@ -2,6 +2,7 @@
 // is checked, so this is for people, not for decisions.
 import { KiB } from '../limits.ts'
 import { isUnreadable, type Disk } from '../platform/disk.ts'
+import { Advance } from './advance.ts'
 import { BlockView, blockHeaderBytes, blockMagic } from './block.ts'
 import { segmentHeaderBytes } from './segment.ts'
 
@@ -19,7 +20,9 @@ export async function timeOfTransaction(
     const block = new BlockView()
     let base = 0
     let count = 0
+    const advance = new Advance(path, 'byte')
     for (let offset = segmentHeaderBytes; ;) {
+      advance.to(offset)
       if (offset + blockHeaderBytes > base + count) {
         base = offset
         count = await file.read(bytes, 0, readBytes, offset)

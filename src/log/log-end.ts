@@ -10,10 +10,11 @@ import type { Disk } from '../platform/disk.ts'
 export async function logEnd(disk: Disk, directory: string): Promise<DurableMark | null> {
   let end = await readDurableMark(disk, directory)
   let chain = end === null ? null : new BlockChain(end)
-  for (const { path, firstTxn } of await segmentFiles(disk, directory)) {
+  for (const file of await segmentFiles(disk, directory)) {
+    const { firstTxn } = file
     const marked = end?.segmentFirstTxn === firstTxn
     if (!marked && chain !== null && firstTxn !== chain.txn + 1) continue
-    const scan = await SegmentScan.open(disk, path, { reuse: true })
+    const scan = await SegmentScan.openListed(disk, directory, file, { reuse: true })
     try {
       // Without a mark from the beginning, wherever that is by now.
       chain ??= new BlockChain({ txn: firstTxn - 1, chain: scan.header.chain })

@@ -17,6 +17,7 @@ import { HotBackupError, isHotBackupError } from '../errors.ts'
 import type { Disk } from '../platform/disk.ts'
 import { copyFile } from '../platform/file-copy.ts'
 import { BlockView, blockHeaderBytes, blockMagic } from './block.ts'
+import { Advance } from './advance.ts'
 import { BlockChain, type BlockFault } from './chain.ts'
 import { markMismatch, readDurableState, type DurableMark } from './durable.ts'
 import { freeCopyPath } from './kept-copies.ts'
@@ -166,7 +167,11 @@ class Mending {
   /** Builds the segments that are not there, with the transactions up to `txn`. */
   async #missingUntil(txn: number): Promise<void> {
     const chain = this.#chain
-    while (chain !== null && chain.txn < txn) await this.#segment(chain.txn + 1, txn, false)
+    const advance = new Advance(this.#directory, 'transaction')
+    while (chain !== null && chain.txn < txn) {
+      advance.to(chain.txn)
+      await this.#segment(chain.txn + 1, txn, false)
+    }
   }
 
   /** Segments may be missing at the end of the log, of which log/durable knows. */
@@ -192,9 +197,11 @@ class Mending {
       const chain = await segment.enter(this.#chain)
       this.#chain = chain
       this.#checkMark(chain)
+      const advance = new Advance(path, 'byte', chain.offset)
       for (;;) {
         const fault = await segment.accept(chain)
         if (fault !== null && !(await this.#mended(segment, chain, fault, until))) break
+        advance.to(chain.offset)
         this.#checkMark(chain)
       }
       const built = await segment.finish(chain, until !== null)

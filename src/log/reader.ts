@@ -4,13 +4,14 @@ import { join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { KiB } from '../limits.ts'
 import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
+import { Advance } from './advance.ts'
 import { BlockView, blockHeaderBytes, blockMagic } from './block.ts'
 import { BlockChain, hex, type LogPosition } from './chain.ts'
 import { readDurableMark, type DurableMark } from './durable.ts'
 import { SegmentScan, type ScanOptions } from './scan.ts'
 import { segmentHeaderBytes, segmentName, type SegmentHeader } from './segment.ts'
 import { readSegment } from './segment-read.ts'
-import { checkName, segmentFiles, type SegmentFile } from './segments.ts'
+import { segmentFiles, type SegmentFile } from './segments.ts'
 
 /** Whole blocks of one segment, verified. */
 export interface BlockRun {
@@ -37,6 +38,8 @@ export class LogReader {
   readonly #options: ScanOptions
   readonly #chain: BlockChain
   #scan: SegmentScan | null
+  /** Each segment begins behind the one before. */
+  readonly #advance: Advance
   /** Where the blocks of the segment before ended; null at the start. */
   #left: { readonly path: string; readonly offset: number } | null = null
 
@@ -52,6 +55,7 @@ export class LogReader {
     this.#options = options
     this.#chain = chain
     this.#scan = scan
+    this.#advance = new Advance(directory, 'transaction', scan?.header.firstTxn)
   }
 
   /**
@@ -134,6 +138,7 @@ export class LogReader {
 
   async #enterNext(): Promise<SegmentScan> {
     const firstTxn = this.#chain.txn + 1
+    this.#advance.to(firstTxn)
     const file = { path: join(this.#directory, segmentName(firstTxn)), firstTxn }
     const scan = await openScan(this.#disk, this.#directory, file, this.#left, this.#options)
     try {
@@ -166,34 +171,24 @@ function removed(directory: string, txn: number, first: number): HotBackupError 
 }
 
 /**
- * A segment that has gone meanwhile was removed, when the log starts later now. Otherwise it is missing, or blocks are
- * missing at the end of the segment before (`left`), which looks the same: damage, to be repaired from a peer.
+ * A segment that is missing looks the same as blocks that are missing at the end of the one before (`left`): that is
+ * the one that is named.
  */
 async function openScan(
   disk: Disk,
   directory: string,
-  { path, firstTxn }: SegmentFile,
+  file: SegmentFile,
   left: { readonly path: string; readonly offset: number } | null,
   options: ScanOptions,
 ): Promise<SegmentScan> {
-  let scan: SegmentScan | null = null
   try {
-    scan = await SegmentScan.open(disk, path, options)
-    checkName(path, firstTxn, scan.header)
-    return scan
+    return await SegmentScan.openListed(disk, directory, file, options)
   } catch (error) {
-    await scan?.close()
-    if (!isNotFound(error)) throw error
-    const first = (await segmentFiles(disk, directory))[0]
-    if (first !== undefined && first.path > path) {
-      const message = `${path} has been removed; the log starts with transaction ${first.firstTxn}`
-      throw new HotBackupError('ERR_LOG_REMOVED', message, { path, txn: first.firstTxn }, error)
-    }
-    const place = { path, offset: 0, ...left, txn: firstTxn }
-    const what =
-      left === null ? 'the segment is missing' : `the blocks end, and there is no ${path}`
-    const message = `${place.path}, byte ${place.offset}, transaction ${firstTxn}: ${what}`
-    throw new HotBackupError('ERR_LOG_CORRUPT', message, place, error)
+    const missing = isHotBackupError(error, 'ERR_LOG_CORRUPT') && isNotFound(error.cause)
+    if (left === null || !missing) throw error
+    const { path, firstTxn: txn } = file
+    const message = `${left.path}, byte ${left.offset}, transaction ${txn}: the blocks end, and there is no ${path}`
+    throw new HotBackupError('ERR_LOG_CORRUPT', message, { ...left, txn }, error)
   }
 }
 
@@ -250,7 +245,9 @@ class BlockSearch {
   async find(from: LogPosition, mark: DurableMark | null): Promise<Place> {
     const header = this.#header
     let position: LogPosition = { txn: header.firstTxn - 1, chain: header.chain }
+    const advance = new Advance(this.#file.path, 'byte')
     for (let offset = segmentHeaderBytes; ;) {
+      advance.to(offset)
       const block = await this.#at(offset, position.txn)
       if (block === null || block.firstTxn !== position.txn + 1 || block.chain !== position.chain) {
         throw this.#notFound(from, mark, position, offset)

@@ -83,6 +83,7 @@ export async function recoverLog(
   bounds: RecoveryBounds,
 ): Promise<RecoveredLog> {
   const tornPaths: string[] = []
+  const places = new Set<string>()
   let cutBytes = 0
   for (;;) {
     const found = await examine(disk, directory, bounds)
@@ -105,9 +106,18 @@ export async function recoverLog(
       }
     }
     const cut = await cutOff(disk, directory, found.path, found.offset)
+    // Each cut takes away bytes that are not zero, so the next look finds other ones, or none.
+    const place = `${found.path} ${found.offset}`
+    if (places.has(place)) throw notCut(found)
+    places.add(place)
     cutBytes += cut.bytes
     tornPaths.push(cut.tornPath)
   }
+}
+
+function notCut({ path, offset }: Examined): HotBackupError {
+  const message = `${path}, byte ${offset}: what was torn has been cut off, and is there still`
+  return new HotBackupError('ERR_LOG_CORRUPT', message, { path, offset })
 }
 
 async function examine(disk: Disk, directory: string, bounds: RecoveryBounds): Promise<Examined> {

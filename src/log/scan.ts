@@ -2,12 +2,13 @@
 // Recovery, reader, verification and dump all read through here.
 import { HotBackupError } from '../errors.ts'
 import { readBytesTarget } from '../limits.ts'
-import type { Disk, DiskFile } from '../platform/disk.ts'
+import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
+import { Advance } from './advance.ts'
 import { BlockView, blockHeaderBytes } from './block.ts'
 import type { BlockChain, BlockFault } from './chain.ts'
 import { encodeSegmentHeader, segmentHeaderBytes, type SegmentHeader } from './segment.ts'
 import { readSegment } from './segment-read.ts'
-import { readSegmentHeader } from './segments.ts'
+import { checkName, readSegmentHeader, wasRemoved, type SegmentFile } from './segments.ts'
 import { describeFault } from './tail.ts'
 
 export interface ScanOptions {
@@ -42,6 +43,8 @@ export class SegmentScan {
   readonly #readBytes: number
   readonly #reuse: boolean
   #chain: BlockChain | null = null
+  /** Set anew where the reading starts. */
+  #advance: Advance
   /** Offset in the segment of the first byte of `bytes`. */
   #base = 0
   /** How many bytes of `bytes` have been read. */
@@ -50,6 +53,7 @@ export class SegmentScan {
 
   private constructor(file: DiskFile, header: SegmentHeader, bytes: Buffer, options: ScanOptions) {
     this.#file = file
+    this.#advance = new Advance(file.path, 'byte')
     this.header = header
     this.headerBytes = bytes
     this.#readBytes = Math.max(options.readBytes ?? readBytesTarget, readBytesMin)
@@ -65,6 +69,34 @@ export class SegmentScan {
     } catch (error) {
       await file.close()
       throw error
+    }
+  }
+
+  /**
+   * Opens a segment by its place in a log. Throws also ERR_LOG_REMOVED for one that is not there since the log begins
+   * later now, and ERR_LOG_CORRUPT for one that is missing, or is not the one that its name says.
+   */
+  static async openListed(
+    disk: Disk,
+    directory: string,
+    { path, firstTxn: txn }: SegmentFile,
+    options: ScanOptions = {},
+  ): Promise<SegmentScan> {
+    let scan
+    try {
+      scan = await SegmentScan.open(disk, path, options)
+      checkName(path, txn, scan.header)
+      return scan
+    } catch (error) {
+      await scan?.close()
+      if (!isNotFound(error)) throw error
+      const place = { path, offset: 0, txn }
+      if (await wasRemoved(disk, directory, { firstTxn: txn })) {
+        const message = `${path} has been removed; the log starts later now`
+        throw new HotBackupError('ERR_LOG_REMOVED', message, place, error)
+      }
+      const message = `${path}, byte 0, transaction ${txn}: the segment is missing`
+      throw new HotBackupError('ERR_LOG_CORRUPT', message, place, error)
     }
   }
 
@@ -99,6 +131,7 @@ export class SegmentScan {
   /** Reads from where `chain` stands in this segment. */
   resume(chain: BlockChain): void {
     this.#chain = chain
+    this.#advance = new Advance(this.path, 'byte', chain.offset)
     this.#base = chain.offset
     this.#filled = 0
   }
@@ -139,6 +172,7 @@ export class SegmentScan {
       this.end = chain.offset - this.#base
       this.fault = chain.accept(this.bytes, this.end, this.#filled)
       if (this.fault !== null) return
+      this.#advance.to(chain.offset)
       this.blocks++
       this.time = chain.block.time
     }

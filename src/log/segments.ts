@@ -118,6 +118,16 @@ export function holdsMark(files: readonly SegmentFile[], mark: DurableMark): boo
   return files.some(({ firstTxn }) => firstTxn === mark.segmentFirstTxn)
 }
 
+/** A segment that is not there was removed, and is not missing: the log begins later now. */
+export async function wasRemoved(
+  disk: Disk,
+  directory: string,
+  { firstTxn }: Pick<SegmentFile, 'firstTxn'>,
+): Promise<boolean> {
+  const first = (await segmentFiles(disk, directory))[0]
+  return first !== undefined && first.firstTxn > firstTxn
+}
+
 export function checkName(path: string, firstTxn: number, header: SegmentHeader): void {
   if (header.firstTxn === firstTxn) return
   const message = `${path} starts with transaction ${header.firstTxn}: it is not the segment that its name says`

@@ -7,13 +7,14 @@
 import { join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { isNotFound, type Disk } from '../platform/disk.ts'
+import { Advance } from './advance.ts'
 import { BlockChain } from './chain.ts'
 import { durableName, readDurableState, type DurableMark } from './durable.ts'
 import { readingAround } from './reading-around.ts'
 import { SegmentScan } from './scan.ts'
 import type { LogDamage } from './scrub.ts'
 import { segmentHeaderBytes, type SegmentHeader } from './segment.ts'
-import { checkName, holdsMark, segmentFiles, type SegmentFile } from './segments.ts'
+import { checkName, holdsMark, segmentFiles, wasRemoved, type SegmentFile } from './segments.ts'
 import { describeFault, findLoneBlock, writtenEnd } from './tail.ts'
 import type { Blocks } from './transactions.ts'
 
@@ -67,7 +68,7 @@ class SoundBlocks {
         scan = await this.#open(file, files.slice(index + 1))
       } catch (error) {
         if (!isNotFound(error)) throw error
-        if (await this.#removed(file)) {
+        if (await wasRemoved(this.#disk, this.#directory, file)) {
           started = false
           this.#leave(null)
           continue
@@ -90,16 +91,11 @@ class SoundBlocks {
     // All but a segment without blocks has been removed.
     if (!started && first !== undefined) yield { start: { firstTxn: first.firstTxn } }
     if (mark !== null && !holdsMark(files, mark)) {
-      const txn = mark.segmentFirstTxn
+      // Blocks may be missing at the end of the segment before as well.
+      const txn = Math.min(this.#nextTxn === 0 ? Infinity : this.#nextTxn, mark.segmentFirstTxn)
       const message = 'the last segment is missing'
       yield { damage: { path: this.#directory, offset: 0, txn, message } }
     }
-  }
-
-  /** The log begins later now. */
-  async #removed({ firstTxn }: SegmentFile): Promise<boolean> {
-    const first = (await segmentFiles(this.#disk, this.#directory))[0]
-    return first !== undefined && first.firstTxn > firstTxn
   }
 
   /**
@@ -187,8 +183,10 @@ class SoundBlocks {
     const { header, path } = scan
     const mark = this.#mark?.segmentFirstTxn === header.firstTxn ? this.#mark : null
     const limit = mark?.offset ?? Infinity
+    const advance = new Advance(path, 'byte')
     for (;;) {
       while (await scan.next(limit)) yield { blocks: scan }
+      advance.to(chain.offset)
       if (await this.#ended(scan, chain, mark, next)) break
       const { offset } = chain
       const message = describeFault(scan.fault ?? 'end', chain.block)

@@ -1,5 +1,6 @@
 // Checks a log, or segments brought from anywhere: the CRC of every block, the chain, the numbering. Only reads, also
 // while a server writes, and stops at the first fault, which it calls torn or corrupt by the table of recovery.
+import { dirname } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { isNotFound, isUnreadable, type Disk } from '../platform/disk.ts'
 import { BlockChain, sameIdentity, type BlockFault } from './chain.ts'
@@ -7,7 +8,7 @@ import { markMismatch, readDurableMark, readDurableState, type DurableMark } fro
 import { decide, type TailFault } from './recovery-table.ts'
 import { SegmentScan } from './scan.ts'
 import { segmentHeaderBytes, type SegmentHeader } from './segment.ts'
-import { checkName, segmentFiles, type SegmentFile } from './segments.ts'
+import { checkName, segmentFiles, wasRemoved, type SegmentFile } from './segments.ts'
 import { describeFault, laterPromise, tailFault, writtenEnd } from './tail.ts'
 
 export interface VerifyFault {
@@ -128,12 +129,14 @@ class Verification {
       if (isHotBackupError(error, 'ERR_LOG_CORRUPT') && !isUnreadable(error)) {
         return this.#headerFault(path, named, last, error)
       }
+      if (named === null || !isNotFound(error)) throw error
       // Retention may remove the oldest segments while we look.
-      if (named !== null && !last && isNotFound(error)) {
+      if (await wasRemoved(this.#disk, dirname(path), named)) {
         this.#chain = null
         return null
       }
-      throw error
+      const message = `${path} is missing`
+      return { path, offset: 0, txn: named.firstTxn, torn: false, fault: 'order', message }
     }
     try {
       return this.#enter(scan) ?? (await this.#blocks(scan, last))

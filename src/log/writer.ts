@@ -339,10 +339,11 @@ export class LogWriter {
 
   /**
    * Deletes the sealed segments whose transactions are all before `txn`, with copies of what was cut off them.
-   * Oldest first, each durably, so that a power failure never leaves a hole. Returns how many.
+   * Oldest first, each durably, so that a power failure never leaves a hole. That of log/durable stays, also before a
+   * new one without blocks. Returns how many.
    */
   removeBefore(txn: number): Promise<number> {
-    return this.#segments.removeBefore(this.#disk, txn)
+    return this.#segments.removeBefore(this.#disk, Math.min(txn, this.durableTxn))
   }
 
   /**

@@ -1,13 +1,14 @@
 // Shows the records of a log, one line each, for people or as JSON. Written for large logs: nothing is allocated
 // for a record, and the lines leave in large pieces.
-import { HotBackupError } from '../errors.ts'
+import { join } from 'node:path'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { BlockView } from '../log/block.ts'
 import { BlockChain } from '../log/chain.ts'
-import { readDurableMark } from '../log/durable.ts'
+import { durableName, readDurableState } from '../log/durable.ts'
 import { flagWords } from '../log/file-flags.ts'
 import { namesFile, RecordCursor, RecordType, recordTypeNames } from '../log/record.ts'
 import { SegmentScan } from '../log/scan.ts'
-import { segmentFiles } from '../log/segments.ts'
+import { segmentFiles, type SegmentFile } from '../log/segments.ts'
 import { writtenEnd } from '../log/tail.ts'
 import { decodeVerify } from '../log/verify-record.ts'
 import type { Disk } from '../platform/disk.ts'
@@ -27,8 +28,7 @@ export interface DumpOptions {
 }
 
 /** A segment, and where in it to stop. */
-interface Source {
-  readonly path: string
+interface Source extends SegmentFile {
   /** Offset in the file. */
   readonly limit: number
   /** The last transaction that it must hold; null for a file by itself, which does not say. */
@@ -42,16 +42,24 @@ export async function dumpLog(
   options: DumpOptions,
   sink: Sink,
 ): Promise<void> {
-  const mark = await readDurableMark(disk, directory)
-  if (mark === null) return
+  const { mark, damaged } = await readDurableState(disk, directory)
   const files = await segmentFiles(disk, directory)
   const sources = files.flatMap(({ path, firstTxn }, index): Source[] => {
     const next = files[index + 1]?.firstTxn ?? Infinity
-    if (firstTxn > mark.txn || firstTxn > options.to || next <= options.from) return []
-    const last = firstTxn === mark.segmentFirstTxn
-    return [{ path, limit: last ? mark.offset : Infinity, until: last ? mark.txn : next - 1 }]
+    if (firstTxn > (mark?.txn ?? Infinity) || firstTxn > options.to || next <= options.from)
+      return []
+    if (mark !== null && firstTxn === mark.segmentFirstTxn) {
+      return [{ path, firstTxn, limit: mark.offset, until: mark.txn }]
+    }
+    // Without a mark, as far as there are blocks.
+    const until = next === Infinity ? (mark?.txn ?? 0) : next - 1
+    return [{ path, firstTxn, limit: Infinity, until }]
   })
-  await dump(disk, sources, options, sink, true)
+  await dump(disk, sources, options, sink, directory)
+  if (!damaged) return
+  const path = join(directory, durableName)
+  const message = `${path} is not valid: what has been shown may not have been durable; the next start mends it`
+  throw new HotBackupError('ERR_LOG_CORRUPT', message, { path, offset: 0 })
 }
 
 /** Dumps segment files, each by itself. Throws ERR_LOG_CORRUPT or ERR_LOG_TORN with the place of what is no block. */
@@ -61,8 +69,8 @@ export async function dumpFiles(
   options: DumpOptions,
   sink: Sink,
 ): Promise<void> {
-  const sources = paths.map(path => ({ path, limit: Infinity, until: null }))
-  await dump(disk, sources, options, sink, false)
+  const sources = paths.map(path => ({ path, firstTxn: 0, limit: Infinity, until: null }))
+  await dump(disk, sources, options, sink, null)
 }
 
 /** The records of one transaction, which lie anywhere. Throws ERR_LOG_CORRUPT for what is no record. */
@@ -82,15 +90,18 @@ async function dump(
   sources: readonly Source[],
   options: DumpOptions,
   sink: Sink,
-  chained: boolean,
+  /** That of a log, in which one segment leads to the next; null for files by themselves. */
+  directory: string | null,
 ): Promise<void> {
   const printer = new RecordPrinter(options)
   let chain: BlockChain | null = null
-  for (const { path, limit, until } of sources) {
-    const scan = await SegmentScan.open(disk, path, { reuse: true })
+  for (const source of sources) {
+    const { limit, until } = source
+    const scan = await openSource(disk, source, directory)
+    if (scan === null) continue
     try {
       const { header } = scan
-      if (chain === null || !chained) {
+      if (chain === null || directory === null) {
         chain = new BlockChain({ txn: header.firstTxn - 1, chain: header.chain })
       }
       scan.enter(chain)
@@ -106,6 +117,21 @@ async function dump(
       await sink(printer.take())
       await scan.close()
     }
+  }
+}
+
+/** Null for a segment that has been removed meanwhile. */
+async function openSource(
+  disk: Disk,
+  source: Source,
+  directory: string | null,
+): Promise<SegmentScan | null> {
+  if (directory === null) return SegmentScan.open(disk, source.path, { reuse: true })
+  try {
+    return await SegmentScan.openListed(disk, directory, source, { reuse: true })
+  } catch (error) {
+    if (isHotBackupError(error, 'ERR_LOG_REMOVED')) return null
+    throw error
   }
 }
 

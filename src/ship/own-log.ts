@@ -13,8 +13,8 @@ import {
   segmentName,
   type SegmentHeader,
 } from '../log/segment.ts'
-import { readSegmentHeader, segmentFiles } from '../log/segments.ts'
-import type { Disk } from '../platform/disk.ts'
+import { checkName, readSegmentHeader, segmentFiles, wasRemoved } from '../log/segments.ts'
+import { isNotFound, type Disk } from '../platform/disk.ts'
 import { answerLog } from '../wire/answer-log.ts'
 import type { Hello } from '../wire/messages/hello.ts'
 import type { AskLog } from '../wire/messages/log-piece.ts'
@@ -36,7 +36,7 @@ export class OwnLog {
   async describe(
     mark: DurableMark,
   ): Promise<Pick<Hello, 'databaseId' | 'lineageId' | 'timeline' | 'firstTxn' | 'durable'>> {
-    const { databaseId, lineageId, timeline } = await this.#header(mark.segmentFirstTxn)
+    const { databaseId, lineageId, timeline } = await this.#headerAt(mark)
     const [firstTxn = mark.segmentFirstTxn] = await this.#firstTxns()
     const durable = { txn: mark.txn, chain: mark.chain }
     return { databaseId, lineageId, timeline, firstTxn, durable }
@@ -79,7 +79,7 @@ export class OwnLog {
    * Throws ERR_LOG_CORRUPT and ERR_DISK too.
    */
   async locate(welcome: Welcome, mark: DurableMark): Promise<LogReader> {
-    const header = await this.#header(mark.segmentFirstTxn)
+    const header = await this.#headerAt(mark)
     const { position } = welcome
     const slave = slaveText(welcome)
     const fresh = sameIdentity(welcome.databaseId, emptyIdentity)
@@ -153,11 +153,29 @@ export class OwnLog {
     return files.map(file => file.firstTxn)
   }
 
+  /** Of the segment in which the log ends; where that was removed, of the new one without blocks behind it. */
+  async #headerAt({ segmentFirstTxn, txn }: DurableMark): Promise<SegmentHeader> {
+    const [first] = await this.#firstTxns()
+    return this.#header(first === txn + 1 ? first : segmentFirstTxn)
+  }
+
   async #header(firstTxn: number): Promise<SegmentHeader> {
     const path = join(this.#directory, segmentName(firstTxn))
-    const file = await this.#disk.open(path, 'read')
+    let file
     try {
-      return (await readSegmentHeader(file)).header
+      file = await this.#disk.open(path, 'read')
+    } catch (error) {
+      if (!isNotFound(error)) throw error
+      const place = { path, offset: 0, txn: firstTxn }
+      const removed = await wasRemoved(this.#disk, this.#directory, { firstTxn })
+      throw removed
+        ? new HotBackupError('ERR_LOG_REMOVED', `${path} has been removed`, place, error)
+        : new HotBackupError('ERR_LOG_CORRUPT', `${path} is missing`, place, error)
+    }
+    try {
+      const { header } = await readSegmentHeader(file)
+      checkName(path, firstTxn, header)
+      return header
     } finally {
       await file.close()
     }

@@ -147,6 +147,12 @@ export class MemoryDisk implements Disk {
     this.#content(path, 'open').bad.clear()
   }
 
+  /** Somebody else removes the file, durably. */
+  vanish(path: string): void {
+    this.#names.delete(path)
+    this.#durableNames.delete(path)
+  }
+
   get usedBytes(): number {
     let bytes = 0
     for (const content of this.#names.values()) bytes += content.size

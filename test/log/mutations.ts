@@ -2,8 +2,12 @@
 // or with the place of the damage. Nothing hangs, and no transaction is missing without a word.
 import * as fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { HotBackupError } from '../../src/errors.ts'
-import { historyStart, type LogPosition } from '../../src/log/chain.ts'
+import { HotBackupError, isHotBackupError } from '../../src/errors.ts'
+import { isNotFound } from '../../src/platform/disk.ts'
+import type { Database } from '../../src/database/database.ts'
+import { replayLog } from '../../src/database/replay.ts'
+import { checkMissing, missingTransactions } from '../../src/failover/missing-segment.ts'
+import { BlockChain, historyStart, type LogPosition } from '../../src/log/chain.ts'
 import { placeOf } from '../../src/log/cut-back.ts'
 import { readDurableMark } from '../../src/log/durable.ts'
 import { extractBehind } from '../../src/log/extract.ts'
@@ -12,10 +16,16 @@ import { readPiece } from '../../src/log/pieces.ts'
 import { LogReader } from '../../src/log/reader.ts'
 import { recoverLog } from '../../src/log/recovery.ts'
 import { scrubLog } from '../../src/log/scrub.ts'
-import { segmentFiles } from '../../src/log/segments.ts'
+import { timeOfTransaction } from '../../src/log/locate.ts'
+import { listSegments, segmentFiles } from '../../src/log/segments.ts'
 import { verifyLog } from '../../src/log/verify.ts'
 import { logEnd } from '../../src/log/log-end.ts'
 import { dumpFiles, dumpLog } from '../../src/report/log-dump.ts'
+import { lastInTime } from '../../src/replay/replay-limit.ts'
+import { outlineTransaction } from '../../src/replay/transaction-outline.ts'
+import { itemHistory } from '../../src/report/history.ts'
+import { OwnLog } from '../../src/ship/own-log.ts'
+import { checkBrought } from '../../src/slave/brought-segments.ts'
 import {
   commit,
   identity,
@@ -75,7 +85,7 @@ type Mutation =
   | { readonly kind: 'zero' | 'flip'; readonly from: number; readonly length: number }
   | { readonly kind: 'cut'; readonly to: number }
   | { readonly kind: 'unreadable'; readonly at: number }
-  | { readonly kind: 'directory' | 'missing' }
+  | { readonly kind: 'missing' | 'duplicate' | 'swap' }
 
 /** Places are parts of a segment; the edges of header and blocks come often, by the whole numbers. */
 const place = fc.oneof(
@@ -98,23 +108,42 @@ const mutation: fc.Arbitrary<Mutation> = fc.oneof(
   },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('cut' as const), to: place }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('unreadable' as const), at: place }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('missing' as const) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constantFrom('missing' as const, 'duplicate', 'swap') }),
+  },
 )
 
 const offsetIn = (size: number, at: number) => Math.min(size, at < 1 ? Math.floor(at * size) : at)
 
-async function mutate(disk: MemoryDisk, path: string, change: Mutation): Promise<void> {
-  const bytes = disk.contents(path)
+async function put(disk: MemoryDisk, path: string, bytes: Uint8Array): Promise<void> {
+  const file = await disk.open(path, 'write')
+  await file.truncate(0)
+  await file.write(bytes, 0, bytes.length, 0)
+  await file.sync()
+  await file.close()
+}
+
+/** `other`: another segment. */
+async function mutate(
+  disk: MemoryDisk,
+  path: string,
+  other: string,
+  change: Mutation,
+): Promise<void> {
+  const bytes = Buffer.from(disk.contents(path))
   if (change.kind === 'zero' || change.kind === 'flip') {
     const from = offsetIn(bytes.length, change.from)
     const part = Buffer.from(bytes.subarray(from, from + change.length))
     for (let i = 0; i < part.length; i++) part[i] = change.kind === 'zero' ? 0 : part[i]! ^ 0x10
     disk.overwrite(path, from, part)
   } else if (change.kind === 'cut') {
-    const file = await disk.open(path, 'write')
-    await file.truncate(offsetIn(bytes.length, change.to))
-    await file.sync()
-    await file.close()
+    await put(disk, path, bytes.subarray(0, offsetIn(bytes.length, change.to)))
+  } else if (change.kind === 'duplicate' || change.kind === 'swap') {
+    if (!(await disk.exists(other))) return
+    const others = Buffer.from(disk.contents(other))
+    if (change.kind === 'swap') await put(disk, other, bytes)
+    await put(disk, path, others)
   } else if (change.kind === 'unreadable') {
     disk.spoil(path, offsetIn(bytes.length, change.at))
   } else {
@@ -122,11 +151,21 @@ async function mutate(disk: MemoryDisk, path: string, change: Mutation): Promise
   }
 }
 
-/** Lets `work` end within so many operations of the disk. */
-async function bounded<T>(disk: MemoryDisk, work: () => Promise<T>): Promise<T> {
+interface Vanishing {
+  readonly path: string
+  readonly after: number
+}
+
+/** Lets `work` end within so many operations of the disk. A file may vanish meanwhile. */
+async function bounded<T>(
+  disk: MemoryDisk,
+  work: () => Promise<T>,
+  vanishing: Vanishing | null = null,
+): Promise<T> {
   let operations = 0
   disk.before = () => {
     if (++operations > operationsMax) throw new Error('it makes no progress')
+    if (operations === vanishing?.after) disk.vanish(vanishing.path)
   }
   try {
     return await work()
@@ -136,11 +175,17 @@ async function bounded<T>(disk: MemoryDisk, work: () => Promise<T>): Promise<T> 
 }
 
 /** What `work` gives, or the error; anything but an error of the log is a failure. */
-async function outcome<T>(disk: MemoryDisk, work: () => Promise<T>): Promise<T | HotBackupError> {
+async function outcome<T>(
+  disk: MemoryDisk,
+  work: () => Promise<T>,
+  vanishing: Vanishing | null = null,
+): Promise<T | HotBackupError> {
   try {
-    return await bounded(disk, work)
+    return await bounded(disk, work, vanishing)
   } catch (error) {
     if (error instanceof HotBackupError && error.code.startsWith('ERR_LOG_')) return error
+    // The oldest segment is gone, which looks like one that was removed.
+    if (isHotBackupError(error, 'ERR_LINK_SEED')) return error
     throw error
   }
 }
@@ -179,13 +224,103 @@ async function dumped(disk: MemoryDisk, to: number, paths: readonly string[] | n
   return { txns: [...txns], error }
 }
 
+/** Applies nothing: what the replay reads is what counts. */
+function databaseAt(stamp: LogPosition, applied: number[]): Database {
+  const database = {
+    stamp,
+    appliedTxn: stamp.txn,
+    preload: () => Promise.resolve(),
+    noteReplayed: () => {},
+    apply: (_bytes: Uint8Array, _start: number, _end: number, txn: number) => applied.push(txn),
+  }
+  return database as unknown as Database
+}
+
+const welcomeAt = (position: LogPosition) => ({
+  position,
+  serverName: 'south',
+  databaseId: identity.databaseId,
+  lineageId: identity.lineageId,
+  timeline: identity.timeline,
+})
+
+/** Whatever else reads a log, each by itself. It ends, and with an error of the log if with any. */
+const others: Readonly<Record<string, (disk: MemoryDisk) => Promise<unknown>>> = {
+  replay: async disk => {
+    const mark = await readDurableMark(disk, logDirectory)
+    const applied: number[] = []
+    if (mark !== null) {
+      await replayLog(disk, logDirectory, databaseAt(historyStart, applied), mark)
+      if (applied.length !== mark.txn) throw new Error(`replay: ${applied.length}`)
+    }
+  },
+  shipper: async disk => {
+    const mark = await readDurableMark(disk, logDirectory)
+    if (mark === null) return
+    const log = new OwnLog(disk, logDirectory)
+    await log.describe(mark)
+    await log.history(mark)
+    const reader = await log.locate(welcomeAt(sound.positions[4]!) as never, mark)
+    try {
+      while ((await reader.next(mark)) !== null);
+    } finally {
+      await reader.close()
+    }
+  },
+  history: async disk => {
+    const question = { account: 'SALES', file: 'ORDERS', id: Buffer.from('i3-0') }
+    const options = { ...question, json: true, form: null }
+    const { damage } = await itemHistory(disk, logDirectory, options, async () => {})
+    if (damage !== null) throw damage
+  },
+  'until a time': async disk => {
+    const mark = await readDurableMark(disk, logDirectory)
+    await lastInTime(disk, logDirectory, databaseAt(historyStart, []), mark, Infinity)
+  },
+  outlines: async disk => {
+    for (const { path, firstTxn } of await segmentFiles(disk, logDirectory)) {
+      await outlineTransaction(disk, path, firstTxn + 1)
+    }
+  },
+  times: async disk => {
+    for (const { path, firstTxn } of await segmentFiles(disk, logDirectory)) {
+      await timeOfTransaction(disk, path, firstTxn + 1)
+    }
+  },
+  list: disk => listSegments(disk, logDirectory),
+  'brought segments': async disk => {
+    if ((await segmentFiles(disk, logDirectory)).length === 0) return
+    await checkBrought(disk, [logDirectory], { identity: null, position: historyStart })
+  },
+  'missing updates': async disk => {
+    for (const { path } of await segmentFiles(disk, logDirectory)) {
+      await checkMissing(disk, path)
+      for await (const _ of missingTransactions(disk, path)) void _
+    }
+  },
+  reader: async disk => void (await readAll(disk)),
+  dump: async disk => {
+    const options = { from: 1, to: Number.MAX_SAFE_INTEGER, account: null, file: null, form: null }
+    await dumpLog(disk, logDirectory, { ...options, json: false }, async () => {})
+  },
+  verify: async disk => void (await verifyLog(disk, logDirectory)),
+  scrub: async disk => void (await scrubLog(disk, logDirectory, async () => {})),
+  end: disk => logEnd(disk, logDirectory),
+  place: disk => placeOf(disk, logDirectory, sound.positions[3]!),
+  extract: disk => extractBehind(disk, logDirectory, sound.positions[3]!, '/server/other'),
+}
+
+/** They read files that are named to them, and not a log. */
+const byName = new Set(['brought segments', 'missing updates', 'outlines', 'times'])
+
 /** Throws when a consumer hangs, fails with anything but its own error, or leaves something out in silence. */
 async function check(segment: number, changes: readonly Mutation[]): Promise<void> {
   const { disk, written, positions } = await another()
   const files = await segmentFiles(disk, logDirectory)
   const { path } = files[segment % files.length]!
+  const other = files[(segment + 2) % files.length]!.path
   for (const change of changes) {
-    if (await disk.exists(path)) await mutate(disk, path, change)
+    if (await disk.exists(path)) await mutate(disk, path, other, change)
   }
   const prefix = (found: readonly string[], of: readonly string[], what: string) => {
     if (found.join() !== of.slice(0, found.length).join()) throw new Error(`${what}: other data`)
@@ -204,6 +339,7 @@ async function check(segment: number, changes: readonly Mutation[]): Promise<voi
       throw error
     if (from.txn === 0) whole = error === null
   }
+  for (const read of Object.values(others)) await outcome(disk, () => read(disk))
   // Dump, as far as it is asked for.
   const { length } = written
   for (const to of [3, 9, length]) {
@@ -266,7 +402,7 @@ t.test('the first block header of a sealed segment is zero', async t => {
   ] as const) {
     const { disk } = await another()
     const files = await segmentFiles(disk, logDirectory)
-    await mutate(disk, files[1]!.path, change)
+    await mutate(disk, files[1]!.path, files[2]!.path, change)
     const { error } = await readBehind(disk, historyStart)
     t.match(error, { code: 'ERR_LOG_CORRUPT', place: { path: files[1]!.path } })
     await check(1, [change])
@@ -277,7 +413,7 @@ t.test('transactions are missing at the end of a sealed segment', async t => {
   const { disk } = await another()
   const [first, second] = await segmentFiles(disk, logDirectory)
   const end = disk.contents(first!.path).length
-  await mutate(disk, first!.path, { kind: 'zero', from: 400, length: end })
+  await mutate(disk, first!.path, second!.path, { kind: 'zero', from: 400, length: end })
   const { error } = await readBehind(disk, historyStart)
   t.match(
     error,
@@ -294,6 +430,45 @@ t.test('a changed CRC of the block before the start is damage, not another histo
   disk.overwrite(first!.path, 96 + 4, Buffer.of(1, 2, 3, 4))
   const { error } = await readBehind(disk, positions[1]!)
   t.match(error, { code: 'ERR_LOG_CORRUPT', place: { path: first!.path, offset: 96 } })
+})
+
+t.test('a segment that vanishes while it is read', async t => {
+  const property = fc.asyncProperty(
+    fc.constantFrom(...Object.keys(others)),
+    fc.nat(20),
+    fc.integer({ min: 1, max: 60 }),
+    async (name, segment, after) => {
+      const { disk } = await another()
+      const files = await segmentFiles(disk, logDirectory)
+      const { path } = files[segment % files.length]!
+      try {
+        await outcome(disk, () => others[name]!(disk), { path, after })
+      } catch (error) {
+        // Of a file that was named, it is said that it is not there.
+        const said = isHotBackupError(error, 'ERR_USAGE') || isNotFound(error)
+        if (!byName.has(name) || !said) throw error
+      }
+    },
+  )
+  await fc.assert(property, { numRuns: runs(240) })
+  t.pass('every consumer comes to an end')
+})
+
+t.test('a reader that does not move on ends with an error', async t => {
+  const accept = Object.getOwnPropertyDescriptor(BlockChain.prototype, 'accept')!
+  const { disk } = await another()
+  // A defect: the block is accepted, and the chain stays where it is.
+  Object.defineProperty(BlockChain.prototype, 'accept', { ...accept, value: () => null })
+  try {
+    for (const [name, read] of Object.entries(others)) {
+      const error = await outcome(disk, () => read(disk))
+      const reads = !['times', 'list', 'scrub'].includes(name)
+      if (reads)
+        t.match(error, { code: 'ERR_LOG_CORRUPT', message: /does not get beyond byte/ }, name)
+    }
+  } finally {
+    Object.defineProperty(BlockChain.prototype, 'accept', accept)
+  }
 })
 
 const random = (t: Test, title: string, changes: fc.Arbitrary<Mutation[]>) =>
