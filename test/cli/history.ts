@@ -24,7 +24,7 @@ t.test('who changed order 1001?', async t => {
   const pair = await Pair.make(t)
   const { master, slave } = pair
   for (const directory of [master, slave]) {
-    edit(directory, /^# segment_size = .*$/m, 'segment_size = "64KiB"')
+    edit(directory, /^(# )?segment_size = .*$/m, 'segment_size = "64KiB"')
   }
   const library = await Master.open(master)
   const sales = await library.createAccount('sales')
@@ -112,7 +112,7 @@ t.test('where the log begins, and what is not there', async t => {
   const pair = await Pair.make(t)
   const { master } = pair
   edit(master, /^\[\[slaves\]\][^]*$/m, '')
-  edit(master, /^# segment_size = .*$/m, 'segment_size = "64KiB"')
+  edit(master, /^(# )?segment_size = .*$/m, 'segment_size = "64KiB"')
   edit(master, /^# keep_time = .*$/m, 'keep_time = "0"')
   t.match(await hb('history', '-d', master, 'A', 'F', 'x'), { code: 3, stderr: /ERR_NO_ACCOUNT/ })
   let library = await Master.open(master)
