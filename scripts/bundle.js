@@ -29,24 +29,31 @@ const targets = {
   },
 }
 
-/** Left to itself the bundler makes many small chunks. Each costs a millisecond, and parsing costs little. */
-const groups = [
+/**
+ * Left to itself the bundler makes many small chunks, each of which costs a millisecond. A layer is one chunk: what these
+ * modules load at once, directly or through others, and no earlier layer has. So a command parses no more than it needs.
+ */
+const layers = {
   // Before anything else is loaded.
-  { name: 'signals', test: /src\/platform\/node-signals/, priority: 1 },
-  {
-    name: 'base',
-    test: /src\/(platform\/(?!command-process)|text\/|config\/|errors|limits|programs)|cli\/(byte-arguments|command-line|output|progress)|\/(commander|valibot|smol-toml)\//,
-  },
-  { name: 'engine', test: /src\/(database|log|wire|ship|slave|helpers|updates)\// },
-]
+  signals: ['platform/node-signals'],
+  base: ['cli/command-line', 'cli/program'],
+  data: ['cli/data-commands', 'cli/item-commands', 'cli/transfer-commands'],
+  report: ['cli/server-commands', 'cli/view-commands', 'cli/check-command', 'cli/log-commands'],
+  reader: ['server/read-files'],
+  engine: ['server/master', 'server/slave-server', 'server/shipper-server'],
+}
 
 const name = process.argv[2]
 const { root, entries } = targets[name] ?? {}
 if (entries === undefined) throw new Error('usage: node scripts/bundle.js dist|build')
 
+/** By module. */
+const layerOf = new Map()
+
 const bundle = await rolldown({
   input: Object.fromEntries(entries),
   platform: 'node',
+  plugins: [{ name: 'layers', buildEnd: findLayers }],
   onLog(level, log) {
     if (level === 'warn') throw new Error(log.message)
   },
@@ -59,7 +66,13 @@ const { output } = await bundle.write({
   entryFileNames: '[name].js',
   // src/programs.ts counts on it that chunks lie there.
   chunkFileNames: `${root}chunk-[name].js`,
-  codeSplitting: { groups },
+  codeSplitting: {
+    groups: Object.keys(layers).map((name, index, { length }) => ({
+      name,
+      priority: length - index,
+      test: id => layerOf.get(id) === name,
+    })),
+  },
 })
 await bundle.close()
 refuseSharedPrograms(output)
@@ -68,13 +81,29 @@ if (name === 'dist') {
   keepPublicTypes()
 }
 
+/** Called by the bundler when it knows all modules. */
+function findLayers() {
+  for (const [layer, modules] of Object.entries(layers)) {
+    const enter = id => {
+      if (layerOf.has(id) || this.getModuleInfo(id) === null) return
+      layerOf.set(id, layer)
+      this.getModuleInfo(id).importedIds.forEach(enter)
+    }
+    for (const name of modules) {
+      const id = path.resolve(`src/${name}.ts`)
+      if (this.getModuleInfo(id) === null) throw new Error(`${id} is in no program`)
+      enter(id)
+    }
+  }
+}
+
 /** A program in a chunk that others load, too, would run in all of them. */
 function refuseSharedPrograms(chunks) {
   const sources = new Set(entries.map(([, source]) => path.resolve(source)))
   for (const chunk of chunks) {
     if (chunk.type !== 'chunk' || chunk.isEntry) continue
     const program = chunk.moduleIds.find(id => sources.has(id))
-    if (program !== undefined) throw new Error(`${program} is in ${chunk.fileName}: see "groups"`)
+    if (program !== undefined) throw new Error(`${program} is in ${chunk.fileName}: see "layers"`)
   }
 }
 

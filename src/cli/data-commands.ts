@@ -9,6 +9,7 @@ import { moduloDefault } from '../updates/account.ts'
 import type { Removed } from '../updates/updates.ts'
 import { whyLines, whyReplicated } from '../data/why.ts'
 import { LineBuffer } from '../text/line-buffer.ts'
+import { count, counted } from '../text/numbers.ts'
 import {
   onOff,
   serverCommand,
@@ -19,7 +20,7 @@ import {
 import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
 import { confirmRemoval, yesOption } from './confirmation.ts'
 import { addItemCommands } from './item-commands.ts'
-import { count, counted, table } from './output.ts'
+import { table } from './output.ts'
 
 export function addDataCommands(program: Command, context: Context): void {
   addAccountCommands(program, context)

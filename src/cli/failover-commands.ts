@@ -2,10 +2,9 @@
 import { Argument, type Command } from 'commander'
 import type { Address } from '../platform/network.ts'
 import { parseAddress, parseListenAddress } from '../config/address.ts'
-import { describePromotion, promoteServer, type PromoteReport } from '../failover/promote.ts'
-import { forgetSlave } from '../failover/forget.ts'
-import { rejoinServer, type RejoinOutcome } from '../failover/rejoin-command.ts'
-import { switchServers } from '../failover/switch.ts'
+import type { PromoteReport } from '../failover/promote.ts'
+import type { RejoinOutcome } from '../failover/rejoin-command.ts'
+import { count, counted } from '../text/numbers.ts'
 import {
   seconds,
   serverCommand,
@@ -13,7 +12,6 @@ import {
   type Context,
   type ServerOptions,
 } from './command-line.ts'
-import { count, counted } from './output.ts'
 
 export function addFailoverCommands(program: Command, context: Context): void {
   program.addCommand(promoteCommand(context))
@@ -37,6 +35,7 @@ hb promote -d /srv/south`,
     .option('--dry-run', 'say what would be done, and change nothing')
     .option('--json', 'as JSON')
     .action(async ({ dir, dryRun = false, json = false }: PromoteArguments) => {
+      const { describePromotion, promoteServer } = await import('../failover/promote.ts')
       const work = dryRun
         ? describePromotion(context.platform, dir)
         : promoteServer(context.platform, dir)
@@ -109,6 +108,7 @@ hb rejoin -d north    (it goes on with what has begun)`,
     .option('--new-copy', 'if there is no other way, give up log and database for a copy')
     .option('--json', 'as JSON')
     .action(async ({ dir, from, listen, newCopy = false, json = false }: RejoinArguments) => {
+      const { rejoinServer } = await import('../failover/rejoin-command.ts')
       const work = rejoinServer(context.platform, dir, {
         from: from === undefined ? null : addressOption('--from', from),
         listen: listen === undefined ? null : addressOption('--listen', listen, parseListenAddress),
@@ -142,6 +142,7 @@ hb switch -d north --to south --listen 127.0.0.1:2002 --timeout 60`,
     .option('--timeout <seconds>', 'how long the slave may take to be in step', seconds, 30)
     .option('--json', 'as JSON')
     .action(async ({ dir, to, listen, timeout, json = false }: SwitchArguments) => {
+      const { switchServers } = await import('../failover/switch.ts')
       const outcome = await switchServers(context.platform, dir, {
         to,
         listen: listen === undefined ? null : addressOption('--listen', listen, parseListenAddress),
@@ -171,6 +172,7 @@ function forgetCommand(context: Context): Command {
   )
     .addArgument(new Argument('<slave>', 'its name'))
     .action(async (slave: string, { dir }: ServerOptions) => {
+      const { forgetSlave } = await import('../failover/forget.ts')
       await context.untilSignal(forgetSlave(context.platform, dir, slave))
       await context.out.line(`${slave} is a slave of this server no longer.`)
     })

@@ -8,6 +8,7 @@ import { layoutOf, type Layout } from '../config/layout.ts'
 import { dumpFiles, dumpLog, type DumpOptions } from '../report/log-dump.ts'
 import { followLog } from '../report/log-follow.ts'
 import { listLog } from '../report/log-list.ts'
+import { count, counted } from '../text/numbers.ts'
 import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
 import {
   opensFirst,
@@ -18,7 +19,7 @@ import {
   type ServerOptions,
 } from './command-line.ts'
 import { realPaths } from './input.ts'
-import { count, counted, table } from './output.ts'
+import { table } from './output.ts'
 
 export function addLogCommands(program: Command, context: Context): void {
   const log = new Command('log').description('Look at the transaction log.')

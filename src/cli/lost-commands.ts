@@ -3,9 +3,10 @@ import { Command } from 'commander'
 import { discardLost, lostTransaction, lostTransactions } from '../replay/lost.ts'
 import { transactionLines } from '../report/log-dump.ts'
 import type { LostEntry } from '../slave/lost-found.ts'
+import { counted } from '../text/numbers.ts'
 import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
-import { counted, table } from './output.ts'
+import { table } from './output.ts'
 
 export function addLostCommands(program: Command, context: Context): void {
   const lost = new Command('lost').description('Look at what a slave could not apply (lost-found).')

@@ -2,6 +2,7 @@
 import { HotBackupError } from '../errors.ts'
 import { incompleteEnd, rawTextOf } from '../platform/raw-text.ts'
 import { harmlessLine, harmlessText } from '../text/harmless-text.ts'
+import { count } from '../text/numbers.ts'
 
 /** The reader of standard output has gone ("hb export … | head"): no error, but nothing more to do. */
 export class OutputClosed extends Error {}
@@ -112,14 +113,4 @@ export function table(rows: readonly (readonly (string | number)[])[]): string[]
 
 function cellText(cell: string | number): string {
   return typeof cell === 'number' ? count(cell) : harmlessLine(cell)
-}
-
-/** A number for people: 1,234,567. */
-export function count(number: number): string {
-  return number.toLocaleString('en-US')
-}
-
-/** "1 item", "1,234 items". */
-export function counted(number: number, noun: string): string {
-  return `${count(number)} ${noun}${number === 1 ? '' : 's'}`
 }

@@ -91,8 +91,8 @@ const parts: readonly Part[] = [
 ]
 
 /**
- * With the commands of the part that has `called`; with all of them when there is none, for help say, and for what is
- * mistyped.
+ * With the commands of the part that has `called`; with none for the version; with all of them otherwise, for help say,
+ * and for what is mistyped.
  */
 export async function hbProgram(context: Context, called?: string): Promise<Command> {
   const program = new Command('hb')
@@ -106,8 +106,7 @@ A server is a directory: -d DIR, or $HB_DIR, or the current directory.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 wrong state of the server, 5 corrupt data, 6 time-out.
 "hb COMMAND --help" has examples; hb(1) has everything.`,
     )
-  const part = parts.find(({ commands }) => called !== undefined && commands.includes(called))
-  for (const { group, load } of part === undefined ? parts : [part]) {
+  for (const { group, load } of partsFor(called)) {
     program.commandsGroup(group)
     const add = await load()
     add(program, context)
@@ -115,6 +114,12 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 wrong state of the 
   program.commandsGroup('Help:')
   addHelpCommand(program, context)
   return program
+}
+
+function partsFor(called: string | undefined): readonly Part[] {
+  if (called === '--version' || called === '-V') return []
+  const part = parts.find(({ commands }) => called !== undefined && commands.includes(called))
+  return part === undefined ? parts : [part]
 }
 
 function argumentsOf({ registeredArguments }: Command): string {

@@ -14,6 +14,7 @@ import { replayServer } from '../replay/replay-command.ts'
 import type { ReplayEnds } from '../replay/replay-limit.ts'
 import type { ByteForm } from '../text/byte-forms.ts'
 import type { TransactionOutline } from '../replay/transaction-outline.ts'
+import { count, counted } from '../text/numbers.ts'
 import { formOf, jsonId, shownId, withForms, type FormOptions } from './byte-arguments.ts'
 import {
   collect,
@@ -25,7 +26,6 @@ import {
   type ServerOptions,
 } from './command-line.ts'
 import { realPaths } from './input.ts'
-import { count, counted } from './output.ts'
 import type { Progress } from './progress.ts'
 import { parseMoment, type Moment } from './time-argument.ts'
 

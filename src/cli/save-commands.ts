@@ -1,11 +1,9 @@
 // hb save and restore.
 import type { Command } from 'commander'
 import type { Manifest } from '../backup/manifest.ts'
-import { restoreServer } from '../backup/restore.ts'
-import { saveServer, type SaveProgress } from '../backup/save.ts'
-import { seedSlave } from '../backup/seed-order.ts'
+import type { SaveProgress } from '../backup/save.ts'
+import { count, counted } from '../text/numbers.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
-import { count, counted } from './output.ts'
 import { seedText } from './status-text.ts'
 
 export function addSaveCommands(program: Command, context: Context): void {
@@ -30,6 +28,7 @@ hb save -d /srv/north --to /backup/north --json | jq .digests.digest`,
     .requiredOption('--to <path>', 'directory of the save: not there yet, or empty')
     .option('--json', 'the manifest without its files, as JSON')
     .action(async ({ dir, to, json = false }: SaveArguments) => {
+      const { saveServer } = await import('../backup/save.ts')
       const progress = context.progress()
       const saving = saveServer(context.platform, dir, to, {
         progress: step => progress.update(seconds => stepText(step, seconds)),
@@ -57,6 +56,7 @@ hb setup -d /srv/west --type slave --name west --key /root/hb.key && hb restore 
     .requiredOption('--from <path>', 'directory of the save')
     .option('--json', 'the manifest without its files, as JSON')
     .action(async ({ dir, from, json = false }: RestoreArguments) => {
+      const { restoreServer } = await import('../backup/restore.ts')
       const progress = context.progress()
       const restoring = restoreServer(context.platform, from, dir, {
         progress: step => progress.update(seconds => stepText(step, seconds)),
@@ -84,6 +84,7 @@ when the copy is complete and has been checked. Broken off, the next order goes 
   )
     .requiredOption('--slave <name>', 'the slave, which must be running')
     .action(async ({ dir, slave }: SeedArguments) => {
+      const { seedSlave } = await import('../backup/seed-order.ts')
       const progress = context.progress()
       const seeding = seedSlave(context.platform, dir, slave, status =>
         progress.update(() => seedText(status)),

@@ -2,10 +2,10 @@
 import type { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { parseSize, sizeText } from '../config/sizes-and-times.ts'
-import { scrub, type Damage, type ScrubReport } from '../repair/scrub.ts'
+import type { Damage, ScrubReport } from '../repair/scrub.ts'
 import { withData } from '../server/sessions.ts'
+import { counted } from '../text/numbers.ts'
 import { serverCommand, usageError, type Context, type ServerOptions } from './command-line.ts'
-import { counted } from './output.ts'
 
 interface ScrubArguments extends ServerOptions {
   readonly repair?: boolean
@@ -28,6 +28,7 @@ hb scrub -d /srv/north --rate 20MiB`,
       const bytesPerSecond = parseSize(rate)
       if (bytesPerSecond === null)
         throw usageError(`--rate is ${rate}; a size like 20MiB is needed`)
+      const { scrub } = await import('../repair/scrub.ts')
       const progress = context.progress()
       const scrubbing = scrub(context.platform, dir, {
         access: withData,

@@ -11,6 +11,7 @@ import { switchApplyUpdates } from '../replay/apply-updates.ts'
 import { collectStatus } from '../report/status.ts'
 import { waitForTxn } from '../updates/wait.ts'
 import { ackLevels, type AckLevel } from '../ship/ack-file.ts'
+import { count } from '../text/numbers.ts'
 import {
   collect,
   onOff,
@@ -22,7 +23,6 @@ import {
   type Context,
   type ServerOptions,
 } from './command-line.ts'
-import { count } from './output.ts'
 import { setupLines } from './setup-text.ts'
 import { statusLines } from './status-text.ts'
 

@@ -8,7 +8,8 @@ import type { Backlog } from '../report/backlog.ts'
 import type { SlaveRow } from '../report/slave-rows.ts'
 import type { ServerStatus } from '../report/status.ts'
 import type { SeedStatus } from '../ship/status.ts'
-import { count, counted, table } from './output.ts'
+import { count, counted } from '../text/numbers.ts'
+import { table } from './output.ts'
 
 export function statusLines(status: ServerStatus, now: number): string[] {
   const { log, apply, owner } = status

@@ -12,6 +12,7 @@ import type { BadRecord } from '../data/import-record.ts'
 import { importItems, type ImportResult } from '../data/import.ts'
 import { NewFile } from '../data/new-file.ts'
 import { encodingNamed } from '../data/text-input.ts'
+import { count, counted } from '../text/numbers.ts'
 import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
 import {
   opensFirst,
@@ -21,7 +22,6 @@ import {
   type ServerOptions,
 } from './command-line.ts'
 import { CountedInput, openInput } from './input.ts'
-import { count, counted } from './output.ts'
 
 export function addTransferCommands(program: Command, context: Context): void {
   program.addCommand(importCommand(context))

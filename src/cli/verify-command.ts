@@ -2,18 +2,13 @@
 import type { Command } from 'commander'
 import { groupOf } from '../database/hash.ts'
 import { HotBackupError } from '../errors.ts'
-import {
-  verifyServer,
-  type VerifiedSlave,
-  type VerifyOutcome,
-  type VerifyStep,
-} from '../repair/verify-command.ts'
+import type { VerifiedSlave, VerifyOutcome, VerifyStep } from '../repair/verify-command.ts'
 import { withData } from '../server/sessions.ts'
 import type { ByteForm } from '../text/byte-forms.ts'
 import type { Difference } from '../wire/messages/differences.ts'
+import { count, counted } from '../text/numbers.ts'
 import { formOf, jsonId, shownId, withForms, type FormOptions } from './byte-arguments.ts'
 import { seconds, serverCommand, type Context, type ServerOptions } from './command-line.ts'
-import { count, counted } from './output.ts'
 
 export function addVerifyCommand(program: Command, context: Context): void {
   program.addCommand(verifyCommand(context))
@@ -45,6 +40,7 @@ hb verify -d /srv/north --json | jq '.slaves[].left[]'`,
     .action(
       async (account: string | undefined, file: string | undefined, args: VerifyArguments) => {
         const { dir, slave = null, repair = false, timeout, json = false } = args
+        const { verifyServer } = await import('../repair/verify-command.ts')
         const progress = context.progress()
         const verifying = verifyServer(context.platform, dir, {
           account: account ?? null,

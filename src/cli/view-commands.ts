@@ -9,8 +9,9 @@ import {
   type StatisticsRow,
 } from '../report/statistics.ts'
 import { collectStatus, type ServerStatus } from '../report/status.ts'
+import { count, counted } from '../text/numbers.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
-import { count, counted, table } from './output.ts'
+import { table } from './output.ts'
 
 export function addViewCommands(program: Command, context: Context): void {
   program.addCommand(queryCommand(context))

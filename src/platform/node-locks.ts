@@ -28,7 +28,6 @@
 import { lstatSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import * as lockfile from 'proper-lockfile'
 import * as v from 'valibot'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { readState, writeFileAtomic } from './atomic-file.ts'
@@ -255,13 +254,19 @@ function statOf(path: string): { dev: bigint; ino: bigint; mtimeNs: bigint } {
   }
 }
 
+/** Loaded when a lock is taken: most commands take none, and it costs them a few milliseconds. */
+function lockfile(): Promise<typeof import('proper-lockfile')> {
+  return import('proper-lockfile')
+}
+
 /** Only within the gate, after PATH.lock was cleared: so ELOCKED means that the gate was taken from this process. */
 async function takeLock(
   path: string,
   onCompromised: (cause: Error) => void,
 ): Promise<() => Promise<void>> {
+  const { lock } = await lockfile()
   try {
-    return await lockfile.lock(path, {
+    return await lock(path, {
       realpath: false,
       stale: staleMs,
       update: heartbeatMs,
@@ -295,12 +300,13 @@ async function throughGate<T>(
 /** A gate whose heartbeat does not move was left by a process that has died in it: it is removed. */
 async function enterGate(path: string): Promise<() => Promise<void>> {
   const gate = `${path}.gate`
+  const { lock } = await lockfile()
   const start = nodeClock.monotonic()
   let seen = ''
   let since = start
   for (;;) {
     try {
-      return await lockfile.lock(gate, {
+      return await lock(gate, {
         realpath: false,
         stale: gateStaleMs,
         // Noticed by `stillAlone`, which looks before it is too late.

@@ -4,7 +4,7 @@
 // and the fastest on processors with AES instructions. Strangers can neither take the places of those who have the
 // key nor much memory: node-admission.ts.
 import * as net from 'node:net'
-import * as tls from 'node:tls'
+import type * as Tls from 'node:tls'
 import { HotBackupError } from '../errors.ts'
 import { KiB } from '../limits.ts'
 import { Admission } from './node-admission.ts'
@@ -96,7 +96,12 @@ export const nodeNetwork: Network = { connect, listen }
  * Throws ERR_CONNECT when nobody answers there, ERR_WIRE_TIMEOUT when it takes longer than `timeoutMs`, ERR_KEY
  * when the peer has another key, ERR_WIRE when it does not speak TLS at all.
  */
-function connect(address: Address, key: SharedKey | null, timeoutMs: number): Promise<Connection> {
+async function connect(
+  address: Address,
+  key: SharedKey | null,
+  timeoutMs: number,
+): Promise<Connection> {
+  const tls = await import('node:tls')
   const { host, port } = address
   const where = addressText(address)
   return new Promise((resolve, reject) => {
@@ -158,12 +163,13 @@ function connectError(where: string, connected: boolean, error: Error): HotBacku
  * for those that have not proved the key yet. `close` stops listening; connections that were handed over belong to
  * their owners and live on. Throws ERR_LISTEN.
  */
-function listen(
+async function listen(
   address: Address,
   key: SharedKey | null,
   accept: (connection: Connection) => void,
   options: ListenOptions,
 ): Promise<Listener> {
+  const tls = await import('node:tls')
   const { connectionsMax } = options
   const open = new Set<net.Socket>()
   const handOver = (socket: net.Socket) => {
@@ -189,12 +195,12 @@ function listen(
     const admission = new Admission(options, { bytes, identity: keyIdentity }, socket => {
       server.emit('connection', socket)
     })
-    server.on('secureConnection', (socket: tls.TLSSocket) => {
+    server.on('secureConnection', (socket: Tls.TLSSocket) => {
       admission.proved(socket)
       handOver(socket)
     })
     // Node leaves the socket open after the handshake's time-out.
-    server.on('tlsClientError', (_error: Error, socket: tls.TLSSocket) => socket.destroy())
+    server.on('tlsClientError', (_error: Error, socket: Tls.TLSSocket) => socket.destroy())
     return admission
   }
   const server = net.createServer(socket => admission.take(socket))

@@ -3,7 +3,6 @@ import type { Platform } from '../platform/platform.ts'
 import type { Config } from '../config/config.ts'
 import { Arguments, operations, type Message, type Operation } from '../data/operations.ts'
 import type { Layout } from '../config/layout.ts'
-import { Master } from './master.ts'
 import { FileReader } from './read-files.ts'
 import type { Access } from './sessions.ts'
 
@@ -18,6 +17,8 @@ export async function readFiles(
 
 /** Throws ERR_RUNNING when somebody else has the master open, and what opening it throws. */
 export async function openMaster(platform: Platform, { directory }: Layout): Promise<Access> {
+  // Loading it takes longer than most commands that only read.
+  const { Master } = await import('./master.ts')
   // This opening is over before a helper would be.
   const master = await Master.open(directory, { platform, helpers: false })
   const carry = (operation: Operation, args: Arguments) => operation(master.source, args)
