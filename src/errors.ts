@@ -91,11 +91,11 @@ const catalogue = {
   },
   ERR_QUEUE_FULL: {
     exit: exitCodes.wrongState,
-    hint: 'Let the slave come back, or change [queue] in hb.toml; "hb status" shows who holds up the queue.',
+    hint: 'Let the slave come back, or change [queue] in hb.toml; "hb status" shows which slave holds up the queue.',
   },
   ERR_STOPPED: {
     exit: exitCodes.wrongState,
-    hint: 'The log could not be written: mend the disk, then open the server again.',
+    hint: 'The log could not be written: repair or replace the disk, then open the server again.',
   },
   ERR_LOCK_LOST: {
     exit: exitCodes.failed,
@@ -115,7 +115,7 @@ const catalogue = {
   },
   ERR_UNSAFE: {
     exit: exitCodes.wrongState,
-    hint: 'Nothing has been changed: mend what the message says, then run the command again.',
+    hint: 'Nothing has been changed: fix what the message says, then run the command again.',
   },
   ERR_ROLE: {
     exit: exitCodes.wrongState,
@@ -137,7 +137,7 @@ const catalogue = {
     exit: exitCodes.wrongState,
     hint: 'See "hb status" for why no slave answers; updates are taken again when one does.',
   },
-  ERR_CONFIG: { exit: exitCodes.usage, hint: 'Mend hb.toml; hb.toml(5) has every key.' },
+  ERR_CONFIG: { exit: exitCodes.usage, hint: 'Fix hb.toml; hb.toml(5) has every key.' },
   ERR_KEY: {
     exit: exitCodes.usage,
     hint: 'Give the key file that "hb setup" made on the master (DIR/hb.key).',
@@ -150,21 +150,21 @@ const catalogue = {
   },
   ERR_DAMAGED: {
     exit: exitCodes.corrupt,
-    hint: 'Each line before says what helps.',
+    hint: 'Each line above says what to do.',
   },
   ERR_LOG_TORN: {
     exit: exitCodes.corrupt,
     hint: 'The last block is incomplete: the server cuts it off when it starts.',
   },
   ERR_LOG_VERSION: { exit: exitCodes.failed, hint: 'Read it with a newer hotbackup.' },
-  ERR_LOG_GAP: { exit: exitCodes.failed, hint: 'Bring the segments that are missing.' },
+  ERR_LOG_GAP: { exit: exitCodes.failed, hint: 'Supply the missing segments.' },
   ERR_LOG_REMOVED: {
     exit: exitCodes.failed,
     hint: 'The log no longer holds that transaction: the slave needs a new copy of the database.',
   },
   ERR_LOG_FOREIGN: {
     exit: exitCodes.failed,
-    hint: 'The bytes belong to another database or history; bring those of this one.',
+    hint: 'The bytes belong to another database or history; supply those of this one.',
   },
 
   // The system
@@ -178,7 +178,7 @@ const catalogue = {
   // The database
   ERR_DATABASE_CORRUPT: {
     exit: exitCodes.corrupt,
-    hint: 'Keep the directory as it is; "hb scrub" names what is damaged, and what helps.',
+    hint: 'Keep the directory as it is; "hb scrub" names what is damaged, and what to do.',
   },
   ERR_GROUP_DAMAGED: {
     exit: exitCodes.corrupt,
@@ -207,7 +207,7 @@ const catalogue = {
   // The link
   ERR_CONNECT: {
     exit: exitCodes.failed,
-    hint: 'Nobody answers there: check the address, the firewall and that the peer runs.',
+    hint: 'Nothing answers there: check the address, the firewall and that the peer runs.',
   },
   ERR_LISTEN: {
     exit: exitCodes.failed,
