@@ -12,7 +12,7 @@ import { saveMissing } from '../../src/failover/missing-updates.ts'
 import { layoutOf } from '../../src/config/layout.ts'
 import { Master } from '../../src/server/master.ts'
 import { withData } from '../../src/server/sessions.ts'
-import { ok, temporaryDirectory } from '../helpers/servers.ts'
+import { edit, ok, temporaryDirectory } from '../helpers/servers.ts'
 
 const { disk } = nodePlatform
 
@@ -227,9 +227,11 @@ t.test('what does not belong here is refused, and nothing is changed', async t =
   writeFileSync(`${missing}.bad`, bytes)
   await t.rejects(bring(`${missing}.bad`), { code: 'ERR_LOG_CORRUPT' })
 
+  edit(ours, /^# segment_size = .*$/m, 'segment_size = "64KiB"')
+  edit(ours, /^# keep_time = .*$/m, 'keep_time = "0"')
   const master = await Master.open(ours)
   const file = master.account('A').file('F')
-  const big = Buffer.alloc(1 << 20)
+  const big = Buffer.alloc(1 << 15)
   for (let id = 0; id < 40; id++) await file.write(`${id % 4}`, big)
   await master.checkpoint()
   await master.close()
