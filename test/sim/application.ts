@@ -5,8 +5,10 @@ import { HotBackupError, isHotBackupError } from '../../src/errors.ts'
 import type { Platform } from '../../src/platform/platform.ts'
 import { Master } from '../../src/server/master.ts'
 import type { Checker } from './checker.ts'
+import { itemIds } from './contents.ts'
 import { recordText, type History, type ModelRecord, type State } from './model.ts'
 import { checkExpected, type Node } from './nodes.ts'
+import type { Oracle } from './oracle.ts'
 import type { SimProcess } from './world/process.ts'
 import type { SeededRandom } from './world/random.ts'
 
@@ -61,10 +63,13 @@ export class Application {
   history: History | null = null
   readonly #process: SimProcess
   readonly #checker: Checker
+  readonly #oracle: Oracle
   readonly #manners: Manners
   readonly #random: SeededRandom
   readonly #others: readonly Node[]
   #leaving = false
+  /** Updates are done without the slaves, and it was told so. */
+  #alone = false
   /** It keeps the master open, and does nothing. */
   quiet = false
   pauseMs: number
@@ -75,13 +80,14 @@ export class Application {
   constructor(
     node: Node,
     others: readonly Node[],
-    checker: Checker,
+    [checker, oracle]: readonly [Checker, Oracle],
     manners: Manners,
     random: SeededRandom,
   ) {
     this.node = node
     this.#others = others
     this.#checker = checker
+    this.#oracle = oracle
     this.#manners = manners
     this.pauseMs = manners.pauseMs
     this.#random = random
@@ -108,6 +114,7 @@ export class Application {
         platform,
         onEvent: ({ type, message }) => {
           node.world.note(`${node.name}: app: ${message}`)
+          if (type === 'alone' || type === 'in-step') this.#alone = type === 'alone'
           // Only what it says of that makes up for segments that have gone before their time.
           if (type !== 'slave-dropped') return
           for (const each of [node, ...this.#others]) each.copiesExpected = true
@@ -200,25 +207,20 @@ export class Application {
           `${this.node.name}: app ${txn}: ${planned.records.map(recordText).join('; ')}`,
         )
       }
-      return this.#guarded(
-        outcome.then(() => {
-          if (this.#process.dead) return
-          this.#checker.acknowledged(history, txn)
-          if (planned.level !== 'local') this.#confirmed(txn, planned.level)
-        }),
-      )
+      return this.#guarded(outcome.then(() => this.#acknowledged(history, txn, planned)))
     }
     return this.#later(history, planned, outcome)
   }
 
   /** It is refused, or waits: then the log says which transaction it became. */
-  #later(history: History, { records }: Planned, outcome: Promise<unknown>): Promise<void> {
+  #later(history: History, planned: Planned, outcome: Promise<unknown>): Promise<void> {
+    const { records } = planned
     const waiting = { records, txn: 0 }
     history.waiting = waiting
     const done = outcome.then(() => {
       if (this.#process.dead) return
       this.#checker.log(this.node)
-      if (waiting.txn > 0) this.#checker.acknowledged(history, waiting.txn)
+      if (waiting.txn > 0) this.#acknowledged(history, waiting.txn, planned)
       // The checker does not read past damage: it may meet it in another server's log.
       else if (!this.node.damaged)
         this.node.world.fail(new Error('an update has waited, is done, and is not logged'))
@@ -240,13 +242,9 @@ export class Application {
     return history.known >= last
   }
 
-  /** Some slave must have it now. */
-  #confirmed(txn: number, level: CommitLevel): void {
-    const unsure = (node: Node) =>
-      node.machine.down || node.attended || node.damaged || node.replaced
-    const holds = (node: Node) => unsure(node) || this.#checker.log(node).lastTxn >= txn
-    if (level === 'received' || this.#others.some(holds)) return
-    this.node.world.fail(new Error(`${txn} is done at the level ${level}, and no slave has it`))
+  #acknowledged(history: History, txn: number, { level }: Planned): void {
+    if (this.#process.dead) return
+    this.#oracle.acknowledged(this.node, history, txn, this.#alone ? 'local' : level)
   }
 
   #read(master: Master, state: State): Promise<void> {
@@ -271,7 +269,7 @@ export class Application {
         node.world.fail(new Error(`${name} ${id} was read, and is not what was written at ${txn}`))
       }
       // Whoever has read it may act on it.
-      if (history !== null) this.#checker.acknowledged(history, txn)
+      if (history !== null) this.#oracle.seen(node, history, txn)
     }
     try {
       return this.#guarded(master.account(account).file(fileName).read(id).then(seen))
@@ -281,7 +279,7 @@ export class Application {
   }
 
   #id(): string {
-    return `i${this.#random.int(0, 24)}`
+    return this.#random.pick(itemIds)
   }
 
   /** Text that no other update has, and as many bytes as it wants. */
@@ -301,9 +299,11 @@ export class Application {
     const [account, fileName] = name.split('/') as [string, string]
     const options = level === undefined ? {} : { level }
     const make = (records: ModelRecord[], run: () => Promise<unknown>, items = false): Planned => {
-      // Whatever is thrown at once is an outcome as well. A level can be asked for with items only.
-      const asked = items ? (level ?? 'local') : 'local'
-      return { records, run: () => attempt(run), items, level: asked }
+      // What is neither asked for nor said in hb.toml is done when it is durable here.
+      const asked = items ? level : undefined
+      const said = records.some(({ kind }) => kind === 'set') ? 'local' : this.node.commitLevel
+      // Whatever is thrown at once is an outcome as well.
+      return { records, run: () => attempt(run), items, level: asked ?? said }
     }
     if (!state.accounts.has(account)) {
       return make([{ kind: 'account', account }], () => master.createAccount(account))

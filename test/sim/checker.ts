@@ -1,17 +1,13 @@
-// What must be so whatever happens. It looks at what lies on the disks (by log-decoder.ts), at what readers see
-// (probe.ts) and at what anybody was told, and compares it with what the applications have done (model.ts).
+// What must be so whatever happens. It looks at what lies on the disks (by log-decoder.ts and database-decoder.ts), at
+// what readers see (probe.ts) and at what servers were told of each other, and compares it with what the applications
+// have done (model.ts). What the applications were told is the oracle's (oracle.ts).
 import { crc32 } from 'node:zlib'
 import type { Database } from '../../src/database/database.ts'
+import { contentsOf, difference, storedContents } from './contents.ts'
 import { decodeLog, decodeSegment, transactionsOf, type DecodedLog } from './log-decoder.ts'
-import {
-  History,
-  recordText,
-  sameTransaction,
-  valueText,
-  type ModelTransaction,
-  type State,
-} from './model.ts'
+import { History, recordText, sameTransaction, type ModelTransaction } from './model.ts'
 import type { Node } from './nodes.ts'
+import { Violation } from './violation.ts'
 
 /** What a server has been told by another one that it holds. */
 export interface Claim {
@@ -20,8 +16,6 @@ export interface Claim {
   readonly durableChain: number
   readonly appliedTxn: number
 }
-
-export class Violation extends Error {}
 
 export class Checker {
   readonly #histories = new Map<string, History>()
@@ -56,8 +50,14 @@ export class Checker {
     history.waiting = null
     this.#checkHolds(node, history, last, 'is open')
     for (const other of others) {
-      const their = this.log(other)
-      if (other === node || their.lineage !== history.lineage || their.lastTxn <= last) continue
+      const their = decodeLog(other.machine.disk, other.layout.log)
+      if (
+        other === node ||
+        other.damaged ||
+        their.lineage !== history.lineage ||
+        their.lastTxn <= last
+      )
+        continue
       throw new Violation(
         `${other.name} holds transaction ${their.lastTxn}, its master ${node.name} only ${last}`,
       )
@@ -74,18 +74,23 @@ export class Checker {
     return history
   }
 
-  /** Somebody was told that it is done. */
-  acknowledged(history: History, txn: number): void {
-    history.acknowledged = Math.max(history.acknowledged, txn)
-  }
-
   masterOf(history: History): Node | null {
     return this.#masters.get(history.lineage) ?? null
   }
 
-  /** Its master gives up what the others lack, and becomes a slave: then it need not hold it. */
-  retire(history: History): void {
-    this.#retired.add(history)
+  /** It becomes a slave, and gives up what its new master lacks: then it need not hold what it has acknowledged. */
+  retire(node: Node): void {
+    for (const history of this.histories()) {
+      if (this.masterOf(history) === node) this.#retired.add(history)
+    }
+  }
+
+  /** What the node has acknowledged last as a master, and must still hold. */
+  masterDebt(node: Node): { readonly history: History; readonly txn: number } | undefined {
+    const history = this.histories().findLast(
+      history => this.masterOf(history) === node && !this.#retired.has(history),
+    )
+    return history === undefined ? undefined : { history, txn: history.acknowledged }
   }
 
   /** Transactions that were saved at `path`, as a segment. */
@@ -114,7 +119,11 @@ export class Checker {
   }
 
   historyOf(log: DecodedLog): History | null {
-    return this.#histories.get(log.lineage) ?? null
+    return this.historyNamed(log.lineage)
+  }
+
+  historyNamed(lineage: string): History | null {
+    return this.#histories.get(lineage) ?? null
   }
 
   /** Timelines that are new. */
@@ -206,16 +215,21 @@ export class Checker {
     if (history !== null && this.#masters.get(history.lineage) === node) {
       this.#checkHolds(node, history, log.lastTxn, 'has lost its power and')
     }
-    for (const { by, durableTxn, durableChain } of claims) {
-      if (durableTxn === 0 || durableTxn < log.firstTxn) continue
-      const blocks = log.segments.flatMap(segment => segment.blocks)
-      if (blocks.some(({ txn, crc }) => txn === durableTxn && crc === durableChain)) continue
-      const first = log.segments[0]
-      if (first?.firstTxn === durableTxn + 1 && first.chain === durableChain) continue
+    for (const claim of claims) {
+      if (claim.durableTxn === 0 || claim.durableTxn < log.firstTxn) continue
+      if (this.isKept(node, claim)) continue
       throw new Violation(
-        `${by} was told that ${node.name} holds transaction ${durableTxn}, and after a power failure it ends at ${log.lastTxn}`,
+        `${claim.by} was told that ${node.name} holds transaction ${claim.durableTxn}, and after a power failure it ends at ${log.lastTxn}`,
       )
     }
+  }
+
+  /** The node holds the transaction of which another one believes so, in the same history. */
+  isKept(node: Node, { durableTxn, durableChain }: Claim): boolean {
+    const { segments } = this.log(node)
+    const blocks = segments.flatMap(segment => segment.blocks)
+    if (blocks.some(({ txn, crc }) => txn === durableTxn && crc === durableChain)) return true
+    return segments[0]?.firstTxn === durableTxn + 1 && segments[0].chain === durableChain
   }
 
   #checkHolds(node: Node, history: History, last: number, when: string): void {
@@ -229,21 +243,46 @@ export class Checker {
 
   /** What readers see is what the history says at the transaction that is applied. */
   database(node: Node, database: Database, replica: boolean): void {
-    // An old master keeps what was its own.
-    const strict = replica && ![...this.#masters.values()].includes(node)
     if (database.failure !== null || database.broken) return
     const txn = database.appliedTxn
-    const log = this.log(node)
-    const history = this.#historyWith(log, txn)
+    const history = this.#historyWith(this.log(node), txn)
     if (history === null) return
     this.checks++
     // A mark of the master's own that its log has not written yet, or never will, changes nothing that readers see.
     const known = replica ? txn : Math.min(txn, history.known)
     // It may have let in what waited, a moment ago.
     if (known < txn && history.waiting !== null) return
-    const problem = difference(database, history.stateAt(known), strict)
+    const strict = replica && this.#neverMaster(node)
+    const problem = difference(contentsOf(database), history.stateAt(known), strict)
     if (problem === null) return
     throw new Violation(`${node.name}, at transaction ${txn}: ${problem}`)
+  }
+
+  /** What lies in the data files is what the history says at their stamp, whether anybody has them open or not. */
+  stored(node: Node): void {
+    if (node.inFlux) return
+    const contents = storedContents(node.machine.disk, node.layout.database)
+    if (contents === null) return
+    if (typeof contents === 'string') {
+      throw new Violation(`the data files of ${node.name} are damaged: ${contents}`)
+    }
+    const { txn } = contents
+    const log = this.log(node)
+    const history = this.#historyWith(log, txn)
+    if (history === null) return
+    this.checks++
+    if (txn > log.lastTxn) {
+      throw new Violation(`the data files of ${node.name} hold ${txn}, its log ${log.lastTxn}`)
+    }
+    const strict = node.type === 'slave' && this.#neverMaster(node)
+    const problem = difference(contents, history.stateAt(txn), strict)
+    if (problem === null) return
+    throw new Violation(`the data files of ${node.name}, at transaction ${txn}: ${problem}`)
+  }
+
+  /** An old master keeps what was its own. */
+  #neverMaster(node: Node): boolean {
+    return ![...this.#masters.values()].includes(node)
   }
 
   /** The timeline of the log to which a transaction belongs. */
@@ -259,50 +298,4 @@ export class Checker {
 
 function text(transaction: ModelTransaction): string {
   return transaction.map(recordText).join('; ').slice(0, 300)
-}
-
-const notReplicated = 3
-
-/** In which way a database differs; null when it does not. */
-export function difference(database: Database, state: State, strict: boolean): string | null {
-  const accounts = database.accounts().join()
-  const expected = [...state.accounts].sort().join()
-  if (accounts !== expected) return `accounts "${accounts}", expected "${expected}"`
-  const there = new Set<string>()
-  for (const account of state.accounts) {
-    for (const file of database.files(account)) there.add(`${account}/${file.name}`)
-  }
-  for (const [name, { modulo, flags, items }] of state.files) {
-    const left = (flags & notReplicated) !== 0
-    if (left && strict) {
-      if (there.delete(name)) return `${name} is not replicated, and is here`
-      continue
-    }
-    if (!there.delete(name)) {
-      // A server that was a slave when it was made.
-      if (left) continue
-      return `${name} is missing`
-    }
-    const [account, fileName] = name.split('/') as [string, string]
-    const file = database.file(account, fileName)!
-    // While it is filled a slave may have less of it.
-    if ((flags & 4) !== 0) continue
-    if (file.modulo !== modulo) return `${name} has modulo ${file.modulo}, expected ${modulo}`
-    if (file.counted && file.itemCount !== items.size) {
-      return `${name} counts ${file.itemCount} items, expected ${items.size}`
-    }
-    let problem: string | null = null
-    let count = 0
-    file.scan(0, Infinity, (id, value) => {
-      count++
-      const wanted = items.get(id.toString('latin1'))
-      if (wanted?.equals(value) === true) return
-      const should = wanted === undefined ? 'nothing' : valueText(wanted)
-      problem ??= `${name} ${id.toString('latin1', 0, 20)} is ${valueText(value)}, expected ${should}`
-    })
-    if (problem !== null) return problem
-    if (count !== items.size) return `${name} scans ${count} items, expected ${items.size}`
-  }
-  const [extra] = there
-  return extra === undefined ? null : `${extra} is here and should not be`
 }

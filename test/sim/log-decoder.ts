@@ -35,7 +35,14 @@ export interface DecodedLog {
   readonly lineage: string
 }
 
-const decoded = new WeakMap<SimFile, { version: number; segment: DecodedSegment | null }>()
+interface Decoding {
+  readonly version: number
+  readonly segment: DecodedSegment | null
+  /** Names of files by their numbers, as far as the segment is decoded. */
+  readonly files: Map<number, string>
+}
+
+const decoded = new WeakMap<SimFile, Decoding>()
 
 /** The valid blocks of the log in `directory`, as far as they follow each other. */
 export function decodeLog(disk: SimDisk, directory: string): DecodedLog {
@@ -71,33 +78,55 @@ export function* transactionsOf(
   }
 }
 
-/** Null when it has no valid header. */
+/** Null when it has no valid header. What was decoded before is not decoded again when bytes were only added. */
 export function decodeSegment(file: SimFile | null, path: string): DecodedSegment | null {
   if (file === null) return null
   const known = decoded.get(file)
   if (known?.version === file.version) return known.segment
-  const segment = readSegment(file.bytes.subarray(0, file.size), path)
-  decoded.set(file, { version: file.version, segment })
+  const before = known?.segment ?? null
+  const added = before !== null && file.lowestChange >= before.end
+  file.lowestChange = Infinity
+  const files = added ? known!.files : new Map<number, string>()
+  const bytes = file.bytes.subarray(0, file.size)
+  const start = added ? before : readHeader(bytes, path)
+  const segment = start === null ? null : readBlocks(bytes, start, files)
+  decoded.set(file, { version: file.version, segment, files })
   return segment
 }
 
 const segmentBytes = 96
 const blockBytes = 72
 
-function readSegment(bytes: Buffer, path: string): DecodedSegment | null {
+/** A segment without blocks. */
+function readHeader(bytes: Buffer, path: string): DecodedSegment | null {
   if (bytes.length < segmentBytes || bytes.readUInt32LE(0) !== 0x47534248) return null
   if (bytes.readUInt32LE(4) !== crc32(bytes.subarray(8, segmentBytes))) return null
-  const lineage = bytes.subarray(32, 48)
-  const firstTxn = number64(bytes, 48)
-  const timeline = bytes.readUInt32LE(12)
-  const database = bytes.toString('hex', 16, 32)
-  const transactions: ModelTransaction[] = []
-  const blocks: BlockEnd[] = []
-  const files = new Map<number, string>()
-  let chain = bytes.readUInt32LE(56)
-  let offset = segmentBytes
+  return {
+    path,
+    firstTxn: number64(bytes, 48),
+    timeline: bytes.readUInt32LE(12),
+    lineage: bytes.toString('hex', 32, 48),
+    database: bytes.toString('hex', 16, 32),
+    chain: bytes.readUInt32LE(56),
+    transactions: [],
+    blocks: [],
+    end: segmentBytes,
+  }
+}
+
+/** The segment with the blocks that follow what is decoded of it. */
+function readBlocks(
+  bytes: Buffer,
+  segment: DecodedSegment,
+  files: Map<number, string>,
+): DecodedSegment {
+  const { firstTxn, database } = segment
+  const transactions = [...segment.transactions]
+  const blocks = [...segment.blocks]
+  let chain = blocks.at(-1)?.crc ?? segment.chain
+  let offset = segment.end
   const seed = Buffer.alloc(32)
-  lineage.copy(seed)
+  seed.write(segment.lineage, 'hex')
   bytes.copy(seed, 16, 48, 56)
   for (;;) {
     if (offset + blockBytes > bytes.length || bytes.readUInt32LE(offset) !== 0x4b424248) break
@@ -122,17 +151,7 @@ function readSegment(bytes: Buffer, path: string): DecodedSegment | null {
     const txn = firstTxn + transactions.length - 1
     blocks.push({ txn, crc, offset, promise })
   }
-  return {
-    path,
-    firstTxn,
-    timeline,
-    lineage: lineage.toString('hex'),
-    database,
-    chain: bytes.readUInt32LE(56),
-    transactions,
-    blocks,
-    end: offset,
-  }
+  return { ...segment, transactions, blocks, end: offset }
 }
 
 function readTransactions(bytes: Buffer, files: Map<number, string>): ModelTransaction[] {

@@ -39,6 +39,8 @@ export class State {
   apply(transaction: ModelTransaction, txn: number): void {
     for (const record of transaction) {
       this.#apply(record)
+      // What is said of a file as a whole no reader of its items sees.
+      if (record.kind === 'set') continue
       const file = 'file' in record ? this.files.get(record.file) : undefined
       if (file !== undefined) file.lastTxn = txn
     }

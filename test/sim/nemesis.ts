@@ -14,11 +14,13 @@ const kinds = [
   'freeze',
   'cut',
   'closed way',
+  'flipped bits on the way',
   'slow disk',
   'full disk',
   'disk error',
   'clock jump',
   'wiped disk',
+  'disk set back',
   ...orders,
 ] as const
 type Kind = (typeof kinds)[number]
@@ -47,12 +49,12 @@ export class Nemesis {
   /** Everything is whole again, and stays so. */
   async end(): Promise<void> {
     this.#over = true
-    const { world, nodes } = this.#story
-    world.network.closedWays.clear()
-    world.network.twice = 0
-    world.network.wake()
+    const { world, nodes, oracle } = this.#story
+    oracle.over(null)
+    world.network.heal()
     for (const { machine } of nodes) {
       machine.doom = null
+      machine.broken = null
       machine.orders.length = 0
       machine.slowness = 1
       machine.disk.room = Infinity
@@ -116,14 +118,17 @@ export class Nemesis {
         const ways = [`${node.name}>${other.name}`, `${other.name}>${node.name}`]
         const closed = random.chance(0.5) ? ways : ways.slice(1)
         world.fault(kind, closed.join(' '))
-        for (const way of closed) world.network.closedWays.add(way)
+        for (const way of closed) world.network.closeWay(way)
         this.#later(random.pick([200, 2000, 4000]) * random.fraction(), () => {
-          for (const way of closed) world.network.closedWays.delete(way)
           world.note(`open again: ${closed.join(' ')}`)
-          world.network.wake()
+          for (const way of closed) world.network.openWay(way)
         })
         return
       }
+      case 'flipped bits on the way':
+        world.fault(kind, '')
+        world.network.flips = random.int(1, 6)
+        return
       case 'slow disk': {
         machine.slowness = random.pick([10, 100])
         world.fault(kind, `${node.name} ${machine.slowness} times`)
@@ -149,6 +154,7 @@ export class Nemesis {
           'syncDirectory',
           'rename',
           'open',
+          'openToWrite',
         ])
         const path = random.pick(['/log/', '/database/', '/srv'])
         world.fault(kind, `${node.name} ${call} ${path} soon`)
@@ -163,6 +169,9 @@ export class Nemesis {
       }
       case 'wiped disk':
         if (random.chance(0.2)) this.#wipe(node)
+        return
+      case 'disk set back':
+        if (random.chance(0.3)) this.#setBack(node)
         return
       default:
         this.#story.operator.give(kind, node)
@@ -201,12 +210,35 @@ export class Nemesis {
   /** A slave's machine comes back with an empty directory, as if it were new. */
   #wipe(node: Node): void {
     const story = this.#story
-    // What has become a master, or may, is not the one to try this with.
-    const promotion = node.machine.disk.file(node.layout.promotion) !== null
-    if (story.master !== story.nodes[0] || !story.upstream.has(node)) return
-    if (node.attended || promotion) return
+    if (!this.#mayLose(node)) return
     node.world.fault('wiped disk', node.name)
-    for (const other of story.nodes) other.copiesExpected = true
+    this.#loses(node)
     this.#wiped.push(node.comesBackEmpty(story.nodes, this.#random.between(50, 500)))
+  }
+
+  /** A slave's machine comes back with what it had some time before, as from a snapshot. */
+  #setBack(node: Node): void {
+    const { machine } = node
+    if (!this.#mayLose(node)) return
+    const back = machine.disk.remember()
+    this.#later(this.#random.between(100, 1500), () => {
+      if (machine.down || !this.#mayLose(node)) return
+      node.world.fault('disk set back', node.name)
+      this.#loses(node)
+      node.comesBackAsBefore(back)
+    })
+  }
+
+  /** What has become a master, or may, is not the one to try this with. */
+  #mayLose(node: Node): boolean {
+    const story = this.#story
+    const promotion = node.machine.disk.file(node.layout.promotion) !== null
+    if (story.master !== story.nodes[0] || !story.upstream.has(node)) return false
+    return !node.attended && !promotion
+  }
+
+  #loses(node: Node): void {
+    this.#story.oracle.forgive(node)
+    for (const other of this.#story.nodes) other.copiesExpected = true
   }
 }

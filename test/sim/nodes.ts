@@ -12,7 +12,8 @@ import { layoutOf, type Layout } from '../../src/config/layout.ts'
 import type { Log } from '../../src/config/messages-log.ts'
 import { ShipperServer } from '../../src/server/shipper-server.ts'
 import { SlaveServer } from '../../src/server/slave-server.ts'
-import { databaseBehind, databasesBehind, serverDirectory } from './probe.ts'
+import type { CommitLevel } from '../../src/config/policies.ts'
+import { databaseBehind, databasesBehind, serverDirectory, writersBehind } from './probe.ts'
 import type { Machine } from './world/machine.ts'
 import { isOfDead, type SimProcess } from './world/process.ts'
 import type { World } from './world/world.ts'
@@ -20,6 +21,8 @@ import type { World } from './world/world.ts'
 export interface NodeSettings {
   readonly type: 'master' | 'slave'
   readonly slaves: readonly string[]
+  /** What its applications are promised that ask for no level. */
+  readonly commitLevel: CommitLevel
   /** Lines of hb.toml by table. */
   readonly tables: Readonly<Record<string, readonly string[]>>
 }
@@ -36,6 +39,10 @@ export class Node {
   attended = false
   /** Those in which its slave's servers had their databases. */
   readonly #disks: Disk[] = []
+  /** It becomes a slave again, and may give up what it holds. */
+  comingBack = false
+  /** It has another history than its slaves: nothing of it may be sent to them. */
+  mustNotSend = false
   /** Something has been damaged: errors that tell of damage are expected. */
   damaged = false
   /** The last error that told of damage. */
@@ -46,8 +53,8 @@ export class Node {
   promotionAsked = false
   /** It has asked for a copy that only an operator may order. */
   copyAsked = false
-  /** It has lost its disk: what was heard from it before says nothing of it now. */
-  replaced = false
+  /** Its disk was set back: what was heard from it before says nothing of it now. */
+  wasSetBack = false
   #settings: NodeSettings | null = null
 
   constructor(world: World, index: number) {
@@ -55,6 +62,10 @@ export class Node {
     this.machine = world.machine(this.name)
     this.layout = layoutOf(serverDirectory)
     this.address = `127.0.0.1:${2001 + index}`
+  }
+
+  get commitLevel(): CommitLevel {
+    return this.#settings?.commitLevel ?? 'local'
   }
 
   get world(): World {
@@ -111,12 +122,15 @@ export class Node {
         listen: this.address,
         slaves: slaves.map(name => `${name}=${addressOf(name)}`),
         applyUpdates: true,
-        logSlaveUpdates: true,
+        // A slave that hands on updates to slaves of its own does so after a failover, too, if nobody stops it.
+        logSlaveUpdates: type === 'slave' && slaves.length > 0,
         autoCreate: false,
       })
       const file = this.machine.disk.file(this.layout.config)
       if (file === null) throw new TypeError('setup has made no hb.toml')
-      const text = withTables(file.bytes.toString('utf8', 0, file.size), tables)
+      const level = [`level = "${settings.commitLevel}"`]
+      const all = { ...tables, commit: [...(tables['commit'] ?? []), ...level] }
+      const text = withTables(file.bytes.toString('utf8', 0, file.size), all)
       file.truncate(0)
       file.write(Buffer.from(text), 0)
     })
@@ -128,7 +142,6 @@ export class Node {
   async comesBackEmpty(others: readonly Node[], afterMs: number): Promise<void> {
     const { machine, world } = this
     this.attended = true
-    this.replaced = true
     machine.powerFails('all')
     this.#disks.length = 0
     for (let made = false; !made;) {
@@ -143,6 +156,26 @@ export class Node {
       })
     }
     this.attended = false
+  }
+
+  /** Its disk has again what it had before; `back` makes it so. */
+  comesBackAsBefore(back: () => void): void {
+    this.wasSetBack = true
+    this.machine.powerFails('all')
+    this.#disks.length = 0
+    back()
+    this.machine.boots()
+  }
+
+  /** Its operator edits hb.toml: as a slave it has no slaves of its own, since they all follow the new master. */
+  handsOnNothing(): void {
+    const file = this.machine.disk.file(this.layout.config)
+    const text = file?.bytes.toString('utf8', 0, file.size) ?? ''
+    const changed = text.replace('log_slave_updates = true', 'log_slave_updates = false')
+    if (file === null || changed === text) return
+    file.truncate(0)
+    file.write(Buffer.from(changed), 0)
+    file.sync()
   }
 
   /** Hexadecimal; empty while it has none. */
@@ -185,12 +218,27 @@ export class Node {
     return databases.reduce((last, { appliedTxn }) => Math.max(last, appliedTxn), 0)
   }
 
+  /** The last transaction that its slave's servers have ever received. */
+  get receivedTxn(): number {
+    const writers = this.#disks.flatMap(writersBehind)
+    return writers.reduce((last, { lastTxn }) => Math.max(last, lastTxn), 0)
+  }
+
+  /** Its log and database are being replaced or cut back; the next start goes on with that. */
+  get inFlux(): boolean {
+    const { seed, rejoin } = this.layout
+    return [`${seed}/COMPLETE`, rejoin].some(path => this.machine.disk.find(path) !== null)
+  }
+
   say(process: SimProcess): Log {
     return (level, message, fields = {}) => {
       if (process.dead || level === 'debug') return
       if (level === 'error' && this.damaged) this.damageTold = message
       if (fields['difference'] === true && !this.damaged) {
         this.world.fail(new Error(`${this.name}: ${message}: nothing has been damaged`))
+      }
+      if (this.mustNotSend && /^link to .*: streaming/.test(message)) {
+        this.world.fail(new Error(`${this.name}: ${message}, to a slave with another history`))
       }
       if (/needs an order by "hb seed"/.test(message)) this.copyAsked = true
       if (/copy of the database is made for/.test(message) && !this.copiesExpected) {

@@ -8,9 +8,9 @@ import { switchApplyUpdates } from '../../src/replay/apply-updates.ts'
 import { verifyServer } from '../../src/repair/verify-command.ts'
 import { askNow } from '../../src/control/reach.ts'
 import { withData } from '../../src/server/sessions.ts'
-import { Violation } from './checker.ts'
 import type { Node } from './nodes.ts'
 import type { Story } from './story.ts'
+import { Violation } from './violation.ts'
 import type { SimProcess } from './world/process.ts'
 
 export const orders = ['apply switched', 'copy ordered', 'verified', 'scrubbed'] as const

@@ -15,8 +15,9 @@ type Load = (
 /** Only in the thread of the loader. */
 export const load: Load = async (url, context, next) => {
   const loaded = await next(url, context)
-  if (!url.endsWith(`/build/src/${bug.file}`)) return loaded
-  return { ...loaded, source: plant(bug, Buffer.from(loaded.source ?? '').toString()) }
+  const file = /\/build\/src\/(.*)$/.exec(url)?.[1]
+  if (file === undefined || !bug.changes.some(change => change.file === file)) return loaded
+  return { ...loaded, source: plant(bug, file, Buffer.from(loaded.source ?? '').toString()) ?? '' }
 }
 
 // The loader's thread loads this very module, and must not register again.

@@ -1,6 +1,7 @@
-// The checker's way to the databases that are open: reading one at an instant, without a process in between, is what
-// no port offers. Nothing of what a database does is changed.
+// The checker's way to the databases and logs that are open: reading one at an instant, without a process in between,
+// is what no port offers. Nothing of what they do is changed.
 import { Database } from '../../src/database/database.ts'
+import { LogWriter } from '../../src/log/writer.ts'
 import type { Disk } from '../../src/platform/disk.ts'
 
 /** Where a simulated machine has its server. */
@@ -33,4 +34,20 @@ export function databasesBehind(disk: Disk): readonly Database[] {
 export function databaseBehind(disk: Disk): Database | null {
   const database = databasesBehind(disk).at(-1)
   return database === undefined || closed.has(database) ? null : database
+}
+
+const writersByDisk = new WeakMap<Disk, LogWriter[]>()
+const openLog = LogWriter.open.bind(LogWriter)
+
+LogWriter.open = async (platform, directory, options) => {
+  const writer = await openLog(platform, directory, options)
+  if (directory === `${serverDirectory}/log`) {
+    writersByDisk.set(platform.disk, [...writersBehind(platform.disk), writer])
+  }
+  return writer
+}
+
+/** The logs that the process with this port has opened. */
+export function writersBehind(disk: Disk): readonly LogWriter[] {
+  return writersByDisk.get(disk) ?? []
 }

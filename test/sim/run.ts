@@ -8,18 +8,19 @@
 //   --seed N           this one alone, and the last 200 lines of its history (--lines N), with --trace of every
 //                      single step
 //   --planted NAME     with a bug in the program that must be found; "all" for one after the other
+//   --one-in N         where the bug is in one block of so many (1,000)
+//   --rate             does not stop when it is found: says in how many stories it is
 //
 // A seed decides everything (story.ts): the servers, their settings, what applications do (application.ts), what
 // befalls them (nemesis.ts, failover.ts). The same seed is the same story to the last byte, so that what was found
 // can be found again. What is checked, and against what, is in checker.ts: it shares no code with what it checks.
-import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { plant, planted, type Planted } from './planted.ts'
+import { checkFits, planted, type Planted } from './planted.ts'
 import { campaign } from './pool.ts'
 import { play } from './story.ts'
 
 const usage =
-  'npm run test:sim -- [--seeds N] [--from N] [--seed N [--trace] [--lines N]] [--planted NAME|all]'
+  'npm run test:sim -- [--seeds N] [--from N] [--seed N [--trace] [--lines N]] [--planted NAME|all [--one-in N] [--rate]]'
 
 function readArguments() {
   try {
@@ -31,6 +32,8 @@ function readArguments() {
         trace: { type: 'boolean', default: false },
         lines: { type: 'string', default: '200' },
         planted: { type: 'string' },
+        'one-in': { type: 'string' },
+        rate: { type: 'boolean', default: false },
       },
     })
   } catch (error) {
@@ -94,11 +97,29 @@ async function playMany(from: number, seeds: number): Promise<boolean> {
   return failed.length === 0
 }
 
+/** Plays stories with the bug, and says how many of them fail. */
+async function ratePlanted(bug: Planted): Promise<boolean> {
+  const { name } = bug
+  checkFits(bug)
+  const seeds = Number(values.seeds ?? plantedSeeds)
+  let found = 0
+  await campaign({
+    from: Number(values.from),
+    seeds,
+    planted: name,
+    heard: ({ error }) => {
+      if (error !== null) found++
+      return true
+    },
+  })
+  console.log(`${name}: in ${found} of ${seeds} stories`)
+  return found > 0
+}
+
 /** Plays stories until the bug is found: until one fails with it that ends well without. */
 async function findPlanted(bug: Planted): Promise<boolean> {
   const { name } = bug
-  // Where it cannot be planted nothing could be found. Throws then.
-  plant(bug, readFileSync(new URL(`../../src/${bug.file}`, import.meta.url), 'utf8'))
+  checkFits(bug)
   let played = 0
   let found: { readonly seed: number; readonly error: string } | null = null
   const started = Date.now()
@@ -133,7 +154,9 @@ async function main(): Promise<boolean> {
       console.error(`there is no planted bug "${values.planted}"; there are: ${names}`)
     }
     let all = wanted.length > 0
-    for (const bug of wanted) all = (await findPlanted(bug)) && all
+    if (values['one-in'] !== undefined) process.env['HB_SIM_ONE_IN'] = values['one-in']
+    const look = values.rate ? ratePlanted : findPlanted
+    for (const bug of wanted) all = (await look(bug)) && all
     return all
   }
   if (values.seed !== undefined) return playOne(Number(values.seed))

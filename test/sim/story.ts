@@ -2,13 +2,15 @@
 // everything is whole again, and must come into step.
 // Here beforehand: loading it when it is needed would take time of this world, as long as it lasts.
 import '../../src/server/local-access.ts'
-import { isHotBackupError } from '../../src/errors.ts'
 import { Application, type Manners } from './application.ts'
-import { Checker, difference, Violation } from './checker.ts'
+import { Checker } from './checker.ts'
+import { Ending } from './ending.ts'
 import { Failover } from './failover.ts'
 import { Nemesis } from './nemesis.ts'
 import { installPrograms, Node, type NodeSettings } from './nodes.ts'
 import { Operator } from './operator.ts'
+import { Oracle } from './oracle.ts'
+import { Violation } from './violation.ts'
 import type { Loss } from './world/disk.ts'
 import { isOfDead } from './world/process.ts'
 import { SeededRandom } from './world/random.ts'
@@ -69,13 +71,17 @@ export class Story {
   readonly random: SeededRandom
   readonly checker = new Checker()
   readonly nodes: Node[] = []
+  readonly oracle = new Oracle(this.checker, this.nodes)
   /** Who sends to a node. */
   readonly upstream = new Map<Node, Node>()
   /** Where the applications go. */
   master!: Node
   readonly operator: Operator
   readonly #manners: Manners
-  readonly #failover: boolean
+  /** The master's queue has a limit. */
+  #queued = false
+  /** So often a slave takes over. */
+  readonly #failovers: number
   /** Nothing befalls anybody any more, and the applications do little. */
   calm = false
   readonly #applications = new Map<Node, Application>()
@@ -85,14 +91,14 @@ export class Story {
     this.world = world
     this.random = new SeededRandom(world.seed, 'story')
     const { random } = this
-    this.#failover = random.chance(0.35)
-    const levels = random.chance(0.3) ? ([undefined, 'durable', 'applied'] as const) : [undefined]
+    this.#failovers = random.chance(0.65) ? 0 : Number(random.weighted({ 1: 5, 2: 3, 3: 2 }))
+    const levels = [undefined, 'received', 'durable', 'applied'] as const
     this.#manners = {
       pauseMs: random.pick([10, 30, 80]),
       itemBytes: random.pick([300, 3000, 20_000]),
-      levels,
+      levels: random.chance(0.3) ? levels : [undefined],
       // What is not replicated is not taken over.
-      localFiles: !this.#failover && random.chance(0.2),
+      localFiles: this.#failovers === 0 && random.chance(0.2),
       longPart: random.pick([0.02, 0.06, 0.15]),
     }
     this.operator = new Operator(this)
@@ -110,27 +116,47 @@ export class Story {
   }
 
   async tell(): Promise<void> {
-    const { world, random } = this
+    const { random } = this
     await this.#build()
     for (const node of this.nodes) node.keepRunning()
     this.#keepApplication()
     this.operator.keepWatch()
     this.#keepLooking()
+    const plain = !this.#queued && this.oracle.leaseMs === 0 && !this.#manners.localFiles
+    const ending = new Ending(this, this.#failovers === 0 && plain)
+    await this.#act(random.pick([500, 1200, 2500]), this.#failovers > 0)
+    for (let more = this.#failovers - 1; more > 0; more--) {
+      // At once, or while things befall them again.
+      await this.#act(random.pick([0, 0, 500]), true)
+    }
+    await this.intoStep('after the last fault')
+    await ending.run()
+    this.#over = true
+    this.operator.goesHome()
+  }
+
+  /** Things befall everybody for some time, and a slave takes over, it may be; then all is well again. */
+  async #act(length: number, takesOver: boolean): Promise<void> {
+    const { world } = this
+    this.#setCalm(length === 0)
     const nemesis = new Nemesis(this)
-    const failover = this.#failover ? Failover.chosen(this) : null
-    const length = random.pick([500, 1200, 2500])
-    nemesis.begin()
+    const failover = takesOver ? Failover.chosen(this) : null
+    if (length > 0) nemesis.begin()
     await Promise.all([this.sleep(length), failover?.run()])
     await nemesis.end()
     await this.operator.end()
-    this.calm = true
-    for (const application of this.#applications.values()) application.pauseMs = calmPauseMs
+    this.#setCalm(true)
     world.note('calm: nothing befalls anybody from here on')
     await failover?.complete()
-    await this.#intoStep('after the last fault')
-    await this.#lastPowerFailure()
-    this.#over = true
-    this.operator.goesHome()
+  }
+
+  #setCalm(calm: boolean): void {
+    this.calm = calm
+    for (const application of this.#applications.values()) application.pauseMs = this.#pauseMs
+  }
+
+  get #pauseMs(): number {
+    return this.calm ? calmPauseMs : this.#manners.pauseMs
   }
 
   async #build(): Promise<void> {
@@ -147,10 +173,31 @@ export class Story {
     network.delayMs = random.pick([0.2, 2, 20])
     network.pieceBytes = random.pick([100, 1500, 64 * 1024])
     network.twice = random.chance(0.2) ? 0.1 : 0
+    const slaves = (node: Node) => (slavesOf.get(node) ?? []).map(({ name }) => name)
+    const settings = this.#chooseSettings(slaves(a!).length)
+    for (const [index, node] of this.nodes.entries()) {
+      const type = index === 0 ? 'master' : 'slave'
+      // A slave that is promoted has no slaves at first: its applications ask for levels themselves.
+      const level = index === 0 ? settings.commitLevel : 'local'
+      await node.make({ ...settings, type, slaves: slaves(node), commitLevel: level }, this.nodes)
+    }
+    for (const [node, slaves] of slavesOf)
+      for (const slave of slaves) this.upstream.set(slave, node)
+    this.master = a!
+    const { tables, commitLevel } = settings
+    world.note(`a story of ${shape}; ${JSON.stringify({ ...this.#manners, commitLevel, tables })}`)
+  }
+
+  #chooseSettings(slaves: number): Pick<NodeSettings, 'tables' | 'commitLevel'> {
+    const { random, oracle } = this
     const verified = random.chance(0.3)
     const queue = random.weighted({ none: 4, pace: 1, refuse: 1, drop: 1 })
+    this.#queued = queue !== 'none'
     this.checker.busyMasters = verified || this.#manners.localFiles
+    oracle.slaves = random.int(1, slaves)
+    oracle.leaseMs = random.chance(0.25) ? random.pick([800, 1600]) : 0
     const helpers = random.chance(0.6) ? '4KiB' : '32MiB'
+    const onTimeout = random.pick(['wait', 'continue'])
     const tables: NodeSettings['tables'] = {
       log: [
         'segment_size = "64KiB"',
@@ -159,20 +206,18 @@ export class Story {
       database: ['cache_size = "4MiB"'],
       link: ['heartbeat = "400ms"', 'timeout = "1500ms"', 'window_size = "64KiB"'],
       helpers: [`size = "${helpers}"`, 'patience = "2s"'],
-      commit: ['timeout = "800ms"'],
+      commit: [
+        `slaves = ${oracle.slaves}`,
+        `timeout = "${random.pick([800, 2000])}ms"`,
+        `on_timeout = "${onTimeout}"`,
+      ],
+      failover: [`lease = "${oracle.leaseMs}ms"`],
       slave: ['auto_seed = true'],
       queue: queue === 'none' ? [] : [`limit = "24KiB"`, `on_limit = "${queue}"`],
       verify: [`interval = "${verified ? '1s' : 'off'}"`],
     }
-    for (const [index, node] of this.nodes.entries()) {
-      const slaves = (slavesOf.get(node) ?? []).map(({ name }) => name)
-      const type = index === 0 ? 'master' : 'slave'
-      await node.make({ type, slaves, tables }, this.nodes)
-    }
-    for (const [node, slaves] of slavesOf)
-      for (const slave of slaves) this.upstream.set(slave, node)
-    this.master = a!
-    world.note(`a story of ${shape}; ${JSON.stringify(this.#manners)}`)
+    const commitLevel = random.weighted({ local: 4, received: 1, durable: 1, applied: 1 })
+    return { tables, commitLevel }
   }
 
   sleep(ms: number): Promise<void> {
@@ -189,9 +234,9 @@ export class Story {
     const there = this.#applications.get(node)
     if (there === undefined && !node.machine.down && !node.attended && node.type === 'master') {
       const others = this.nodes.filter(other => other !== node)
-      const { checker, random } = this
-      const manners = { ...this.#manners, pauseMs: this.calm ? calmPauseMs : this.#manners.pauseMs }
-      const application = new Application(node, others, checker, manners, random)
+      const { checker, oracle, random } = this
+      const manners = { ...this.#manners, pauseMs: this.#pauseMs }
+      const application = new Application(node, others, [checker, oracle], manners, random)
       this.#applications.set(node, application)
       void application.ended.then(() => {
         this.#applications.delete(node)
@@ -214,7 +259,7 @@ export class Story {
 
   /** All that can be checked at any moment. What is damaged on one server must never be so on another. */
   look(): void {
-    for (const node of this.nodes) if (!node.machine.down && !node.damaged) this.#look(node)
+    for (const node of this.nodes) if (!node.damaged) this.#look(node)
   }
 
   #look(node: Node): void {
@@ -226,6 +271,8 @@ export class Story {
     } finally {
       this.world.onlooking = false
     }
+    this.checker.stored(node)
+    this.oracle.look(node)
     const applied = node.appliedTxn
     for (const { by, appliedTxn } of this.#claims(node)) {
       if (appliedTxn <= applied) continue
@@ -242,7 +289,8 @@ export class Story {
 
   #claims(node: Node) {
     const sender = this.upstream.get(node)
-    return sender === undefined || node.attended ? [] : this.checker.claims(node, [sender])
+    const unsure = sender === undefined || node.attended || node.wasSetBack
+    return unsure ? [] : this.checker.claims(node, [sender])
   }
 
   // ---- What befalls them ----
@@ -253,6 +301,7 @@ export class Story {
     node.machine.powerFails(loss)
     try {
       this.checker.afterPowerFailure(node, claims)
+      this.look()
     } catch (error) {
       this.world.fail(error)
     }
@@ -260,7 +309,7 @@ export class Story {
 
   // ---- The end ----
 
-  async #intoStep(when: string): Promise<void> {
+  async intoStep(when: string): Promise<void> {
     const { world } = this
     const start = world.scheduler.now
     let missing = ''
@@ -315,76 +364,6 @@ export class Story {
       }
       const lost = [...node.machine.disk.filesBelow(node.layout.lostAndFound)]
       if (lost.length > 0) throw new Violation(`${node.name} has lost ${lost[0]![0]}`)
-    }
-  }
-
-  /** All plugs are pulled: what was acknowledged must be there, by what lies on the disks. */
-  async #lastPowerFailure(): Promise<void> {
-    const end = this.random.weighted({ over: 5, again: 3, damage: 2 })
-    for (const node of this.nodes) this.powerFails(node, 'all')
-    if (end === 'over') return
-    const acknowledged = this.checker.histories().at(-1)?.acknowledged ?? 0
-    const damaged = end === 'damage' ? this.#damage() : null
-    for (const node of this.nodes) node.machine.boots()
-    if (damaged === null) await this.#intoStep('after the last power failure')
-    else await this.#damageIsMet(damaged, acknowledged)
-  }
-
-  /**
-   * A bit changes, or a sector becomes unreadable, while nobody looks, in what can be told from a torn end. Null: there
-   * is no such place.
-   */
-  #damage(): Node | null {
-    const node = this.random.pick(this.nodes)
-    const { disk } = node.machine
-    const paths = [...disk.filesBelow(node.layout.log), ...disk.filesBelow(node.layout.database)]
-    const choices = paths.filter(([path, { size }]) => size > 0 && /\.log$|database/.test(path))
-    if (choices.length === 0) return null
-    const [path, file] = this.random.pick(choices)
-    const segment = this.checker.log(node).segments.find(known => known.path === path)
-    const offset = this.random.int(0, (segment?.end ?? file.size) - 1)
-    if (segment !== undefined) {
-      const at = segment.blocks.findIndex(block => offset < block.offset)
-      const txn = segment.blocks[at - 1]?.txn ?? segment.firstTxn - 1
-      if (!segment.blocks.slice(at + 1).some(({ promise }) => promise > txn)) return null
-    }
-    if (this.random.chance(0.3)) {
-      this.world.fault('unreadable', `${path} of ${node.name}, byte ${offset}`)
-      file.spoil(offset)
-    } else {
-      this.world.fault('damage', `${path} of ${node.name}, byte ${offset}`)
-      file.damage(offset, 1 << this.random.int(0, 7))
-    }
-    node.damaged = true
-    // A slave may take a new copy of what it finds damaged.
-    for (const other of this.nodes) other.copiesExpected = true
-    return node
-  }
-
-  /** Refused, mended or without effect: but nothing that was acknowledged is missing without a word. */
-  async #damageIsMet(node: Node, acknowledged: number): Promise<void> {
-    await this.sleep(5000)
-    this.look()
-    const open = node.database
-    if (open === null || node.damageTold !== null) return
-    const { database } = open
-    const history = this.checker.histories().at(-1)
-    if (history === undefined || database.failure !== null) return
-    if (database.appliedTxn < acknowledged) {
-      throw new Violation(
-        `${node.name} was damaged, says nothing, and has ${database.appliedTxn} of ${acknowledged}`,
-      )
-    }
-    this.world.onlooking = true
-    try {
-      const known = Math.min(database.appliedTxn, history.known)
-      const problem = difference(database, history.stateAt(known), false)
-      if (problem !== null)
-        throw new Violation(`${node.name} was damaged, and shows it: ${problem}`)
-    } catch (error) {
-      if (!isHotBackupError(error, 'ERR_DATABASE_CORRUPT', 'ERR_GROUP_DAMAGED')) throw error
-    } finally {
-      this.world.onlooking = false
     }
   }
 }

@@ -7,6 +7,7 @@ import { Dead, type SimProcess } from './process.ts'
 
 export type DiskCall =
   | 'open'
+  | 'openToWrite'
   | 'look'
   | 'list'
   | 'makeDirectory'
@@ -21,6 +22,7 @@ export type DiskCall =
 /** How long a call takes, milliseconds at most. */
 const delayMs: Readonly<Record<DiskCall, number>> = {
   open: 0.1,
+  openToWrite: 0.1,
   look: 0.1,
   list: 0.1,
   makeDirectory: 0.2,
@@ -40,8 +42,10 @@ export function diskPort(machine: Machine, process: SimProcess): Disk {
   const calls = new DiskCalls(machine, process)
   const disk = () => machine.disk
   return {
-    open: (path, mode) => calls.later('open', path, () => openFile(calls, disk(), path, mode)),
-    openSync: (path, mode) => calls.now('open', path, () => openFile(calls, disk(), path, mode)),
+    open: (path, mode) =>
+      calls.later(openCall(mode), path, () => openFile(calls, disk(), path, mode)),
+    openSync: (path, mode) =>
+      calls.now(openCall(mode), path, () => openFile(calls, disk(), path, mode)),
     exists: path => calls.later('look', path, () => disk().find(path) !== null),
     access: path =>
       calls.later('look', path, () => (disk().find(path) === null ? null : ownAccess)),
@@ -54,7 +58,10 @@ export function diskPort(machine: Machine, process: SimProcess): Disk {
         machine.changed(to)
       }),
     remove: path => calls.later('remove', path, () => disk().remove(path)),
-    syncDirectory: path => calls.later('syncDirectory', path, () => disk().syncDirectory(path)),
+    syncDirectory: path => {
+      const until = disk().nameChanges
+      return calls.later('syncDirectory', path, () => disk().syncDirectory(path, until))
+    },
     freeBytes: path => calls.later('look', path, () => Math.min(disk().room, 2 ** 40)),
   }
 }
@@ -128,6 +135,10 @@ class DiskCalls {
   }
 }
 
+function openCall(mode: OpenMode): DiskCall {
+  return mode === 'read' ? 'open' : 'openToWrite'
+}
+
 function openFile(calls: DiskCalls, disk: SimDisk, path: string, mode: OpenMode): DiskFile {
   const existed = disk.find(path) !== null
   const file = disk.open(path, mode)
@@ -192,11 +203,13 @@ class PortFile implements DiskFile {
 
   sync(): Promise<void> {
     this.#check()
+    // What is written while it is under way need not be among what it brings to the disk.
+    const until = this.#file.changes
     return this.#calls.later(
       'sync',
       this.path,
-      () => this.#file.sync(),
-      () => this.#file.failSync(),
+      () => this.#file.sync(until),
+      () => this.#file.failSync(until),
     )
   }
 

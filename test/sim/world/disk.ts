@@ -1,7 +1,7 @@
 // The disk of one machine: a tree of files that forgets at a power failure what was not synced.
 //
 //   a write        changes what programs see at once; each of its sectors of 512 bytes may reach the disk or not,
-//                  in any order, until the file is synced
+//                  in any order, until the file is synced: by a sync that is called behind the write
 //   a name         created, renamed or removed, is durable when its directory was synced; until then each such change
 //                  may be kept or forgotten
 //   a failed sync  leaves what it should have written neither on the disk nor to be written by a later one, as on Linux
@@ -17,6 +17,8 @@ const sectorBytes = 512
 const unsyncedMax = 48
 
 interface Unsynced {
+  /** Counts the changes of the file. */
+  readonly number: number
   readonly offset: number
   /** Null: the file was cut, or made longer, to `offset`. */
   readonly bytes: Buffer | null
@@ -33,7 +35,19 @@ export class SimFile {
   #durable: Buffer = Buffer.alloc(0)
   #durableSize = 0
   #unsynced: Unsynced[] = []
+  /** Changes so far. */
+  changes = 0
+  /** The lowest offset at which bytes have changed since a reader has set this, who goes on from there. */
+  lowestChange = 0
   readonly #bad = new Set<number>()
+
+  /** A file that lies on the disk as a whole. */
+  static durable(bytes: Buffer): SimFile {
+    const file = new SimFile()
+    file.write(bytes, 0)
+    file.sync()
+    return file
+  }
 
   write(source: Uint8Array, offset: number): void {
     const copy = Buffer.from(source)
@@ -43,24 +57,48 @@ export class SimFile {
     for (const sector of this.#bad) {
       if (overlaps(sector, offset, offset + copy.length)) this.#bad.delete(sector)
     }
-    this.#add({ offset, bytes: copy })
+    this.#add(offset, copy)
   }
 
   truncate(length: number): void {
     this.bytes = withRoom(this.bytes, length)
     this.bytes.fill(0, Math.min(length, this.size), this.size)
     this.size = length
-    this.#add({ offset: length, bytes: null })
+    this.#add(length, null)
   }
 
-  sync(): void {
-    for (const change of this.#unsynced) this.#harden(change)
-    this.#unsynced = []
+  /** What was changed before `until`, a number of changes, is on the disk. */
+  sync(until = this.changes): void {
+    for (const change of this.#before(until)) this.#harden(change)
   }
 
   /** The pages count as clean now, though they never reached the disk. */
-  failSync(): void {
-    this.#unsynced = []
+  failSync(until = this.changes): void {
+    this.#before(until)
+  }
+
+  #before(until: number): Unsynced[] {
+    const first = this.#unsynced.findIndex(({ number }) => number >= until)
+    return this.#unsynced.splice(0, first < 0 ? Infinity : first)
+  }
+
+  /** The bytes up to `end` would survive a power failure as they are, whatever it takes. */
+  isDurable(end: number): boolean {
+    if (this.#durableSize < end) return false
+    // What is written once more as it is may be lost.
+    const harmless = this.#unsynced.every(({ offset, bytes }) => {
+      if (offset >= end) return true
+      return (
+        bytes !== null &&
+        this.bytes.compare(bytes, 0, bytes.length, offset, offset + bytes.length) === 0
+      )
+    })
+    return harmless && this.#durable.compare(this.bytes, 0, end, 0, end) === 0
+  }
+
+  /** What would survive a power failure for certain. */
+  get durableBytes(): Buffer {
+    return this.#durable.subarray(0, this.#durableSize)
   }
 
   /** A sector cannot be read any more, until something is written there. */
@@ -78,7 +116,7 @@ export class SimFile {
   damage(offset: number, mask: number): void {
     this.bytes[offset]! ^= mask
     if (offset < this.#durable.length) this.#durable[offset]! ^= mask
-    this.version++
+    this.#changed(offset)
   }
 
   powerFails(random: SeededRandom, loss: Loss): void {
@@ -86,27 +124,31 @@ export class SimFile {
     for (const change of this.#unsynced) {
       if (change.bytes === null) {
         if (random.chance(kept)) this.#harden(change)
-      } else this.#keepSectors(change.offset, change.bytes, () => random.chance(kept))
+      } else this.#keepSectors(change, change.bytes, () => random.chance(kept))
     }
     this.#unsynced = []
     this.size = this.#durableSize
     this.bytes = Buffer.from(this.#durable.subarray(0, this.#durableSize))
-    this.version++
+    this.#changed(0)
   }
 
-  #keepSectors(offset: number, bytes: Buffer, keep: () => boolean): void {
+  #changed(offset: number): void {
+    this.version++
+    this.lowestChange = Math.min(this.lowestChange, offset)
+  }
+
+  #keepSectors({ number, offset }: Unsynced, bytes: Buffer, keep: () => boolean): void {
     const end = offset + bytes.length
     for (let at = offset - (offset % sectorBytes); at < end; at += sectorBytes) {
       const [start, stop] = [Math.max(at, offset), Math.min(at + sectorBytes, end)]
-      if (keep()) {
-        this.#harden({ offset: start, bytes: bytes.subarray(start - offset, stop - offset) })
-      }
+      const sector = bytes.subarray(start - offset, stop - offset)
+      if (keep()) this.#harden({ number, offset: start, bytes: sector })
     }
   }
 
-  #add(change: Unsynced): void {
-    this.version++
-    this.#unsynced.push(change)
+  #add(offset: number, bytes: Buffer | null): void {
+    this.#changed(offset)
+    this.#unsynced.push({ number: this.changes++, offset, bytes })
     if (this.#unsynced.length > unsyncedMax) this.#harden(this.#unsynced.shift()!)
   }
 
@@ -127,6 +169,8 @@ export class SimFile {
 type Node = SimFile | SimDirectory
 
 interface NameChange {
+  /** Counts the changes of names on the disk. */
+  readonly number: number
   readonly names: readonly { directory: SimDirectory; name: string; node: Node | null }[]
 }
 
@@ -141,6 +185,8 @@ export class SimDisk {
   readonly root = new SimDirectory()
   /** Bytes by which files may still grow. */
   room = Infinity
+  /** Changes of names so far. */
+  nameChanges = 0
   /** Hears of each file that was changed, by its path. */
   changed: (path: string) => void = () => {}
 
@@ -232,10 +278,31 @@ export class SimDisk {
     this.#rename([{ directory, name, node: null }])
   }
 
-  syncDirectory(path: string): void {
+  /** Names in it that were changed before `until`, a number of changes, are on the disk. */
+  syncDirectory(path: string, until = this.nameChanges): void {
     const directory = this.find(path)
     if (!(directory instanceof SimDirectory)) throw systemError('ENOENT', 'fsync', path)
-    for (const change of directory.pending.slice()) this.#keep(change)
+    for (const change of directory.pending.slice()) if (change.number < until) this.#keep(change)
+  }
+
+  /** The file has its name, and its bytes up to `end`, whatever a power failure takes. */
+  isDurable(path: string, end: number): boolean {
+    let node: Node | undefined = this.root
+    for (const name of parts(path)) {
+      node = node instanceof SimDirectory ? node.durable.get(name) : undefined
+    }
+    return node instanceof SimFile && node === this.find(path) && node.isDurable(end)
+  }
+
+  /** Remembers what lies on the disk for certain; the call that it returns sets the disk back to that. */
+  remember(): () => void {
+    const kept = durableCopy(this.root)
+    return () => {
+      this.wipe()
+      const copy = durableCopy(kept)
+      for (const [name, node] of copy.names) this.root.names.set(name, node)
+      for (const [name, node] of copy.durable) this.root.durable.set(name, node)
+    }
   }
 
   /** How much of a write that makes a file longer there is room for. */
@@ -298,7 +365,7 @@ export class SimDisk {
   }
 
   #rename(names: NameChange['names']): void {
-    const change: NameChange = { names }
+    const change: NameChange = { number: this.nameChanges++, names }
     for (const { directory, name, node } of names) {
       if (node === null) directory.names.delete(name)
       else directory.names.set(name, node)
@@ -320,6 +387,16 @@ export class SimDisk {
       if (index >= 0) directory.pending.splice(index, 1)
     }
   }
+}
+
+function durableCopy(directory: SimDirectory): SimDirectory {
+  const copy = new SimDirectory()
+  for (const [name, node] of directory.durable) {
+    const kept = node instanceof SimFile ? SimFile.durable(node.durableBytes) : durableCopy(node)
+    copy.names.set(name, kept)
+    copy.durable.set(name, kept)
+  }
+  return copy
 }
 
 function overlaps(sector: number, from: number, to: number): boolean {

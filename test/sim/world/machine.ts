@@ -30,6 +30,21 @@ export interface DiskOrder {
   after: number
 }
 
+/** Something that is wrong with the disk, or with the rights to its files, once or until it is repaired. */
+export interface Breakage {
+  /** What the path must contain. */
+  readonly path: string
+  readonly code: 'EIO' | 'EACCES'
+  readonly lasting: boolean
+  /** So many changes go well before. */
+  after: number
+  readonly met: () => void
+}
+
+/** What a missing right forbids; files that are open stay so. */
+const forbidden: readonly DiskCall[] = ['openToWrite', 'rename', 'remove', 'makeDirectory']
+const changes: readonly DiskCall[] = [...forbidden, 'write', 'sync', 'truncate', 'syncDirectory']
+
 /** The machine or one of its processes ends at a call to the disk. */
 interface Doom {
   after: number
@@ -50,11 +65,14 @@ export class Machine {
   readonly disk = new SimDisk()
   readonly processes = new Set<SimProcess>()
   down = false
+  /** When bytes from another machine came last. */
+  heardMs = -Infinity
   /** Wall clock less the world's. */
   wallMs: number
   /** Each call to the disk takes so many times as long. */
   slowness = 1
   readonly orders: DiskOrder[] = []
+  broken: Breakage | null = null
   doom: Doom | null = null
   #boot = 1
   readonly #sockets: SimLocalSockets
@@ -159,6 +177,7 @@ export class Machine {
 
   /** Throws when the call was ordered to fail; `part` of it may have been done. */
   failIfOrdered(call: DiskCall, path: string, part?: () => void): void {
+    this.#failIfBroken(call, path)
     if (this.orders.length === 0) return
     const index = this.orders.findIndex(
       order => order.call === call && path.includes(order.path) && order.after-- <= 0,
@@ -168,6 +187,17 @@ export class Machine {
     this.world.note(`${this.name}: ${order.code} at ${call} ${path}`)
     if (part !== undefined && (call === 'sync' || this.world.random.chance(0.5))) part()
     throw systemError(order.code, call, path)
+  }
+
+  #failIfBroken(call: DiskCall, path: string): void {
+    const { broken } = this
+    if (broken === null || !path.includes(broken.path)) return
+    const calls = broken.code === 'EACCES' ? forbidden : changes
+    if (!calls.includes(call) || broken.after-- > 0) return
+    if (!broken.lasting) this.broken = null
+    this.world.note(`${this.name}: ${broken.code} at ${call} ${path}`)
+    broken.met()
+    throw systemError(broken.code, call, path)
   }
 
   /** `finish` is called if the process ends before the answer is. */

@@ -1,6 +1,6 @@
 // The network between the machines, and the sockets within one. Bytes arrive in order, in pieces of any size and
 // after some time; a connection may be cut at any byte, for both sides or for one that does not notice (half-open),
-// and a way between two machines may be closed for a while, in one direction or both.
+// and a way between two machines may be closed for a while, in one direction or both. Bits may flip on the way.
 import { HotBackupError } from '../../../src/errors.ts'
 import type {
   Address,
@@ -28,13 +28,15 @@ export class SimNetwork {
   readonly #world: World
   readonly #listening = new Map<string, Listening>()
   readonly #open = new Set<End>()
-  /** Ways that are closed: "from>to", by the names of the machines. */
-  readonly closedWays = new Set<string>()
+  /** Ways that are closed: "from>to", by the names of the machines, and how often. */
+  readonly #closedWays = new Map<string, number>()
   /** Largest piece that arrives at once. */
   pieceBytes = 64 * 1024
   delayMs = 1
   /** Part of the calls that reach a listener twice. */
   twice = 0
+  /** So many bits are still to be flipped on the way between machines. */
+  flips = 0
 
   constructor(world: World) {
     this.#world = world
@@ -48,7 +50,27 @@ export class SimNetwork {
   }
 
   isClosed(from: Machine, to: Machine): boolean {
-    return this.closedWays.has(`${from.name}>${to.name}`)
+    return this.#closedWays.has(`${from.name}>${to.name}`)
+  }
+
+  /** Nothing gets through any more, until each who has closed the way has opened it again. */
+  closeWay(way: string): void {
+    this.#closedWays.set(way, (this.#closedWays.get(way) ?? 0) + 1)
+  }
+
+  openWay(way: string): void {
+    const left = (this.#closedWays.get(way) ?? 0) - 1
+    if (left > 0) this.#closedWays.set(way, left)
+    else this.#closedWays.delete(way)
+    this.#wake()
+  }
+
+  /** All is well with it, and stays so. */
+  heal(): void {
+    this.#closedWays.clear()
+    this.twice = 0
+    this.flips = 0
+    this.#wake()
   }
 
   /** Cuts a connection between two machines. `heard`: by both sides, or by one of them. */
@@ -61,7 +83,7 @@ export class SimNetwork {
   }
 
   /** Bytes go again where a way is open again. */
-  wake(): void {
+  #wake(): void {
     for (const end of this.#open) end.pump()
   }
 
@@ -275,9 +297,12 @@ class End implements Connection {
     if (length === first.length) this.#outgoing.shift()
     else this.#outgoing[0] = first.subarray(length)
     this.#pending -= length
+    if (this.remote && this.#world.network.flips > 0) this.#flip(piece)
     this.#world.trace(peer.process, 'data', `${length}`)
     this.#world.scheduler.after(0, peer.process, () => {
-      if (!peer.closed) peer.#events?.data(piece)
+      if (peer.closed) return
+      if (peer.remote) peer.machine.heardMs = this.#world.scheduler.now
+      peer.#events?.data(piece)
     })
     if (this.#pending === 0 && this.#full) {
       this.#full = false
@@ -287,6 +312,16 @@ class End implements Connection {
     }
     if (this.process.dead && this.#outgoing.length === 0) this.#finish()
     else this.pump()
+  }
+
+  #flip(piece: Buffer): void {
+    const { random, network } = this.#world
+    if (!random.chance(0.3)) return
+    network.flips--
+    const offset = random.int(0, piece.length - 1)
+    piece[offset]! ^= 1 << random.int(0, 7)
+    const way = `${this.machine.name} to ${this.remoteAddress}`
+    this.#world.note(`a bit flips on the way from ${way}: byte ${offset} of ${piece.length}`)
   }
 
   get #receptive(): boolean {
