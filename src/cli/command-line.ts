@@ -107,8 +107,13 @@ export class Context {
   /** Ends the command on a signal: what it holds is closed first. The same signal again ends it at once. */
   endOnSignals(): void {
     for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
-      // Not `once`: proper-lockfile ends a process in which it finds no other listener while a signal is handled.
-      process.on(signal, () => this.#interrupt(signal))
+      const heard = () => {
+        this.#interrupt(signal)
+        // Not before all listeners have run: signal-exit, which proper-lockfile loads, ends the process at once when it
+        // finds itself the only one.
+        setImmediate(() => process.off(signal, heard))
+      }
+      process.on(signal, heard)
     }
     // Node would open the port of its debugger.
     process.on('SIGUSR1', () => {})
@@ -170,6 +175,33 @@ export function directoryOption(): Option {
   return new Option('-d, --dir <dir>', 'directory of the server').env('HB_DIR').default('.')
 }
 
+/** For a command with commands below it: the directory may stand before them, too. */
+export function withCommands(command: Command): Command {
+  return command
+    .enablePositionalOptions()
+    .addOption(new Option('-d, --dir <dir>', 'directory of the server; also after the command'))
+}
+
+/** The first of these arguments that is no directory: the command. */
+export function calledCommand(args: readonly string[]): string | undefined {
+  for (let at = 0; at < args.length; at++) {
+    const arg = args[at] ?? ''
+    if (arg === '-d' || arg === '--dir') at++
+    else if (!/^(-d.|--dir=)/.test(arg)) return arg
+  }
+  return undefined
+}
+
+/** What stands before the command holds for it, unless it says something else itself. */
+function takeDirectory(command: Command): void {
+  if (command.getOptionValue('dir') === undefined) return
+  for (let at: Command | null = command; at !== null; at = at.parent) {
+    if (at.getOptionValueSource('dir') !== 'cli') continue
+    command.setOptionValueWithSource('dir', at.getOptionValue('dir'), 'cli')
+    return
+  }
+}
+
 export interface ServerOptions {
   readonly dir: string
 }
@@ -178,10 +210,11 @@ export function onOff(flags: string, description: string): Option {
   return new Option(flags, description).choices(['on', 'off'])
 }
 
-/** A whole number in a range, for an option. */
+/** A whole number in a range, for an option: 1234567, or 1,234,567 as it is shown. */
 export function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER) {
   return (text: string): number => {
-    const value = /^\d+$/.test(text) ? Number(text) : NaN
+    const plain = /^\d{1,3}(,\d{3})+$/.test(text) ? text.replaceAll(',', '') : text
+    const value = /^\d+$/.test(plain) ? Number(plain) : NaN
     if (value >= min && value <= max) return value
     throw new InvalidArgumentError(`A whole number from ${min} on is needed.`)
   }
@@ -216,6 +249,7 @@ export async function execute(
     })
     inherit(program)
     program.hook('preAction', async (_, command) => {
+      takeDirectory(command)
       checkTexts(command)
       const directory: unknown = command.getOptionValue('dir')
       if (typeof directory === 'string' && !choosing.has(command)) await context.workIn(directory)

@@ -5,5 +5,5 @@ import { hbProgram } from './program.ts'
 
 const context = new Context(processStreams())
 context.endOnSignals()
-const program = await hbProgram(context, process.argv[2])
+const program = await hbProgram(context, process.argv.slice(2))
 process.exit(await execute(program, context))

@@ -15,6 +15,7 @@ import {
   serverCommand,
   usageError,
   wholeNumber,
+  withCommands,
   type Context,
   type ServerOptions,
 } from './command-line.ts'
@@ -22,7 +23,7 @@ import { realPaths } from './input.ts'
 import { table } from './output.ts'
 
 export function addLogCommands(program: Command, context: Context): void {
-  const log = new Command('log').description('Look at the transaction log.')
+  const log = withCommands(new Command('log')).description('Look at the transaction log.')
   log.addCommand(listCommand(context))
   log.addCommand(verifyCommand(context))
   log.addCommand(dumpCommand(context))
@@ -142,8 +143,8 @@ async function aboutFiles<T>(work: Promise<T>): Promise<T> {
 }
 
 interface DumpArguments extends ServerOptions, FormOptions {
-  readonly from: number
-  readonly to: number
+  readonly from?: number
+  readonly to?: number
   readonly account?: string
   readonly file?: string
   readonly json?: boolean
@@ -162,15 +163,15 @@ hb log dump /mnt/old/log/*.log`,
     'item-ids and values',
   )
     .argument('[files...]', 'segment files (default: the log of the server)')
-    .option('--from <txn>', 'first transaction to show', wholeNumber(0), 0)
-    .option('--to <txn>', 'last transaction to show', wholeNumber(0), Number.MAX_SAFE_INTEGER)
+    .option('--from <txn>', 'first transaction to show (default: the first)', wholeNumber(0))
+    .option('--to <txn>', 'last transaction to show (default: the last)', wholeNumber(0))
     .option('--account <account>', 'only records about this account')
     .option('--file <file>', 'only records about files of this name')
     .option('--json', 'as JSON lines, with whole values')
     .action(async (files: readonly string[], args: DumpArguments) => {
       const options: DumpOptions = {
-        from: args.from,
-        to: args.to,
+        from: args.from ?? 0,
+        to: args.to ?? Number.MAX_SAFE_INTEGER,
         account: args.account ?? null,
         file: args.file ?? null,
         json: args.json ?? false,

@@ -5,11 +5,13 @@ import { transactionLines } from '../report/log-dump.ts'
 import type { LostEntry } from '../slave/lost-found.ts'
 import { counted } from '../text/numbers.ts'
 import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
-import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
+import { serverCommand, withCommands, type Context, type ServerOptions } from './command-line.ts'
 import { table } from './output.ts'
 
 export function addLostCommands(program: Command, context: Context): void {
-  const lost = new Command('lost').description('Look at what a slave could not apply (lost-found).')
+  const lost = withCommands(new Command('lost')).description(
+    'Look at what a slave could not apply (lost-found).',
+  )
   lost.addCommand(listCommand(context))
   lost.addCommand(showCommand(context))
   lost.addCommand(discardCommand(context))

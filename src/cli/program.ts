@@ -1,7 +1,7 @@
 // The commands of hb(1), put together. Those of a part are loaded when one of them is called: loading everything would
 // take longer than most commands take.
 import { Command } from 'commander'
-import { version, type Context } from './command-line.ts'
+import { calledCommand, version, withCommands, type Context } from './command-line.ts'
 import { addHelpCommand } from './help-command.ts'
 
 type AddCommands = (program: Command, context: Context) => void
@@ -91,11 +91,11 @@ const parts: readonly Part[] = [
 ]
 
 /**
- * With the commands of the part that has `called`; with none for the version; with all of them otherwise, for help say,
+ * With the commands of the part that `args` call; with none for the version; with all of them otherwise, for help say,
  * and for what is mistyped.
  */
-export async function hbProgram(context: Context, called?: string): Promise<Command> {
-  const program = new Command('hb')
+export async function hbProgram(context: Context, args: readonly string[] = []): Promise<Command> {
+  const program = withCommands(new Command('hb'))
     .description('Hot backup: a slave server holds what the master holds, at any time.')
     .version(version)
     .configureHelp({ subcommandTerm: command => `${command.name()} ${argumentsOf(command)}` })
@@ -106,7 +106,7 @@ A server is a directory: -d DIR, or $HB_DIR, or the current directory.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 wrong state of the server, 5 corrupt data, 6 time-out.
 "hb COMMAND --help" has examples; hb(1) has everything.`,
     )
-  for (const { group, load } of partsFor(called)) {
+  for (const { group, load } of partsFor(calledCommand(args))) {
     program.commandsGroup(group)
     const add = await load()
     add(program, context)

@@ -70,7 +70,7 @@ export function replay(...args: readonly string[]): Promise<Outcome> {
 }
 
 async function runHere(
-  program: (context: Context, called?: string) => Command | Promise<Command>,
+  program: (context: Context, args: readonly string[]) => Command | Promise<Command>,
   args: readonly string[],
   input: Iterable<Uint8Array> = [],
 ): Promise<Outcome & { readonly bytes: Buffer }> {
@@ -84,7 +84,7 @@ async function runHere(
     })
   const streams = { stdin: Readable.from(input), stdout: into('stdout'), stderr: into('stderr') }
   const context = new Context(streams)
-  const code = await execute(await program(context, args[0]), context, args)
+  const code = await execute(await program(context, args), context, args)
   const bytes = Buffer.concat(written.stdout)
   const stderr = Buffer.concat(written.stderr).toString()
   return { code, stdout: bytes.toString(), stderr, bytes }
