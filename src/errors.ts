@@ -97,11 +97,11 @@ const catalogue = {
   },
   ERR_QUEUE_FULL: {
     exit: exitCodes.wrongState,
-    hint: 'Let the slave come back, or change [queue] in hb.toml; "hb status" shows who holds up the queue.',
+    hint: 'Let the slave come back, or change [queue] in hb.toml; "hb status" shows which slave holds up the queue.',
   },
   ERR_STOPPED: {
     exit: exitCodes.wrongState,
-    hint: 'Repair what the message names, the disk say, then start the server again.',
+    hint: 'Repair what the message names, such as the disk, then start the server again.',
   },
   ERR_LOCK_LOST: {
     exit: exitCodes.failed,
@@ -121,7 +121,7 @@ const catalogue = {
   },
   ERR_UNSAFE: {
     exit: exitCodes.wrongState,
-    hint: 'Nothing has been changed: put right what the message says, then run the command again.',
+    hint: 'Nothing has been changed: fix what the message says, then run the command again.',
   },
   ERR_ROLE: {
     exit: exitCodes.wrongState,
@@ -156,21 +156,21 @@ const catalogue = {
   },
   ERR_DAMAGED: {
     exit: exitCodes.corrupt,
-    hint: 'Each line before says what helps.',
+    hint: 'Each line above says what to do.',
   },
   ERR_LOG_TORN: {
     exit: exitCodes.corrupt,
     hint: 'The last block is incomplete: the server cuts it off when it starts.',
   },
   ERR_LOG_VERSION: { exit: exitCodes.failed, hint: 'Read it with a newer hotbackup.' },
-  ERR_LOG_GAP: { exit: exitCodes.failed, hint: 'Bring the segments that are missing.' },
+  ERR_LOG_GAP: { exit: exitCodes.failed, hint: 'Supply the missing segments.' },
   ERR_LOG_REMOVED: {
     exit: exitCodes.failed,
     hint: '"hb log list" shows the first transaction that is left; a slave that needs an earlier one takes a new copy ("hb seed").',
   },
   ERR_LOG_FOREIGN: {
     exit: exitCodes.failed,
-    hint: 'The bytes belong to another database or history; bring those of this one.',
+    hint: 'The bytes belong to another database or history; supply those of this one.',
   },
 
   // The system
@@ -187,7 +187,7 @@ const catalogue = {
   // The database
   ERR_DATABASE_CORRUPT: {
     exit: exitCodes.corrupt,
-    hint: 'Keep the directory as it is; "hb scrub" names what is damaged, and what helps.',
+    hint: 'Keep the directory as it is; "hb scrub" names what is damaged, and what to do.',
   },
   ERR_GROUP_DAMAGED: {
     exit: exitCodes.corrupt,

@@ -1,6 +1,6 @@
 // The public API: an explicit list. What is not here is nobody's business outside.
-// To be loaded before a program says what signals do to it: signal-exit, which it loads, ends the process at a signal when
-// no other handler is left, and one that was set later by process.once is gone by then.
+// To be loaded before a program says what signals do to it: signal-exit, which this loads, ends the process at a signal
+// when no other handler is left, and one that was set later by process.once is gone by then.
 import 'proper-lockfile'
 export type { CommitLevel } from './config/policies.ts'
 export {

@@ -31,13 +31,15 @@ export function addCheckCommand(program: Command, context: Context): void {
 hb check -d /srv/north --lag-seconds 30,300 --queue 1GiB,10GiB --verified 2d,7d
 hb check -d /srv/south --disk 20GiB,5GiB --json`,
   )
-    .addOption(threshold('lag-transactions', 'a slave is so many behind', wholeNumber))
-    .addOption(threshold('lag-seconds', 'a slave is so far behind', wholeNumber, '60,600'))
-    .addOption(threshold('lag-bytes', 'a slave lacks so much of the log', parseSize))
-    .addOption(threshold('queue', 'slaves have not stored so much', parseSize))
-    .addOption(threshold('disk', 'no more than this is free', parseSize, '1GiB,256MiB'))
-    .addOption(threshold('verified', 'the last whole verification is so long ago', parseTime))
-    .option('--timeout <seconds>', 'unknown when it takes longer', seconds, 10)
+    .addOption(threshold('lag-transactions', 'transactions that a slave is behind', wholeNumber))
+    .addOption(
+      threshold('lag-seconds', 'age of what a slave has not applied', wholeNumber, '60,600'),
+    )
+    .addOption(threshold('lag-bytes', 'amount of log that a slave is behind', parseSize))
+    .addOption(threshold('queue', 'amount of log that slaves have not stored', parseSize))
+    .addOption(threshold('disk', 'free space, at or below this', parseSize, '1GiB,256MiB'))
+    .addOption(threshold('verified', 'time since the last complete verification', parseTime))
+    .option('--timeout <seconds>', 'the result is unknown if the check takes longer', seconds, 10)
     .option('--json', 'as JSON')
     .action(async ({ dir, timeout, json = false, verified, ...given }: CheckArguments) => {
       const { lagTransactions: lagTxns, ...limits } = given

@@ -79,7 +79,7 @@ function addFileCommands(program: Command, context: Context): void {
   program.addCommand(
     fileCommand('create-file', 'Create a file in an account.', ' --modulo 10007')
       .option('--modulo <number>', 'groups of the file', modulo, moduloDefault)
-      .option('--local', 'keep it on the master alone: slaves leave its updates out')
+      .option('--local', 'keep it on the master only: slaves skip its updates')
       .action((account: string, file: string, options: CreateFileArguments) =>
         context.data(options.dir, 'write', data =>
           data.createFile(account, file, options.modulo, options.local),
@@ -89,10 +89,12 @@ function addFileCommands(program: Command, context: Context): void {
   program.addCommand(
     fileCommand(
       'set-file',
-      'Keep a file on the master alone, or replicate it. Returns when the log holds all that its slaves need.',
+      'Keep a file on the master only, or replicate it. Returns when the log holds everything that its slaves need.',
       ' --local on',
     )
-      .addOption(onOff('--local <on|off>', 'on the master alone').makeOptionMandatory())
+      .addOption(
+        onOff('--local <on|off>', 'whether the file is on the master only').makeOptionMandatory(),
+      )
       .action(
         (account: string, file: string, { dir, local }: ServerOptions & { local: 'on' | 'off' }) =>
           context.data(dir, 'write', data => data.setLocal(account, file, local === 'on')),
@@ -262,7 +264,7 @@ function digestCommand(context: Context): Command {
   return serverCommand(
     'digest',
     `Compute the SHA-256 of the content alone: equal for equal accounts, files, modulos and items, however they lie
-on disk. A master and a slave that has applied everything have the same.`,
+on disk. A master and a slave that has applied everything have the same digest.`,
     `hb digest -d /srv/north
 hb digest -d /srv/south sales orders --json`,
   )

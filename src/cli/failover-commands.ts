@@ -28,11 +28,11 @@ interface PromoteArguments extends ServerOptions {
 function promoteCommand(context: Context): Command {
   return serverCommand(
     'promote',
-    'Make a master of a slave whose master is lost. It applies all that it holds, begins a new timeline, and takes updates.',
+    'Turn a slave whose master is lost into the master. It applies everything it has, begins a new timeline, and takes updates.',
     `hb promote -d /srv/south --dry-run
 hb promote -d /srv/south`,
   )
-    .option('--dry-run', 'say what would be done, and change nothing')
+    .option('--dry-run', 'report what would be done, and change nothing')
     .option('--json', 'as JSON')
     .action(async ({ dir, dryRun = false, json = false }: PromoteArguments) => {
       const { describePromotion, promoteServer } = await import('../failover/promote.ts')
@@ -63,11 +63,11 @@ function promoteLines(report: PromoteReport, dryRun: boolean): string[] {
   if (masterTxn > lastTxn) {
     const missing = counted(masterTxn - lastTxn, 'transaction')
     lines.push(
-      `The old master had told of transaction ${count(masterTxn)}: ${missing} did not come.`,
+      `The old master had reported transaction ${count(masterTxn)}: ${missing} did not arrive.`,
     )
   }
   if (connected !== null) {
-    lines.push(`The old master, ${connected}, was still connected: stop it, unless it was stopped.`)
+    lines.push(`The old master, ${connected}, was still connected: stop it if it still runs.`)
   }
   if (report.lostAndFound > 0) {
     lines.push(`lost-found holds ${counted(report.lostAndFound, 'transaction')}.`)
@@ -75,7 +75,7 @@ function promoteLines(report: PromoteReport, dryRun: boolean): string[] {
   for (const { account, file, modulo, firstGroup, lastGroup } of report.damaged) {
     const groups = firstGroup === lastGroup ? firstGroup : `${firstGroup} to ${lastGroup}`
     lines.push(
-      `DAMAGED: group ${groups} of ${modulo} of ${account} ${file} cannot be used, until a slave of the new master gives it.`,
+      `DAMAGED: group ${groups} of ${count(modulo)} of ${account} ${file} cannot be used until a slave of the new master provides it.`,
     )
   }
   if (!dryRun) {
@@ -98,14 +98,14 @@ function rejoinCommand(context: Context): Command {
     'Make an old master a slave of the server that was promoted in its place, without a full copy. What the new master never got is saved first.',
     `hb rejoin -d /srv/north --from 192.0.2.7:2000
 hb rejoin -d north --from 127.0.0.1:2001 --listen 127.0.0.1:2002
-hb rejoin -d north    (it goes on with what has begun)`,
+hb rejoin -d north    (completes a rejoin that has begun)`,
   )
-    .option('--from <host:port>', 'where the new master listens; not needed to go on')
+    .option('--from <host:port>', 'where the new master listens; not needed to complete a rejoin')
     .option(
       '--listen <host:port>',
-      'where this server will listen (default: as hb.toml says; if it does not, at the loopback address beside a master on this machine)',
+      'where this server will listen (default: as in hb.toml; otherwise the loopback address, if the master is on this machine)',
     )
-    .option('--new-copy', 'if there is no other way, give up log and database for a copy')
+    .option('--new-copy', 'if there is no other way, discard log and database for a copy')
     .option('--json', 'as JSON')
     .action(async ({ dir, from, listen, newCopy = false, json = false }: RejoinArguments) => {
       const { rejoinServer } = await import('../failover/rejoin-command.ts')
@@ -130,16 +130,16 @@ interface SwitchArguments extends ServerOptions {
 function switchCommand(context: Context): Command {
   return serverCommand(
     'switch',
-    'Let a master and one of its slaves change places, with nothing lost. Run it on the master.',
+    'Exchange the roles of a master and one of its slaves, with nothing lost. Run it on the master.',
     `hb switch -d /srv/north --to south
 hb switch -d north --to south --listen 127.0.0.1:2002 --timeout 60`,
   )
-    .requiredOption('--to <name>', 'the slave that is to be the master')
+    .requiredOption('--to <name>', 'the slave that becomes the master')
     .option(
       '--listen <host:port>',
-      'where this server will listen (default: as hb.toml says; if it does not, at the loopback address beside a master on this machine)',
+      'where this server will listen (default: as in hb.toml; otherwise the loopback address, if the master is on this machine)',
     )
-    .option('--timeout <seconds>', 'how long the slave may take to be in step', seconds, 30)
+    .option('--timeout <seconds>', 'how long the slave may take to catch up', seconds, 30)
     .option('--json', 'as JSON')
     .action(async ({ dir, to, listen, timeout, json = false }: SwitchArguments) => {
       const { switchServers } = await import('../failover/switch.ts')
@@ -160,21 +160,21 @@ function switchLines(outcome: RejoinOutcome): string[] {
   return [
     `${master} is the master now, with everything up to transaction ${count(forkTxn)}.`,
     `${name} is its slave; it listens at ${listen}.`,
-    pid === null ? 'Start it with "hb start".' : `Its server runs, process ${pid}.`,
+    pid === null ? 'Start it with "hb start".' : `Its server runs (pid ${pid}).`,
   ]
 }
 
 function forgetCommand(context: Context): Command {
   return serverCommand(
     'forget',
-    'Forget a slave that has joined this server with "hb rejoin" and will not come back. A slave of hb.toml is removed there.',
+    'Forget a slave that joined this server with "hb rejoin" and will not come back. To remove a slave in hb.toml, edit that file.',
     'hb forget -d /srv/south north',
   )
     .addArgument(new Argument('<slave>', 'its name'))
     .action(async (slave: string, { dir }: ServerOptions) => {
       const { forgetSlave } = await import('../failover/forget.ts')
       await context.untilSignal(forgetSlave(context.platform, dir, slave))
-      await context.out.line(`${slave} is a slave of this server no longer.`)
+      await context.out.line(`${slave} is no longer a slave of this server.`)
     })
 }
 
@@ -205,14 +205,15 @@ function rejoinLines(outcome: RejoinOutcome): string[] {
     for (const { account, file, items: updates } of files.slice(0, filesShown)) {
       lines.push(`  ${account} ${file}: ${counted(updates, 'update')}`)
     }
-    if (files.length > filesShown) lines.push(`  and ${files.length - filesShown} more files`)
+    if (files.length > filesShown)
+      lines.push(`  and ${count(files.length - filesShown)} more files`)
     lines.push(
       `They are saved in ${missing.path}`,
       `and listed in ${missing.list}`,
-      `"hb-replay --missing" brings them to ${master}, as far as nothing there has changed since.`,
+      `"hb-replay --missing" applies them on ${master}, except to items that have changed there since.`,
     )
   }
-  lines.push(pid === null ? 'Start it with "hb start".' : `Its server runs, process ${pid}.`)
+  lines.push(pid === null ? 'Start it with "hb start".' : `Its server runs (pid ${pid}).`)
   if (newCopy) {
     lines.push(
       `It is empty, and needs a copy: "hb seed --slave ${name}" on ${master}, or auto_seed in its hb.toml.`,

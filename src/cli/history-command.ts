@@ -15,7 +15,7 @@ export function addHistoryCommand(program: Command, context: Context): void {
   program.addCommand(
     itemCommand(
       'history',
-      'Show what has changed an item, oldest first, as far back as the log goes.',
+      'Show every change of an item, oldest first, as far back as the log goes.',
       `hb history -d /srv/north sales orders 1001
 hb history -d /srv/south sales orders 1001 --marks
 hb history -d /srv/north sales orders 1001 --json | jq -r .time`,

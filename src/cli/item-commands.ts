@@ -81,7 +81,7 @@ hb read -d /srv/south sales orders 1001 --marks`,
 function deleteCommand(context: Context): Command {
   return itemCommand(
     'delete',
-    'Delete an item. Returns when that is durable.',
+    'Delete an item. Returns when the deletion is durable.',
     `hb delete -d /srv/north sales orders 1001
 hb delete -d /srv/north sales orders 6bfe --hex`,
     'item-id',

@@ -206,7 +206,7 @@ hb log follow -d /srv/north --account sales --json | jq .id`,
     ),
     'item-ids and values',
   )
-    .option('--from <txn>', 'begin there (default: with what comes next)', wholeNumber(0))
+    .option('--from <txn>', 'first transaction to show (default: the next one)', wholeNumber(0))
     .option('--account <account>', 'only records about this account')
     .option('--file <file>', 'only records about files of this name')
     .option('--json', 'as JSON lines, with whole values')

@@ -3,7 +3,7 @@ import { Command } from 'commander'
 import { discardLost, lostTransaction, lostTransactions } from '../replay/lost.ts'
 import { transactionLines } from '../report/log-dump.ts'
 import type { LostEntry } from '../slave/lost-found.ts'
-import { counted } from '../text/numbers.ts'
+import { count, counted } from '../text/numbers.ts'
 import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
 import { serverCommand, withCommands, type Context, type ServerOptions } from './command-line.ts'
 import { table } from './output.ts'
@@ -77,8 +77,8 @@ function headerRows(entry: LostEntry): [string, string][] {
     ['Kind', entry.kind],
     ['Server', entry.server],
     ['Time', entry.time],
-    ['Transaction', `${entry.txn}, timeline ${entry.timeline}, written ${entry.written}`],
-    ['Acknowledged', `up to transaction ${entry.lastAcknowledged} then`],
+    ['Transaction', `${count(entry.txn)}, timeline ${entry.timeline}, written ${entry.written}`],
+    ['Acknowledged', `up to transaction ${count(entry.lastAcknowledged)} at that time`],
   ]
 }
 

@@ -96,14 +96,14 @@ const parts: readonly Part[] = [
  */
 export async function hbProgram(context: Context, args: readonly string[] = []): Promise<Command> {
   const program = withCommands(new Command('hb'))
-    .description('Hot backup: a slave server holds what the master holds, at any time.')
+    .description('Hot backup of a record database: a slave server holds what its master holds.')
     .version(version)
     .configureHelp({ subcommandTerm: command => `${command.name()} ${argumentsOf(command)}` })
     .addHelpText(
       'after',
       `
-A server is a directory: -d DIR, or $HB_DIR, or the current directory.
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 wrong state of the server, 5 corrupt data, 6 time-out.
+A server is a directory: -d DIR, before or after the command, or $HB_DIR, or the current directory.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 wrong state of the server, 5 corrupt data, 6 time-out.
 "hb COMMAND --help" has examples; hb(1) has everything.`,
     )
   for (const { group, load } of partsFor(calledCommand(args))) {

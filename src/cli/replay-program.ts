@@ -57,7 +57,7 @@ hb-replay -d /srv/south --lost-found 4711
 hb-replay -d /srv/south --missing /srv/north/missing-updates/4-5-b650bd9a.log --dry-run`,
   )
     .description(
-      'Apply by hand what a slave has not applied: its backlog, segments that are brought, and what lies in lost-found; on a master, what an old one had alone.',
+      'Apply by hand what a slave has not applied: its backlog, imported segments, and lost-found; on a master, the updates that only an old master had.',
     )
     .version(version)
     .addOption(directoryOption())
@@ -66,7 +66,7 @@ hb-replay -d /srv/south --missing /srv/north/missing-updates/4-5-b650bd9a.log --
       endOption('--before-txn <txn>', 'the first transaction not to apply', wholeNumber(1)),
     )
     .addOption(
-      endOption('--until-time <time>', 'apply nothing that was written later', parseMoment),
+      endOption('--until-time <time>', 'apply nothing written after this time', parseMoment),
     )
     .addOption(
       endOption(
@@ -75,22 +75,18 @@ hb-replay -d /srv/south --missing /srv/north/missing-updates/4-5-b650bd9a.log --
         parseMoment,
       ),
     )
-    .option('--segments <path>', "segments of the master's log; as often as there are", collect)
+    .option('--segments <path>', "segments of the master's log (repeatable)", collect)
     .option('--account <account>', 'only transactions about this account')
     .option('--file <file>', 'only transactions about files of this name')
-    .option(
-      '--lost-found <id>',
-      'apply this entry of lost-found, or "all"; as often as there are',
-      collect,
-    )
+    .option('--lost-found <id>', 'apply this entry of lost-found, or "all" (repeatable)', collect)
     .addOption(
       new Option(
         '--missing <path>',
-        'on a master: the updates that "hb rejoin" has saved, but for what has changed since',
+        'on a master: the updates that "hb rejoin" has saved, except to items that have changed since',
       ).conflicts([...endNames, 'segments', 'lostFound']),
     )
     .option('--overwrite', 'with --missing: also over what has changed since')
-    .option('--dry-run', 'say what would be done, and change nothing')
+    .option('--dry-run', 'report what would be done, and change nothing')
     .option('--json', 'as JSON')
     .action(async (options: ReplayArguments) => {
       if (options.missing !== undefined) return replayMissing(context, options, options.missing)
@@ -157,7 +153,7 @@ const stepWords = {
   storing: 'stored',
   applying: 'applied',
   replaying: 'replayed from lost-found',
-  bringing: 'brought',
+  bringing: 'applied',
 } as const
 
 function show(shown: Progress, { step, done, total }: ReplayProgress | MissingProgress): void {
@@ -250,7 +246,7 @@ function tooLate(
     (last !== null && last.txn === fromTxn && Date.parse(last.time) > (untilTime ?? Infinity))
   if (!late) return []
   return [
-    `The end comes too late: transaction ${count(fromTxn)} is behind it, and applied already.`,
+    `The end comes too late: transaction ${count(fromTxn)} comes after it, and is applied already.`,
   ]
 }
 
@@ -263,12 +259,12 @@ function endLines(
   if (last !== null) {
     const applied = backlog !== null && last.txn === backlog.fromTxn
     lines.push(
-      applied ? 'The last one that is applied:' : 'The last one that would be applied:',
+      applied ? 'The last transaction applied:' : 'The last transaction that would be applied:',
       ...outlineLines(last, form),
     )
   }
   if (next !== null) {
-    lines.push('The first one that would not be applied:', ...outlineLines(next, form))
+    lines.push('The first transaction that would not be applied:', ...outlineLines(next, form))
   }
   return lines
 }
@@ -278,14 +274,14 @@ function outlineLines(
   { txn, time, operations, more }: TransactionOutline,
   form: ByteForm | null,
 ): string[] {
-  const start = `${String(txn).padStart(10)}  ${time}`
+  const start = `${count(txn).padStart(10)}  ${time}`
   const lines = operations.map(operation => {
     const { type, account, file, id, idBase64 = false, modulo, bytes } = operation
     const fields = [
       [account, file].filter(name => name !== undefined).join(' '),
       id === undefined ? '' : shownId(Buffer.from(id, idBase64 ? 'base64' : 'utf8'), form),
-      modulo === undefined ? '' : `modulo ${modulo}`,
-      bytes === undefined ? '' : `${bytes} B`,
+      modulo === undefined ? '' : `modulo ${count(modulo)}`,
+      bytes === undefined ? '' : `${count(bytes)} B`,
     ]
     return [start, type.padEnd(14), ...fields.filter(field => field !== '')].join('  ').trimEnd()
   })
@@ -305,7 +301,7 @@ function segmentLines(segments: NonNullable<ReplayReport['segments']>, dryRun: b
   if (known > 0) lines.push(`${counted(known, 'transaction')} in them were stored already.`)
   if (unproven > 0) {
     lines.push(
-      `Transactions behind them, up to ${count(unproven)}, may not be durable on the master, and are left out; bring its log/durable, too.`,
+      `Later transactions, up to ${count(unproven)}, may not be durable on the master, and are skipped; supply its log/durable too.`,
     )
   }
   if (torn !== null) lines.push(`The last segment ends early: ${torn}.`)
@@ -336,7 +332,7 @@ function backlogLines(
   const what = counted(appliedTxn - fromTxn, 'transaction')
   lines.push(
     appliedTxn === fromTxn
-      ? `Nothing ${dryRun ? 'would be' : 'was'} applied: the slave stands at transaction ${count(fromTxn)}.`
+      ? `Nothing ${dryRun ? 'would be' : 'was'} applied: the slave is at transaction ${count(fromTxn)}.`
       : `${dryRun ? 'Would apply' : 'Applied'} ${what}, ${count(fromTxn + 1)} to ${count(appliedTxn)}.`,
   )
   if (lost > 0) {
@@ -349,7 +345,7 @@ function backlogLines(
       : delaySeconds > 0
         ? `they follow when they are ${durationText(delaySeconds * 1000)} old`
         : 'they follow by themselves'
-    lines.push(`${rest} ${remaining === 1 ? 'is' : 'are'} stored behind that; ${when}.`)
+    lines.push(`${rest} ${remaining === 1 ? 'is' : 'are'} stored after that; ${when}.`)
   }
   return lines
 }
@@ -364,7 +360,7 @@ function missingLines(
     ? ['Nothing has been changed.', `Would apply ${what}.`]
     : [`Applied ${what}.`]
   if (leftOut === 0) return lines
-  lines.push(`${dryRun ? 'Would leave' : 'Left'} out ${counted(leftOut, 'transaction')}:`)
+  lines.push(`${dryRun ? 'Would skip' : 'Skipped'} ${counted(leftOut, 'transaction')}:`)
   for (const { txn, account, file, id, idBase64 = false, why } of kept) {
     const item = id === null ? null : shownId(Buffer.from(id, idBase64 ? 'base64' : 'utf8'), form)
     const about = [account, file, item].filter(name => name !== null).join(' ')

@@ -20,12 +20,12 @@ interface SaveArguments extends ServerOptions {
 function saveCommand(context: Context): Command {
   return serverCommand(
     'save',
-    `Make a full save of a server, running or not: database, log, configuration and key, with a manifest of digests. An
-owner that is at work goes on meanwhile.`,
+    `Make a full save of a server, running or not: database, log, configuration and key, with a manifest of digests. The
+server keeps working meanwhile.`,
     `hb save -d /srv/south --to /backup/south-monday
 hb save -d /srv/north --to /backup/north --json | jq .digests.digest`,
   )
-    .requiredOption('--to <path>', 'directory of the save: not there yet, or empty')
+    .requiredOption('--to <path>', 'directory of the save; it must not exist, or be empty')
     .option('--json', 'the manifest without its files, as JSON')
     .action(async ({ dir, to, json = false }: SaveArguments) => {
       const { saveServer } = await import('../backup/save.ts')
@@ -47,9 +47,8 @@ interface RestoreArguments extends ServerOptions {
 function restoreCommand(context: Context): Command {
   return serverCommand(
     'restore',
-    `Make a server of a save, and check every byte and item of it on the way. A server that "hb setup" has just made
-keeps its configuration and key; a new directory gets those of the save. Started, a slave catches up from its
-master by the log.`,
+    `Restore a server from a save, and check every byte and item. A server that "hb setup" has just made keeps its
+configuration and key; a new directory gets those of the save. A restored slave catches up from its master by the log.`,
     `hb restore --from /backup/south-monday -d /srv/south
 hb setup -d /srv/west --type slave --name west --key /root/hb.key && hb restore --from /backup/north -d /srv/west`,
   )
@@ -78,8 +77,8 @@ interface SeedArguments extends ServerOptions {
 function seedCommand(context: Context): Command {
   return serverCommand(
     'seed',
-    `Give a slave a full copy of the database over the link, while everybody works on. What the slave holds is given up
-when the copy is complete and has been checked. Broken off, the next order goes on where it ended.`,
+    `Send a slave a full copy of the database over the link, while both servers keep working. The slave discards what it
+has when the copy is complete and checked. After an interruption, the next seed continues where it stopped.`,
     'hb seed -d /srv/north --slave south',
   )
     .requiredOption('--slave <name>', 'the slave, which must be running')

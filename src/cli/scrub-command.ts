@@ -4,7 +4,7 @@ import { HotBackupError } from '../errors.ts'
 import { parseSize, sizeText } from '../config/sizes-and-times.ts'
 import type { Damage, ScrubReport } from '../repair/scrub.ts'
 import { withData } from '../server/sessions.ts'
-import { counted } from '../text/numbers.ts'
+import { count, counted } from '../text/numbers.ts'
 import { serverCommand, usageError, type Context, type ServerOptions } from './command-line.ts'
 
 interface ScrubArguments extends ServerOptions {
@@ -16,13 +16,13 @@ interface ScrubArguments extends ServerOptions {
 export function addScrubCommand(program: Command, context: Context): void {
   const command = serverCommand(
     'scrub',
-    'Read everything, and say what is damaged.',
+    'Read everything, and report what is damaged.',
     `hb scrub -d /srv/north
 hb scrub -d /srv/north --repair
 hb scrub -d /srv/north --rate 20MiB`,
   )
-    .option('--repair', 'mend log and groups with what the other side holds')
-    .option('--rate <size>', 'read at most so much a second while a server runs', '50MiB')
+    .option('--repair', 'repair log and groups with what the other side has')
+    .option('--rate <size>', 'read at most this much a second while a server runs', '50MiB')
     .option('--json', 'as JSON')
     .action(async ({ dir, repair = false, rate, json = false }: ScrubArguments) => {
       const bytesPerSecond = parseSize(rate)
@@ -54,24 +54,24 @@ hb scrub -d /srv/north --rate 20MiB`,
 function reportLines({ name, bytes, damages, mended }: ScrubReport): string[] {
   return [
     ...mended.map(({ path, kept, what }) => {
-      if (what !== undefined) return `mended: ${path}: ${what}`
+      if (what !== undefined) return `repaired: ${path}: ${what}`
       return kept === null
-        ? `mended: ${path}, which was missing`
-        : `mended: ${path}; as it was: ${kept}`
+        ? `repaired: ${path}, which was missing`
+        : `repaired: ${path}; the damaged file is kept as ${kept}`
     }),
     ...damages.map(damage => `damaged: ${damageText(damage)}. ${damage.hint}`),
-    `${name}: ${sizeText(bytes)} read, ${damages.length === 0 ? 'nothing is damaged' : counted(damages.length, 'damage')}`,
+    `${name}: ${sizeText(bytes)} read, ${damages.length === 0 ? 'nothing is damaged' : `${counted(damages.length, 'damaged place')}`}`,
   ]
 }
 
 function damageText({ part, path, offset, txn, message }: Damage): string {
-  const transaction = txn === null ? '' : `, transaction ${txn}`
+  const transaction = txn === null ? '' : `, transaction ${count(txn)}`
   return `${part}: ${path}, byte ${offset}${transaction}: ${message}`
 }
 
 function damageError({ damages, unmended }: ScrubReport): HotBackupError {
   const [first] = damages
-  const more = damages.length > 1 ? `; ${damages.length - 1} more` : ''
-  const why = unmended === null ? '' : `; it could not be mended: ${unmended}`
+  const more = damages.length > 1 ? `; ${count(damages.length - 1)} more` : ''
+  const why = unmended === null ? '' : `; it could not be repaired: ${unmended}`
   return new HotBackupError('ERR_DAMAGED', `${first?.path}: ${first?.message}${more}${why}`)
 }

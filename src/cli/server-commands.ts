@@ -54,30 +54,29 @@ interface SetupArguments extends ServerOptions {
 function setupCommand(context: Context): Command {
   const command = serverCommand(
     'setup',
-    'Make a server: its directory with a commented hb.toml, and on a master the key for its slaves. Without options, in a terminal, it asks for everything, and changes the settings of a server that is there already.',
+    'Make a server: its directory with a commented hb.toml and, for a master, the key for its slaves. Without options, in a terminal, it asks for everything, and changes the settings of an existing server.',
     `hb setup -d /srv/north
 hb setup -d /srv/north --type master --name north --slave south=192.0.2.7:2000
 hb setup -d /srv/south --type slave --name south --key /root/hb.key`,
   )
     .addOption(new Option('--type <type>', 'what the server is').choices(['master', 'slave']))
     .option('--name <name>', 'name of the server: letters, digits, - and _, not beginning with -')
-    .option(
-      '--slave <name=host:port>',
-      'a slave to send updates to; as often as there are',
-      collect,
-    )
+    .option('--slave <name=host:port>', 'a slave to send updates to (repeatable)', collect)
     .option('--listen <host:port>', 'where a slave listens for its master (default: port 2000)')
-    .option('--key <file>', 'take over this key; a master makes one otherwise')
+    .option('--key <file>', 'use this key; without it, a master makes one')
     .option('--no-key', 'no encryption: addresses of this machine only')
     .addOption(onOff('--apply-updates <on|off>', 'whether a slave applies updates (default: on)'))
     .addOption(
       onOff(
         '--log-slave-updates <on|off>',
-        'whether a slave hands updates on (default: on if it has slaves)',
+        'whether a slave forwards updates (default: on if it has slaves)',
       ),
     )
     .addOption(
-      onOff('--auto-create <on|off>', 'create accounts and files that updates need (default: off)'),
+      onOff(
+        '--auto-create <on|off>',
+        'create missing accounts and files that updates need (default: off)',
+      ),
     )
     .action(async (options: SetupArguments) => {
       const { dir, ...given } = options
@@ -166,14 +165,14 @@ function stopCommand(context: Context): Command {
     'hb stop -d /srv/south',
   ).action(async ({ dir }: ServerOptions) => {
     const pid = await context.untilSignal(stopServer(context.platform, dir))
-    await context.out.line(`stopped, it was process ${pid}`)
+    await context.out.line(`stopped (pid ${pid})`)
   })
 }
 
 function reloadCommand(context: Context): Command {
   return serverCommand(
     'reload',
-    'Have the running server read hb.toml again. Says which keys are in force now, and which wait for a restart.',
+    'Make the running server reread hb.toml. Says which keys are in force now, and which need a restart.',
     `hb reload -d /srv/north
 hb reload -d /srv/north --json`,
   )
@@ -192,7 +191,7 @@ const watchMs = 1000
 function statusCommand(context: Context): Command {
   return serverCommand(
     'status',
-    'Show how a server is, running or not. Takes no lock and holds nothing up.',
+    'Show the state of a server, running or not. Takes no lock and delays nothing.',
     `hb status -d /srv/north
 hb status -d /srv/north --watch
 hb status -d /srv/north --json | jq .slaves`,
@@ -237,7 +236,7 @@ hb wait -d /srv/south`,
     .option('--slave <name>', 'this slave only (default: all of them)')
     .option('--txn <number>', 'transaction to wait for (default: the last one)', wholeNumber(0))
     .addOption(
-      new Option('--level <level>', 'how far it must have got')
+      new Option('--level <level>', 'where it must be: received, stored, or applied')
         .choices(ackLevels)
         .default('applied'),
     )
@@ -257,7 +256,7 @@ hb wait -d /srv/south`,
 function applyCommand(context: Context): Command {
   return serverCommand(
     'apply',
-    'Switch "apply updates" of a slave. Off, its database files stand still, fit for a full save, while its log takes everything.',
+    'Switch "apply updates" of a slave. When it is off, the database files stand still for a full save, and the log keeps receiving everything.',
     `hb apply -d /srv/south off
 hb apply -d /srv/south on`,
   )

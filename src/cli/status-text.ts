@@ -54,7 +54,7 @@ export function statusLines(status: ServerStatus, now: number): string[] {
   return lines.map(harmlessLine)
 }
 
-/** Null on a server that nobody verifies. */
+/** Null on a server that is not verified. */
 function verifiedText({ verify, differences }: ServerStatus): string | null {
   const passText = (pass: { firstTxn: number; lastTxn: number }, time: number) =>
     `transactions ${count(pass.firstTxn)} to ${count(pass.lastTxn)}, ${new Date(time).toISOString()}`

@@ -46,10 +46,7 @@ function formatOption(): Option {
 }
 
 function delimiterOption(): Option {
-  return new Option(
-    '--delimiter <character>',
-    'what stands between the fields of CSV, \\t for a tab',
-  )
+  return new Option('--delimiter <character>', 'separator of CSV fields; \\t is a tab')
 }
 
 /** Throws ERR_USAGE. */
@@ -64,7 +61,7 @@ function importCommand(context: Context): Command {
     serverCommand(
       'import',
       `Write an item for each record of JSON lines or CSV. The item is the field that --value names; without it, the
-field "value" when there is no other besides the item-id, and otherwise the whole record as JSON.`,
+field "value" if that is the only other field, otherwise the whole record as JSON.`,
       `hb import -d /srv/north sales orders orders.csv --format csv --id order_number --create
 hb import -d /srv/north sales orders excel.csv --format csv --id Nr --delimiter ';' --encoding windows-1252
 hb import -d /srv/north sales orders orders.jsonl --format jsonl --id id --skip-bad bad.jsonl
@@ -74,14 +71,17 @@ hb export -d /srv/old sales orders | hb import -d /srv/north sales orders --form
   )
     .argument('<account>', 'name of the account')
     .argument('<file>', 'name of the file')
-    .argument('[path]', 'what to import; - is standard input', '-')
+    .argument('[path]', 'file to import; - is standard input', '-')
     .addOption(formatOption().makeOptionMandatory())
     .requiredOption('--id <field>', 'the field that is the item-id')
     .option('--value <field>', 'the field that is the item')
-    .option('--create', 'create the account and the file if they are not there')
+    .option('--create', 'create the account and the file if they do not exist')
     .addOption(delimiterOption())
     .option('--encoding <name>', 'of the input (default: its byte order mark, or UTF-8)')
-    .option('--skip-bad <path>', 'write bad records there, with line and reason, and go on')
+    .option(
+      '--skip-bad <path>',
+      'write bad records to this file, with line and reason, and continue',
+    )
     .action(async (account: string, file: string, input: string, options: ImportArguments) => {
       const target = { account, file }
       await runImport(context, target, input, options)

@@ -24,8 +24,8 @@ interface VerifyArguments extends ServerOptions, FormOptions {
 function verifyCommand(context: Context): Command {
   const command = serverCommand(
     'verify',
-    `Compare the slaves of a master with it, down to items, while updates go on. With --repair, what differs is copied
-again, and listed.`,
+    `Compare the slaves of a master with it, down to items, while updates go on. With --repair, copy what differs
+again, and list it.`,
     `hb verify -d /srv/north
 hb verify -d /srv/north sales orders --slave south --repair
 hb verify -d /srv/north --json | jq '.slaves[].left[]'`,
@@ -35,7 +35,7 @@ hb verify -d /srv/north --json | jq '.slaves[].left[]'`,
     .argument('[file]', 'only this file')
     .option('--slave <name>', 'only this slave')
     .option('--repair', 'write the items that differ again, and delete those that only a slave has')
-    .option('--timeout <seconds>', 'how long the slaves may take to come in step', seconds, 600)
+    .option('--timeout <seconds>', 'how long the slaves may take to catch up', seconds, 600)
     .option('--json', 'as JSON')
     .action(
       async (account: string | undefined, file: string | undefined, args: VerifyArguments) => {
@@ -67,11 +67,11 @@ function stepText(step: VerifyStep, time: number): string {
       return `${count(step.itemsDone)} of ${count(step.itemsTotal)} items, ${rate} a second`
     }
     case 'waiting':
-      return 'the slaves come to the last mark'
+      return 'waiting for the slaves'
     case 'comparing':
-      return 'the slaves are asked'
+      return 'asking the slaves'
     case 'mending':
-      return 'items are written again'
+      return 'writing items again'
   }
 }
 
@@ -90,13 +90,13 @@ function slaveLines(
   form: ByteForm | null,
 ): string[] {
   const lines = [
-    ...(repair ? mended.map(row => `  mended: ${differenceText(row, form)}`) : []),
+    ...(repair ? mended.map(row => `  repaired: ${differenceText(row, form)}`) : []),
     ...left.map(row => `  ${differenceText(row, form)}`),
   ]
   if (more > 0) lines.push(`  and ${counted(more, 'difference')} more`)
   if (lines.length === 0) return [`${name}: the same`]
   const found = mended.length + left.length + more
-  const done = repair ? `, ${count(mended.length)} mended` : ''
+  const done = repair ? `, ${count(mended.length)} repaired` : ''
   return [`${name}: ${counted(found, 'difference')}${done}`, ...lines]
 }
 

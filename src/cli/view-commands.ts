@@ -26,7 +26,7 @@ interface ViewArguments extends ServerOptions {
 function queryCommand(context: Context): Command {
   return serverCommand(
     'query',
-    'Ask the running server what it does: its process, its word, and its transactions.',
+    'Show what the running server is doing: its process, its state, and its transactions.',
     'hb query -d /srv/south',
   )
     .option('--json', 'as JSON')
@@ -94,7 +94,7 @@ interface StatisticsArguments extends ViewArguments {
 function statisticsCommand(context: Context): Command {
   return serverCommand(
     'statistics',
-    'Show what a slave has done since its start, by operation. A master asks its slaves, over the link.',
+    'Show what a slave has done since it started, by operation. A master asks its slaves over the link.',
     `hb statistics -d /srv/south
 hb statistics -d /srv/north --slave south
 hb statistics -d /srv/north --json | jq '.servers[].operations'`,
@@ -133,11 +133,11 @@ function statisticsLines(rows: readonly StatisticsRow[], now: number): string[] 
     line('Server', ({ name }) => name),
     line('Since', ({ since }) => new Date(since).toISOString()),
     line('Running for', ({ since }) => durationText(Math.max(0, now - since))),
-    ...(asked ? [line('There and back', ({ roundTripMs }) => millisText(roundTripMs))] : []),
+    ...(asked ? [line('Round trip', ({ roundTripMs }) => millisText(roundTripMs))] : []),
     line('Received', ({ bytesReceived }) => sizeText(bytesReceived)),
     line('Transactions', ({ transactions }) => transactions),
-    line('Lost and found', ({ lost }) => lost),
-    line('Left out', ({ leftOut }) => leftOut),
+    line('Lost-found', ({ lost }) => lost),
+    line('Skipped', ({ leftOut }) => leftOut),
     line('Items written', ({ itemBytes }) => sizeText(itemBytes)),
     ...operations.map(name => line(name, row => row.operations[name] ?? 0)),
   ])
@@ -150,7 +150,7 @@ function millisText(millis: number | null): string {
 function queueCommand(context: Context): Command {
   return serverCommand(
     'queue',
-    'Show the transaction log queue: what slaves have not stored yet. Never locks it.',
+    'Show the transaction log queue: what slaves have not stored yet. Takes no lock.',
     `hb queue -d /srv/north
 hb queue -d /srv/north --json | jq .bytes`,
   )

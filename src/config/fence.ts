@@ -62,7 +62,7 @@ export function fencedError(name: string, fenced: Fenced): HotBackupError {
     const message = `${name} is handing over to "${by}" at ${address}; "hb switch" goes on with it`
     return new HotBackupError('ERR_FENCED', message)
   }
-  const message = `${name} is no master any more: "${by}" at ${address} has told of timeline ${timeline}`
+  const message = `${name} is no longer the master: "${by}" at ${address} reported timeline ${timeline}`
   return new HotBackupError('ERR_FENCED', message)
 }
 

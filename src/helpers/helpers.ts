@@ -192,7 +192,7 @@ export class Helpers {
       void child.exited.then(({ code, signal }) => this.#exited(attempt, child, code, signal))
       const { account, file, operation } = job
       const fields = { account, file, operation }
-      this.#options.say('info', `a helper begins: ${operation} ${account} ${file}`, fields)
+      this.#options.say('info', `helper started: ${operation} ${account} ${file}`, fields)
     } catch (error) {
       this.#failed(attempt, String(error))
     }

@@ -3,6 +3,7 @@ import type { ErrorCode } from '../errors.ts'
 import { levelOf, type StatusWord } from '../wire/status-words.ts'
 import { durationText, sizeText } from '../config/sizes-and-times.ts'
 import { harmlessLine } from '../text/harmless-text.ts'
+import { count, counted } from '../text/numbers.ts'
 import { listens } from '../control/owner.ts'
 import type { SlaveRow } from './slave-rows.ts'
 import type { ServerStatus } from './status.ts'
@@ -167,7 +168,7 @@ function slaveFindings(row: SlaveRow, durableHere: number, thresholds: Threshold
       ? over(
           durableHere - row.durableTxn,
           thresholds.lagTxns,
-          value => `${value} transactions not stored`,
+          value => `${counted(value, 'transaction')} not stored`,
         )
       : appliedLags(row, thresholds)
   for (const lag of lags) say(lag.level, lag.message)
@@ -177,13 +178,13 @@ function slaveFindings(row: SlaveRow, durableHere: number, thresholds: Threshold
 function appliedLags(row: SlaveRow, thresholds: Thresholds): Finding[] {
   const { lagTxns, lagSeconds, lagBytes } = row
   const found = [
-    ...over(lagTxns, thresholds.lagTxns, value => `${value} transactions behind`),
+    ...over(lagTxns, thresholds.lagTxns, value => `${counted(value, 'transaction')} behind`),
     ...over(lagBytes, thresholds.lagBytes, value => `${sizeText(value)} behind`),
   ]
   if (lagSeconds !== null) {
     found.push(...over(lagSeconds, thresholds.lagSeconds, value => `${secondsText(value)} behind`))
   } else if (isSet(thresholds.lagSeconds)) {
-    found.push({ level: 'unknown', message: 'for how long it has been behind is not known' })
+    found.push({ level: 'unknown', message: 'it is not known how long it has been behind' })
   }
   return found
 }
@@ -197,7 +198,11 @@ function ownLagFindings({ apply }: ServerStatus, thresholds: Thresholds): Findin
   if (apply.delaySeconds > 0) return []
   const { transactions, seconds, bytes } = apply.backlog
   return [
-    ...over(transactions, thresholds.lagTxns, value => `${value} transactions not applied`),
+    ...over(
+      transactions,
+      thresholds.lagTxns,
+      value => `${counted(value, 'transaction')} not applied`,
+    ),
     ...over(seconds, thresholds.lagSeconds, value => `${secondsText(value)} not applied`),
     ...over(bytes, thresholds.lagBytes, value => `${sizeText(value)} not applied`),
   ]
@@ -228,16 +233,16 @@ function damageFindings(status: ServerStatus): Finding[] {
   const found: Finding[] = damaged.map(({ message }) => ({ level: 'critical', message }))
   const different = (differences?.known ?? 0) + (differences?.more ?? 0)
   if (different > 0) {
-    const message = `${different} differences from the master: see "hb verify"`
+    const message = `${counted(different, 'difference')} from the master: see "hb verify"`
     found.push({ level: 'critical', message })
   }
   if (lostAndFound > 0) {
-    const message = `${lostAndFound} transactions in lost-found: see "hb lost"`
+    const message = `${counted(lostAndFound, 'transaction')} in lost-found: see "hb lost"`
     found.push({ level: 'warning', message })
   }
   for (const { account, file, failures, alarm } of helpers) {
     if (!alarm) continue
-    const message = `the helper for ${account} ${file} has failed ${failures} times`
+    const message = `the helper for ${account} ${file} has failed ${count(failures)} times`
     found.push({ level: 'warning', message })
   }
   return found
@@ -271,9 +276,16 @@ function over(
 }
 
 function okText({ type, state, slaves, log, apply, queue }: ServerStatus): string {
-  if (type === 'slave') return `${state}, transaction ${apply.appliedTxn} of ${log.lastTxn} applied`
-  const lags = slaves.map(({ name, lagTxns }) => `${name} ${lagTxns} transactions behind`)
-  return [`transaction ${log.lastTxn}`, ...lags, `${sizeText(queue.bytes)} in the queue`].join(', ')
+  if (type === 'slave')
+    return `${state}, transaction ${count(apply.appliedTxn)} of ${count(log.lastTxn)} applied`
+  const lags = slaves.map(
+    ({ name, lagTxns }) => `${name} ${counted(lagTxns, 'transaction')} behind`,
+  )
+  return [
+    `transaction ${count(log.lastTxn)}`,
+    ...lags,
+    `${sizeText(queue.bytes)} in the queue`,
+  ].join(', ')
 }
 
 function secondsText(seconds: number): string {

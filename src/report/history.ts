@@ -10,6 +10,7 @@ import { TransactionCursor, type Blocks } from '../log/transactions.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { ByteForm } from '../text/byte-forms.ts'
 import { LineBuffer, type Sink } from '../text/line-buffer.ts'
+import { count } from '../text/numbers.ts'
 
 export interface HistoryOptions {
   readonly account: string
@@ -83,7 +84,7 @@ class ItemHistory {
     const first = this.#firstDamage
     if (first === null) return { operations: this.#operations, damage: null }
     const { path, offset, txn } = first
-    const many = this.#damages === 1 ? '' : ` (the first of ${this.#damages} places)`
+    const many = this.#damages === 1 ? '' : ` (the first of ${count(this.#damages)} places)`
     const at = path.endsWith('.log') ? `, byte ${offset}` : ''
     const message = `${path}${at}: ${withoutPlace(first)}${many}; the history may lack what was written there`
     const place = { path, offset, ...(txn !== null && { txn }) }
@@ -99,7 +100,7 @@ class ItemHistory {
       lines.ascii(`{"txn":${firstTxn},"type":"log-start"}\n`)
     } else if (firstTxn > 1) {
       const when = this.#started ? ' any more' : ''
-      lines.ascii(`History before transaction ${firstTxn} is not kept${when}.\n`)
+      lines.ascii(`History before transaction ${count(firstTxn)} is not kept${when}.\n`)
     }
     this.#started = true
   }
@@ -114,7 +115,7 @@ class ItemHistory {
       this.#lines.ascii(`{${at}"type":"damage","message":${JSON.stringify(text)}}\n`)
       return
     }
-    const at = txn === null ? '' : `from transaction ${txn} on, `
+    const at = txn === null ? '' : `from transaction ${count(txn)} on, `
     this.#lines.ascii(`Damaged ${at}up to the next line: ${text}\n`)
   }
 
@@ -178,12 +179,12 @@ class ItemHistory {
 
   #textLine({ type, bytes, valueStart, valueEnd }: RecordCursor, txn: number, time: string): void {
     const lines = this.#lines
-    lines.number(txn, 10)
+    lines.ascii(count(txn).padStart(10))
     const name = recordTypeNames[type]
     if (type === RecordType.writeItem) {
       const length = valueEnd - valueStart
       const shown = Math.min(length, valueBytesShown)
-      lines.ascii(`  ${time}  ${name.padEnd(14)}  ${length} B  `)
+      lines.ascii(`  ${time}  ${name.padEnd(14)}  ${count(length)} B  `)
       lines.quoted(bytes, valueStart, valueStart + shown, this.#options.form)
       if (shown < length) lines.ascii('…')
     } else lines.ascii(`  ${time}  ${name}`)

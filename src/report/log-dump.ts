@@ -14,6 +14,7 @@ import { decodeVerify } from '../log/verify-record.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { ByteForm } from '../text/byte-forms.ts'
 import { LineBuffer, type Sink } from '../text/line-buffer.ts'
+import { count } from '../text/numbers.ts'
 
 export interface DumpOptions {
   /** First and last transaction to show. */
@@ -249,7 +250,7 @@ class RecordPrinter {
   #textLine(txn: number, names: Buffer): void {
     const record = this.#record
     const lines = this.#lines
-    lines.number(txn, 10)
+    lines.ascii(count(txn).padStart(10))
     lines.bytes(this.#start(record.type))
     lines.bytes(names)
     switch (record.type) {
@@ -258,11 +259,11 @@ class RecordPrinter {
       case RecordType.setFile: {
         const { modulo, flags } = record.attributes()
         const words = flags === 0 ? '' : `  ${flagWords(flags).join(' ')}`
-        lines.ascii(`modulo ${modulo}${words}`)
+        lines.ascii(`modulo ${count(modulo)}${words}`)
         break
       }
       case RecordType.resizeFile:
-        lines.ascii(`modulo ${record.modulo()}`)
+        lines.ascii(`modulo ${count(record.modulo())}`)
         break
       case RecordType.verify:
         lines.ascii(verifyText(record))
@@ -288,7 +289,7 @@ class RecordPrinter {
     const { bytes, valueStart, valueEnd } = this.#record
     const length = valueEnd - valueStart
     this.#lines.bytes(twoBlanks)
-    this.#lines.number(length)
+    this.#lines.ascii(count(length))
     this.#lines.bytes(bytesUnit)
     const shown = Math.min(length, valueBytesShown)
     this.#lines.quoted(bytes, valueStart, valueStart + shown, form)

@@ -134,7 +134,7 @@ function refusalText(
     return new HotBackupError('ERR_LINK_FOREIGN', text)
   }
   if (hello.timeline < own.timeline) {
-    return new HotBackupError('ERR_FENCED', `${ours}; ${theirs}, and is no master any more`)
+    return new HotBackupError('ERR_FENCED', `${ours}; ${theirs}, and is no longer the master`)
   }
   if (sameIdentity(hello.serverId, serverId)) {
     const text = `"${name}" calls itself: the address of its slave "${hello.slaveName}" is its own`

@@ -286,7 +286,7 @@ t.test('every command has help, refuses a wrong option, and changes nothing else
 })
 
 t.test('each command is loaded with its own part alone, and does the same then', async t => {
-  const loaded = (called?: string) => hbProgram(new Context(processStreams()), called)
+  const loaded = (...args: string[]) => hbProgram(new Context(processStreams()), args)
   const all = await loaded()
   for (const command of all.commands.filter(command => command.name() !== 'help')) {
     const some = await loaded(command.name())

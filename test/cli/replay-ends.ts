@@ -136,9 +136,9 @@ t.test('a dry run shows the mistake, and the real run leaves it out', async t =>
       t.match(
         stdout,
         [
-          'The last one that would be applied:',
+          'The last transaction that would be applied:',
           `${String(before.txn).padStart(10)}  ${before.time}  write-item      A G  "good"  1 B`,
-          'The first one that would not be applied:',
+          'The first transaction that would not be applied:',
           `${String(mistake.txn).padStart(10)}  ${mistake.time}  clear-file      A F`,
         ].join('\n'),
         end.join(' '),
@@ -154,7 +154,10 @@ t.test('a dry run shows the mistake, and the real run leaves it out', async t =>
   t.equal(await ok('digest', '-d', pair.slave), good)
   t.equal((await statusOf(pair.slave)).apply.appliedTxn, before.txn)
   const again = await replay('-d', pair.slave, '--before-txn', String(mistake.txn), '--dry-run')
-  t.match(again.stdout, /\nThe last one that is applied:\n.*\nThe first one that would not be/)
+  t.match(
+    again.stdout,
+    /\nThe last transaction applied:\n.*\nThe first transaction that would not be/,
+  )
   await ok('stop', '-d', pair.slave)
   t.match(await replay('-d', pair.slave), { code: 0 })
   const late = ['--before-txn', String(mistake.txn)]

@@ -45,7 +45,7 @@ t.test('query and queue', async t => {
   t.equal(heard.servers[0].since, own.servers[0].since)
   t.ok(heard.servers[0].bytesReceived > 200)
   const text = await ok('statistics', '-d', pair.master, '--slave', 'beta')
-  t.match(text, /There and back +[\d.]+ ms\n[^]*Transactions +3\n[^]*write-item +1\n/)
+  t.match(text, /Round trip +[\d.]+ ms\n[^]*Transactions +3\n[^]*write-item +1\n/)
   t.match(await hb('statistics', '-d', pair.master, '--slave', 'nobody'), { code: 3 })
   await ok('stop', '-d', pair.slave)
   const away = await hb('statistics', '-d', pair.master)

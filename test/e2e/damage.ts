@@ -131,8 +131,8 @@ t.test('bits flip', async t => {
       t.equal(found.code, 5)
       t.match(found.stdout, new RegExp(`${path.basename(second!)}, byte \\d+, transaction`))
       t.match(found.stdout, new RegExp(`${path.basename(third!)}, byte 0, transaction`))
-      t.match(found.stdout, /2 damages/)
-      t.match(await ok('scrub', '-d', directory, '--repair'), /mended: .*\nmended: /)
+      t.match(found.stdout, /2 damaged places/)
+      t.match(await ok('scrub', '-d', directory, '--repair'), /repaired: .*\nrepaired: /)
       t.ok(sameSegments(pair))
     }
     await ok('stop', '-d', pair.slave)
@@ -155,7 +155,10 @@ t.test('bits flip', async t => {
     t.match(found.stdout, /a frame of overflow or of a big value: frame 110 has a wrong CRC/)
     t.match(found.stderr, /ERR_DAMAGED/)
     await ok('apply', '-d', pair.slave, 'on')
-    t.match(await ok('scrub', '-d', pair.slave, '--repair'), /mended: .*frame 7 .*\nmended: .*110/)
+    t.match(
+      await ok('scrub', '-d', pair.slave, '--repair'),
+      /repaired: .*frame 7 .*\nrepaired: .*110/,
+    )
     const digests = await pair.digests()
     t.equal(digests.slave, digests.master)
     await ok('stop', '-d', pair.slave)
@@ -167,7 +170,7 @@ t.test('bits flip', async t => {
     await master.checkpoint()
     await master.close()
     flipGroups(pair.master, [9, 111])
-    t.match(await ok('scrub', '-d', pair.master, '--repair'), /group 9: frame 9.*\nmended: .*111/)
+    t.match(await ok('scrub', '-d', pair.master, '--repair'), /group 9: frame 9.*\nrepaired: .*111/)
     const after = await pair.digests()
     t.equal(after.slave, after.master)
   })

@@ -99,17 +99,19 @@ t.test('an old master that meets the new timeline takes no more updates', async 
   }
   t.match(refused, {
     code: 'ERR_FENCED',
-    message: /alpha is no master any more: "beta" at 127.0.0.1:\d+ has told of timeline 2/,
+    message: /alpha is no longer the master: "beta" at 127.0.0.1:\d+ reported timeline 2/,
   })
   t.equal((await file.read('2'))?.toString(), 'nobody has told it yet', 'it can be read')
   await t.rejects(file.delete('1'), { code: 'ERR_FENCED' })
-  t.match(JSON.parse(await ok('status', '-d', master, '--json')), { failure: /no master any more/ })
+  t.match(JSON.parse(await ok('status', '-d', master, '--json')), {
+    failure: /no longer the master/,
+  })
   await old.close()
   const later = await hb('write', '-d', master, 'SALES', 'ORDERS', '4', 'x')
   t.match(later, { code: 4, stderr: /ERR_FENCED/ }, 'also when it is opened again')
   await ok('stop', '-d', master)
   await startAlone(master)
-  t.match(await ok('status', '-d', master), /no master any more/)
+  t.match(await ok('status', '-d', master), /no longer the master/)
   t.match(await hb('read', '-d', slave, 'SALES', 'ORDERS', '2'), { code: 3 })
   await ok('write', '-d', slave, 'SALES', 'ORDERS', '2', 'apples')
 })
@@ -250,7 +252,8 @@ t.test('the old master comes back as a slave; what it alone had is saved', async
 
   await ok('write', '-d', slave, 'SALES', 'ORDERS', '1', 'cherries')
   const missing = ['-d', slave, '--missing', path.join(saved, segment)]
-  const left = /out 1 transaction:\n {2}4 {2}SALES ORDERS "1": has been changed here since\n$/
+  const left =
+    /(?:kip|kipped) 1 transaction:\n {2}4 {2}SALES ORDERS "1": has been changed here since\n$/
   const dry = await replay(...missing, '--dry-run')
   t.match(dry.stdout, /^Nothing has been changed.\nWould apply 1 transaction of 4 to 5.\n/)
   t.match(dry.stdout, left)

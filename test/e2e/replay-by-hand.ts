@@ -45,7 +45,7 @@ t.test('a slave with updates off goes on to just before a mistake', async t => {
   const dry = await replay('-d', pair.slave, ...limit, '--dry-run')
   t.match(
     dry.stdout,
-    /^Nothing has been changed.\nWould apply 50 transactions, .*\n2 .*; apply updates is off.\nThe last one that would/,
+    /^Nothing has been changed.\nWould apply 50 transactions, .*\n2 .*; apply updates is off.\nThe last transaction that would/,
   )
   t.equal((await statusOf(pair.slave)).apply.appliedTxn, good - 50)
   const { backlog } = await replayed('-d', pair.slave, ...limit)

@@ -89,7 +89,7 @@ t.test('each part dies and comes back alone', async t => {
   const digests = await pair.digests()
   t.equal(digests.slave, digests.master)
 
-  t.match(await ok('stop', '-d', master), /^stopped, it was process \d+\n$/)
+  t.match(await ok('stop', '-d', master), /^stopped \(pid \d+\)\n$/)
   t.match(await statusOf(master), { running: false, pid: null, state: 'Stopped' })
   t.match(await hb('stop', '-d', master), { code: 4, stderr: /ERR_NOT_RUNNING/ })
 })
@@ -232,12 +232,12 @@ t.test('hb run goes on through promotion, rejoin and switch', async t => {
   const listen = `127.0.0.1:${await freePort()}`
   const from = `127.0.0.1:${pair.port}`
   const rejoined = await ok('rejoin', '-d', master, '--from', from, '--listen', listen)
-  t.match(rejoined, /Its server runs, process \d+\./)
+  t.match(rejoined, /Its server runs \(pid \d+\)\./)
   t.match(await statusOf(master), { type: 'slave', running: true, shipper: { pid: null } })
   await ok('wait', '-d', slave, '--timeout', '60')
   t.equal(await ok('read', '-d', master, 'A', 'F', 'after the promotion'), 'after the promotion')
 
-  t.match(await ok('switch', '-d', slave, '--to', 'alpha'), /Its server runs, process \d+\./)
+  t.match(await ok('switch', '-d', slave, '--to', 'alpha'), /Its server runs \(pid \d+\)\./)
   await backAgain(master, 'shipper')
   await write(master, 'after the switch')
   await ok('wait', '-d', master, '--timeout', '60')

@@ -113,9 +113,9 @@ t.test('three differences are found and mended while an application writes', asy
   t.equal((await hb('verify', '-d', pair.master, 'SALES', 'SMALL')).code, 0, 'another file')
   const mended = await hb('verify', '-d', pair.master, 'SALES', '--repair')
   t.equal(mended.code, 0, mended.stderr)
-  t.match(mended.stdout, /beta: 3 differences, 3 mended\n/)
+  t.match(mended.stdout, /beta: 3 differences, 3 repaired\n/)
   for (const { kind, id } of expected) {
-    t.match(mended.stdout, `  mended: SALES CUSTOMERS: "${id}" is ${kind}\n`)
+    t.match(mended.stdout, `  repaired: SALES CUSTOMERS: "${id}" is ${kind}\n`)
   }
   t.match(await ok('verify', '-d', pair.master, '--repair'), /beta: the same\n$/)
   t.ok((await stopWriting()) > 100, 'the application went on')

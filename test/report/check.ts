@@ -194,7 +194,7 @@ t.test('by what is wrong', async t => {
   )
   t.equal(
     found.message,
-    'CRITICAL: south (slave): x\\u001b[2J\\u000ay; 1 transactions in lost-found: see "hb lost"',
+    'CRITICAL: south (slave): x\\u001b[2J\\u000ay; 1 transaction in lost-found: see "hb lost"',
     'the worst first',
   )
   for (const code of ['ERR_LOG_CORRUPT', 'ERR_DATABASE_CORRUPT', 'ERR_ROLE'] as const) {

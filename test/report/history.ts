@@ -404,7 +404,7 @@ t.test('for people', async t => {
     text,
     `         3  ${time}  write-item      3 B  "A\\xfeB"\n         3  ${time}  clear-file\n`,
   )
-  t.match(text, /  10000 B  "(long ?)+[^"]*"…\n$/)
+  t.match(text, /  10,000 B  "(long ?)+[^"]*"…\n$/)
   const marks = await asked(disk, { json: false, form: 'marks' })
   t.match(marks.text, '  3 B  "A^B"\n')
   const whole = await asked(disk, { form: 'hex' })
