@@ -3,7 +3,7 @@
 //   journal         catalog                          decision
 //   to be put       of the one before it, of this    finish it (read-only: read it over the data files); whoever wrote
 //   in place        one, lost or damaged             it may have been killed before its name was durable
-//   in place        of this one                      go on
+//   in place        of this one                      go on, once that it is in place is durable
 //   none            of a database without items      go on: no checkpoint has come so far
 //   none            none, and no data files          a new database: write an empty catalog
 //   in place, none  lost or damaged                  ERR_DATABASE_CORRUPT
@@ -96,6 +96,8 @@ export async function recover(
       catalog = await finishJournal(disk, directory, journal)
       catalogFault = null
     }
+    // Whoever wrote that may have been killed before it was durable: the journal would come back over later files.
+    if (doubt === null && journal?.inPlace === true && !readOnly) await journal.settle(disk)
   } catch (error) {
     if (!isHotBackupError(error, 'ERR_DATABASE_CORRUPT')) throw error
     doubt = error

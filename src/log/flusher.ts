@@ -328,7 +328,8 @@ export class Flusher {
 
   #tryAgain(): void {
     if (this.#failed !== null) return
-    if (this.#pending) this.schedule()
+    // What was committed meanwhile still gathers: its flush found that it was no time for it.
+    if (this.#pending || this.#gathering.bytes() > 0) this.schedule()
     else if (this.diskRoom.patient) void this.#lookForRoom()
   }
 

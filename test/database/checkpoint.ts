@@ -9,6 +9,7 @@ import { MiB } from '../../src/limits.ts'
 import {
   checkpoint,
   difference,
+  directory,
   History,
   openDatabase,
   tinyCache,
@@ -210,6 +211,43 @@ t.test('a journal whose name is not durable yet is made so, before it is used', 
     if (!fuse.burnt) break
   }
 })
+
+t.test(
+  'a mark that a journal is in place is made durable, before anything relies on it',
+  async t => {
+    const disk = new MemoryDisk()
+    const history = new History()
+    let database = await openDatabase(disk, { cacheBytes: 4 * MiB })
+    history.add([{ type: 'createAccount', account: 0 }])
+    history.add([{ type: 'createFile', account: 0, file: 0, modulo: 3 }])
+    for (let id = 0; id < 20; id++) history.add([{ type: 'writeItem', file: 0, id, length: 50 }])
+    history.replay(database)
+    // The process is killed when it has written the mark, and has not synced it.
+    const journal = `${directory}/database/journal`
+    let marked = false
+    disk.before = (operation, path) => {
+      if (path !== journal) return
+      if (operation === 'write') marked = true
+      else if (operation === 'sync' && marked) throw new HotBackupError('ERR_DISK', 'it was killed')
+    }
+    await checkpoint(database).catch(() => {})
+    disk.before = null
+    t.ok(marked)
+    await database.close().catch(() => {})
+
+    // The next one has no frames to write, and no journal: the catalog alone names the data files.
+    database = await openDatabase(disk, { cacheBytes: 4 * MiB })
+    history.add([{ type: 'clearFile', file: 0 }])
+    history.replay(database)
+    await checkpoint(database)
+    await database.close()
+    disk.crash()
+    database = await openDatabase(disk, { cacheBytes: 4 * MiB })
+    t.equal(database.stamp.txn, history.txn)
+    t.equal(difference(database, history.model), null)
+    await database.close()
+  },
+)
 
 t.test('updates go on during a checkpoint, which holds none of them', async t => {
   for (const cacheBytes of [tinyCache, 1 * MiB]) {

@@ -415,6 +415,43 @@ t.test('before a full disk holds up anything, what may find no room is refused',
   t.ok(isHotBackupError((await waiting).cause, 'ERR_DISK_FULL'))
 })
 
+t.test('what is committed while something is given up for room is written behind that', async t => {
+  const [disk, clock] = [new MemoryDisk(), new HandClock()]
+  const log = await openHistory({ disk, clock, segmentBytes: 8192 })
+  disk.capacityBytes = disk.usedBytes + 100
+  let givenUp = 0
+  log.spare = {
+    any: true,
+    giveUp: async () => {
+      // The log looks for something to do while the history goes.
+      await turn()
+      await turn()
+      // At first all of the history is needed: so the next segment is not made ahead.
+      if (givenUp++ === 0) return false
+      disk.capacityBytes = Number.MAX_SAFE_INTEGER
+      return true
+    },
+  }
+  for (let i = 0; i < 200; i++) {
+    const records = log.begin()
+    log.ensureMapped(1, attributes)
+    records.writeItem(1, `${log.lastTxn}`, 'v'.repeat(100))
+    log.checkRoom()
+    log.commit()
+    let durable = false
+    void log.synced().then(() => {
+      durable = true
+    })
+    for (let turns = 0; !durable && turns < 100; turns++) await turn()
+    if (!durable) {
+      t.fail(`transaction ${log.lastTxn} is never written`)
+      break
+    }
+  }
+  t.ok(givenUp > 1)
+  await log.close()
+})
+
 t.test('a new segment waits for room, whatever it is that finds none', async t => {
   const steps = [
     ['open', 'next.tmp'],
