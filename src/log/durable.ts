@@ -21,7 +21,7 @@ import { join } from 'node:path'
 import { HotBackupError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { isWrongFile, openState } from '../platform/atomic-file.ts'
-import { isNotFound, type Disk, type DiskFile } from '../platform/disk.ts'
+import { isNotFound, isUnreadable, type Disk, type DiskFile } from '../platform/disk.ts'
 import type { Watch, Watcher } from '../platform/watch.ts'
 import { hex, type LogPosition } from './chain.ts'
 import { crc32 } from './crc.ts'
@@ -103,8 +103,8 @@ export async function readDurableState(disk: Disk, directory: string): Promise<D
     return readState(file)
   } catch (error) {
     if (isNotFound(error)) return { mark: null, damaged: false }
-    // A directory or a link has its name: nothing is known of the log, and recovery checks all of it.
-    if (isWrongFile(error)) return { mark: null, damaged: true }
+    // No file has its name, or the sector is bad: nothing is known of the log, and recovery checks all of it.
+    if (isWrongFile(error) || isUnreadable(error)) return { mark: null, damaged: true }
     throw error
   } finally {
     await file?.close()

@@ -1,7 +1,15 @@
 // Small files that are read and replaced as a whole: after a crash there is the old one or the new one.
 import { dirname, join } from 'node:path'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { isLink, isNotFound, systemErrorOf, type Access, type Disk, type DiskFile } from './disk.ts'
+import {
+  isLink,
+  isNotFound,
+  isUnreadable,
+  systemErrorOf,
+  type Access,
+  type Disk,
+  type DiskFile,
+} from './disk.ts'
 
 /**
  * Replaces the file at `path`, durably. One writer at a time: the new bytes lie in `path`.tmp meanwhile, and
@@ -94,8 +102,8 @@ export async function tryDirectory(disk: Disk, directory: string): Promise<void>
 }
 
 /**
- * A server's own small file, whose reader decides what wrong content means: what is too long, a directory, or a
- * symbolic link, has no content. Null when there is nothing. Throws ERR_DISK when the disk does not give it.
+ * A server's own small file, whose reader decides what wrong content means: what is too long, no plain file, or lies
+ * in a bad sector of the disk has no content. Null when there is nothing. Throws ERR_DISK for what may not be read.
  */
 export async function readState(
   disk: Disk,
@@ -105,15 +113,17 @@ export async function readState(
   try {
     return await readFile(disk, path, bytesMax)
   } catch (error) {
-    if (isWrongFile(error)) return Buffer.alloc(0)
+    if (isWrongFile(error) || isUnreadable(error)) return Buffer.alloc(0)
     throw error
   }
 }
 
-/** True for an error of `readFile` that is about the file, and not the disk: it is too long, a directory, or a link. */
+/** True for an error of `readFile` that is about the file, and not the disk: it is too long, or no plain file. */
 export function isWrongFile(error: unknown): error is HotBackupError {
   if (!isHotBackupError(error, 'ERR_DISK')) return false
-  return systemErrorOf(error) === null || isDirectoryError(error) || isLink(error)
+  if (systemErrorOf(error) === null || isDirectoryError(error) || isLink(error)) return true
+  // A socket.
+  return systemErrorOf(error)?.code === 'ENXIO'
 }
 
 function isDirectoryError(error: unknown): boolean {

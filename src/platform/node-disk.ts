@@ -21,9 +21,11 @@ const transferBytesMax = 1024 * 1024 * 1024
 
 /** Windows has no such flag, and no such links for everybody. */
 const noLink = fs.constants.O_NOFOLLOW ?? 0
+/** A pipe in the place of a file would be waited for. */
+const noWait = fs.constants.O_NONBLOCK ?? 0
 const openFlags: Readonly<Record<OpenMode, number>> = {
-  read: fs.constants.O_RDONLY | noLink,
-  write: fs.constants.O_RDWR | noLink,
+  read: fs.constants.O_RDONLY | noLink | noWait,
+  write: fs.constants.O_RDWR | noLink | noWait,
   create: fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL,
 }
 
@@ -154,22 +156,40 @@ class NodeDiskFile implements DiskFile {
   }
 }
 
+/** Without a system error: it is about the file, and not the disk. */
+function pipeError(path: string): HotBackupError {
+  const message = `${path} is a pipe, and not a file`
+  const hint = 'Move away what is there.'
+  return new HotBackupError('ERR_DISK', message, { path }, undefined, hint)
+}
+
 export const nodeDisk: Disk = {
   open(path, mode) {
     return new Promise((resolve, reject) => {
       fs.open(path, openFlags[mode], fileMode, (error, descriptor) => {
-        if (error === null) resolve(new NodeDiskFile(path, descriptor))
-        else reject(diskError(error, mode === 'create' ? 'create' : 'open', path))
+        if (error !== null) {
+          reject(diskError(error, mode === 'create' ? 'create' : 'open', path))
+          return
+        }
+        fs.fstat(descriptor, (failed, found) => {
+          if (failed === null && !found.isFIFO()) return resolve(new NodeDiskFile(path, descriptor))
+          const why = failed === null ? pipeError(path) : diskError(failed, 'look at', path)
+          fs.close(descriptor, () => reject(why))
+        })
       })
     })
   },
 
   openSync(path, mode) {
+    let descriptor
     try {
-      return new NodeDiskFile(path, fs.openSync(path, openFlags[mode], fileMode))
+      descriptor = fs.openSync(path, openFlags[mode], fileMode)
     } catch (error) {
       throw diskError(error, mode === 'create' ? 'create' : 'open', path)
     }
+    if (!fs.fstatSync(descriptor).isFIFO()) return new NodeDiskFile(path, descriptor)
+    fs.closeSync(descriptor)
+    throw pipeError(path)
   },
 
   exists(path) {

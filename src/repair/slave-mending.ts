@@ -31,6 +31,8 @@ const retryMs = 1000
 export class SlaveMending {
   readonly #parts: SlaveMendingParts
   #mending: Promise<readonly MendedSegment[]> | null = null
+  /** What `damaged` has begun, with what comes of it. */
+  #trying: Promise<void> | null = null
   #timer: Timer | null = null
   #stopped = false
 
@@ -40,7 +42,7 @@ export class SlaveMending {
 
   /** Somebody has met damage: it is mended as soon as there is a peer that can be asked. */
   damaged(error: HotBackupError): void {
-    if (this.#stopped || this.#timer !== null || this.#mending !== null) return
+    if (this.#stopped || this.#timer !== null || this.#trying !== null) return
     const { say } = this.#parts
     say('error', `the log is damaged: ${error.message}`, { code: error.code, ...error.place })
     this.#try()
@@ -48,21 +50,24 @@ export class SlaveMending {
 
   #try(): void {
     this.#timer = null
-    this.mend().then(
-      async mended => {
-        if (!this.#parts.standsStill()) return
-        if (mended.length > 0 || (await this.#stillDamaged())) this.#parts.reopen()
-      },
-      (error: unknown) => {
-        if (!isHotBackupError(error)) throw error
-        if (this.#stopped) return
-        if (error.code === 'ERR_NO_SLAVE' || error.code === 'ERR_WIRE') {
-          this.#timer = this.#parts.platform.clock.after(retryMs, () => this.#try())
-        } else {
-          this.#parts.say('error', `the log could not be mended: ${error.message}`)
-        }
-      },
-    )
+    this.#trying = this.#mendAndGoOn().finally(() => {
+      this.#trying = null
+    })
+  }
+
+  async #mendAndGoOn(): Promise<void> {
+    const { standsStill, reopen, say, platform } = this.#parts
+    try {
+      const mended = await this.mend()
+      if (!standsStill() || !(mended.length > 0 || (await this.#stillDamaged()))) return
+      if (!this.#stopped) reopen()
+    } catch (error) {
+      if (!isHotBackupError(error)) throw error
+      if (this.#stopped) return
+      if (error.code === 'ERR_NO_SLAVE' || error.code === 'ERR_WIRE') {
+        this.#timer = platform.clock.after(retryMs, () => this.#try())
+      } else say('error', `the log could not be mended: ${error.message}`)
+    }
   }
 
   /** In what the slave writes itself. */
@@ -90,6 +95,7 @@ export class SlaveMending {
   async stop(): Promise<void> {
     this.#stopped = true
     this.#timer?.cancel()
+    await this.#trying
     await this.#mending?.catch(() => {})
   }
 }

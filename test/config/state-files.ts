@@ -1,7 +1,9 @@
 // The small files of a server, each in every wrong state: empty, too short, too long, garbage, a directory, a symbolic
 // link. Looking at the server works all the same, what the files mean then is what their heads say, and nothing is ever
 // read or written through a link.
+import { execFileSync } from 'node:child_process'
 import {
+  cpSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -16,8 +18,9 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
 import { damagedPromotion, readPromotion } from '../../src/config/promotion-file.ts'
-import { isHotBackupError, type ErrorCode } from '../../src/errors.ts'
+import { HotBackupError, isHotBackupError, type ErrorCode } from '../../src/errors.ts'
 import { readDurableState } from '../../src/log/durable.ts'
+import type { Disk } from '../../src/platform/disk.ts'
 import { nodeDisk } from '../../src/platform/node-disk.ts'
 import type { Platform } from '../../src/platform/platform.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
@@ -39,7 +42,10 @@ import { readDropped } from '../../src/ship/dropped.ts'
 import { readSeedHold } from '../../src/ship/seed-hold.ts'
 import { Differences } from '../../src/slave/differences.ts'
 import { LostAndFound } from '../../src/slave/lost-found.ts'
-import { hb, ok, Pair, statusOf } from '../helpers/servers.ts'
+import { long } from '../helpers/long-form.ts'
+import { hb, ok, Pair, smallSegments, statusOf } from '../helpers/servers.ts'
+
+t.setTimeout(long ? 3_600_000 : 120_000)
 
 const states = [
   'empty',
@@ -50,6 +56,7 @@ const states = [
   'full directory',
   'link',
   'dangling link',
+  'pipe',
 ] as const
 type State = (typeof states)[number]
 
@@ -68,6 +75,7 @@ function spoil(file: string, state: State, length: number): void {
     writeFileSync(path.join(file, 'something'), 'is in it')
   } else if (state === 'link') symlinkSync(victim, file)
   else if (state === 'dangling link') symlinkSync(noVictim, file)
+  else if (state === 'pipe') execFileSync('mkfifo', ['-m', '600', file])
   else {
     const size = { empty: 0, short: Math.max(1, length >> 1), long: 300_000, garbage: length }[
       state
@@ -80,6 +88,22 @@ function temporary(): string {
   const directory = mkdtempSync(path.join(tmpdir(), 'hb-state-'))
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
   return directory
+}
+
+/** A disk that does not give the bytes of a file. */
+function badSectorsOf(bad: string): Disk {
+  const unreadable = (): never => {
+    const cause = Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO', syscall: 'read' })
+    throw new HotBackupError('ERR_DISK', `cannot read ${bad}: EIO`, { path: bad }, cause)
+  }
+  return {
+    ...nodeDisk,
+    open: async (path, mode) => {
+      const file = await nodeDisk.open(path, mode)
+      if (path !== bad) return file
+      return Object.assign(file, { read: async () => unreadable(), readSync: unreadable })
+    },
+  }
 }
 
 const codeOf = (work: Promise<unknown>) =>
@@ -104,58 +128,70 @@ t.test('what each reader makes of it', async t => {
   )
   const config = await loadConfig(nodeDisk, layout)
   const { slaves } = layout
-  const read: readonly (readonly [string, number, () => Promise<unknown>, unknown])[] = [
-    [ackPath(slaves, 's1'), ackBytes, () => readAck(nodeDisk, slaves, 's1'), null],
-    [ackPath(slaves, 's1'), ackBytes, () => listAcks(nodeDisk, slaves), []],
-    [layout.upstream, 33, () => readUpstream(nodeDisk, layout), { servers: [], timeline: 0 }],
-    [`${slaves}/s1.seed`, 3, () => readSeedHold(nodeDisk, slaves, 's1'), 0],
+  const read: readonly (readonly [string, number, (disk: Disk) => Promise<unknown>, unknown])[] = [
+    [ackPath(slaves, 's1'), ackBytes, disk => readAck(disk, slaves, 's1'), null],
+    [ackPath(slaves, 's1'), ackBytes, disk => listAcks(disk, slaves), []],
+    [layout.upstream, 33, disk => readUpstream(disk, layout), { servers: [], timeline: 0 }],
+    [`${slaves}/s1.seed`, 3, disk => readSeedHold(disk, slaves, 's1'), 0],
     [
       `${slaves}/s1.dropped`,
       40,
-      () => readDropped(nodeDisk, slaves, 's1'),
+      disk => readDropped(disk, slaves, 's1'),
       { durableTxn: 0, time: 0 },
     ],
-    [layout.promotion, 90, () => readPromotion(nodeDisk, layout), damagedPromotion],
-    [layout.applySwitch, 3, () => readApplyUpdates({ disk: nodeDisk }, layout, config), false],
+    [layout.promotion, 90, disk => readPromotion(disk, layout), damagedPromotion],
+    [layout.applySwitch, 3, disk => readApplyUpdates({ disk }, layout, config), false],
     [
       layout.differences,
       90,
-      async () => (await Differences.open(nodeDisk, layout.differences, () => {})).status.known,
+      async disk => (await Differences.open(disk, layout.differences, () => {})).status.known,
       0,
     ],
     [
       path.join(layout.lostAndFound, 'tries'),
       20,
-      async () => {
-        const lost = await LostAndFound.open(nodeDisk, layout.lostAndFound)
+      async disk => {
+        const lost = await LostAndFound.open(disk, layout.lostAndFound)
         return lost.triesOf({ txn: 1, chain: 2 })
       },
       0,
     ],
-    [path.join(layout.seed, 's1', 'image-id'), 16, () => readStaged(nodeDisk, layout, 's1'), null],
-    [path.join(layout.log, 'durable'), 64, () => readDurableState(nodeDisk, layout.log), null],
+    [path.join(layout.seed, 's1', 'image-id'), 16, disk => readStaged(disk, layout, 's1'), null],
+    [path.join(layout.log, 'durable'), 64, disk => readDurableState(disk, layout.log), null],
   ]
   for (const [file, length, look, wanted] of read) {
     for (const state of states) {
       spoil(file, state, length)
-      const found = await look()
+      const found = await look(nodeDisk)
       if (file.endsWith('/durable')) {
         t.strictSame(found, { mark: null, damaged: state !== 'empty' }, `${file} ${state}`)
       } else t.strictSame(found, wanted, `${path.basename(file)} ${state}`)
     }
+    // Bytes that the device does not give any more.
+    spoil(file, 'garbage', length)
+    const found = await look(badSectorsOf(file))
+    if (file.endsWith('/durable')) t.strictSame(found, { mark: null, damaged: true }, `${file} EIO`)
+    else t.strictSame(found, wanted, `${path.basename(file)} EIO`)
     rmSync(file, { recursive: true })
   }
-  const refused: readonly (readonly [string, number, () => Promise<unknown>, ErrorCode])[] = [
-    [layout.fenced, 90, () => readFenced(nodeDisk, layout), 'ERR_FENCED'],
-    [layout.role, 90, () => readRole(nodeDisk, layout), 'ERR_ROLE'],
-    [layout.serverId, 33, () => readServerId(nodeDisk, layout), 'ERR_NOT_A_SERVER'],
-    [layout.key, 65, () => readKey(nodePlatform, layout.key), 'ERR_KEY'],
+  const refused: readonly (readonly [
+    string,
+    number,
+    (disk: Disk) => Promise<unknown>,
+    ErrorCode,
+  ])[] = [
+    [layout.fenced, 90, disk => readFenced(disk, layout), 'ERR_FENCED'],
+    [layout.role, 90, disk => readRole(disk, layout), 'ERR_ROLE'],
+    [layout.serverId, 33, disk => readServerId(disk, layout), 'ERR_NOT_A_SERVER'],
+    [layout.key, 65, disk => readKey({ ...nodePlatform, disk }, layout.key), 'ERR_KEY'],
   ]
   for (const [file, length, look, code] of refused) {
     for (const state of states) {
       spoil(file, state, length)
-      t.equal(await codeOf(look()), code, `${path.basename(file)} ${state}`)
+      t.equal(await codeOf(look(nodeDisk)), code, `${path.basename(file)} ${state}`)
     }
+    spoil(file, 'garbage', length)
+    t.equal(await codeOf(look(badSectorsOf(file))), code, `${path.basename(file)} EIO`)
     rmSync(file, { recursive: true })
   }
   for (const state of states) {
@@ -184,7 +220,8 @@ t.test('an ack file that is none is written again as one', async t => {
     await acks.close()
     t.equal(readFileSync(file).length, ackBytes)
     t.match(await readAck(nodeDisk, directory, 's1'), { durableTxn: 9, appliedTxn: 8 }, state)
-    if (!/directory|link/.test(state)) t.equal(statSync(file).ino, inode, 'others have it open')
+    if (!/directory|link|pipe/.test(state))
+      t.equal(statSync(file).ino, inode, 'others have it open')
   }
 })
 
@@ -340,6 +377,63 @@ t.test('servers with such files start, and the slave follows', async t => {
   const { master: ours, slave: theirs } = await pair.digests()
   t.equal(theirs, ours)
   t.match(await statusOf(pair.master), { running: true, state: 'Idle' })
+})
+
+/** What may be said of such a file by a command that needs it; ERR_DISK only where hb(1) says so. */
+const said: readonly (readonly [RegExp, RegExp])[] = [
+  [/\/role$/, /ERR_ROLE/],
+  [/\/server\.id$/, /ERR_NOT_A_SERVER/],
+  [/\/hb\.key$/, /ERR_KEY|ERR_CONFIG/],
+  [/\/fenced$/, /ERR_FENCED/],
+  [/\/rejoin$/, /ERR_REJOINING/],
+  [/\/promotion$/, /ERR_PROMOTING/],
+  [/\/messages\.log$/, /ERR_DISK/],
+  [/\/database\/(catalog|journal)$/, /ERR_DATABASE_CORRUPT|ERR_DISK|ERR_LOG_CORRUPT/],
+  [/\/seed\/(COMPLETE|INSTALLING)$/, /ERR_SAVE|ERR_DATABASE_CORRUPT|ERR_LOG_CORRUPT/],
+]
+
+/** They start processes. */
+const slow: ReadonlySet<string> = new Set(['check', 'start', 'stop'])
+
+t.test('no command fails for one with an error of the disk', async t => {
+  const directory = temporary()
+  const slave = 's1=127.0.0.1:2001'
+  await ok('setup', '-d', directory, '--type', 'master', '--name', 'alpha', '--slave', slave)
+  smallSegments(directory)
+  await ok('create-account', '-d', directory, 'A')
+  await ok('create-file', '-d', directory, 'A', 'F')
+  await ok('write', '-d', directory, 'A', 'F', 'id', 'value')
+  const pristine = temporary()
+  cpSync(directory, pristine, { recursive: true })
+  const commands = [
+    ['status'],
+    ['check'],
+    ['read', 'A', 'F', 'id'],
+    ['write', 'A', 'F', 'id', 'other'],
+    ['start'],
+    ['stop'],
+  ] as const
+  for (const [index, file] of stateFiles(directory).entries()) {
+    for (const [number, state] of states.entries()) {
+      // In the short form one state for some of the files, and a server is started for few.
+      if (!long && (index % 3 > 0 || number !== (index / 3) % states.length)) continue
+      const length = existsSync(file) ? readFileSync(file).length : 40
+      spoil(file, state, length)
+      const allowed = said.find(([which]) => which.test(file))?.[1] ?? /^$/
+      for (const [name, ...args] of commands) {
+        if (!long && slow.has(name) && index % 15 !== 0) continue
+        const { code, stderr } = await hb(name, '-d', directory, ...args)
+        const what = `${name}: ${path.relative(directory, file)} ${state}: ${stderr}`
+        t.notMatch(stderr, /internal error/, what)
+        if (name === 'check') t.match(stderr, /^$/, what)
+        else if (code !== 0 && name !== 'stop') t.match(stderr, allowed, what)
+        else if (code !== 0) t.match(stderr, /ERR_NOT_RUNNING|ERR_ROLE/, what)
+      }
+      await hb('stop', '-d', directory)
+      rmSync(directory, { recursive: true })
+      cpSync(pristine, directory, { recursive: true })
+    }
+  }
 })
 
 t.test('nothing was written or made through a link', async t => {
