@@ -30,16 +30,19 @@ const targets = {
 }
 
 /**
- * Left to itself the bundler makes many small chunks, each of which costs a millisecond. A layer is one chunk: what these
- * modules load at once, directly or through others, and no earlier layer has. So a command parses no more than it needs.
+ * Left to itself the bundler makes many small chunks, each of which costs a millisecond. Here a chunk is what the same of
+ * these parts load at once, directly or through others: so a command parses no more than it needs. What "base" loads is
+ * in its chunk alone, since every command has it.
  */
-const layers = {
+const parts = {
   // Before anything else is loaded.
   signals: ['platform/node-signals'],
   base: ['cli/command-line', 'cli/program'],
-  data: ['cli/data-commands', 'cli/item-commands', 'cli/transfer-commands'],
-  report: ['cli/server-commands', 'cli/view-commands', 'cli/check-command', 'cli/log-commands'],
-  reader: ['server/read-files'],
+  commands: readdirSync('src/cli')
+    .filter(file => /-commands?\.ts$/.test(file))
+    .map(file => `cli/${path.basename(file, '.ts')}`),
+  status: ['report/status', 'cli/status-text'],
+  reader: ['server/local-access'],
   engine: ['server/master', 'server/slave-server', 'server/shipper-server'],
 }
 
@@ -48,12 +51,12 @@ const { root, entries } = targets[name] ?? {}
 if (entries === undefined) throw new Error('usage: node scripts/bundle.js dist|build')
 
 /** By module. */
-const layerOf = new Map()
+const chunkOf = new Map()
 
 const bundle = await rolldown({
   input: Object.fromEntries(entries),
   platform: 'node',
-  plugins: [{ name: 'layers', buildEnd: findLayers }],
+  plugins: [{ name: 'parts', buildEnd: findChunks }],
   onLog(level, log) {
     if (level === 'warn') throw new Error(log.message)
   },
@@ -67,10 +70,11 @@ const { output } = await bundle.write({
   // src/programs.ts counts on it that chunks lie there.
   chunkFileNames: `${root}chunk-[name].js`,
   codeSplitting: {
-    groups: Object.keys(layers).map((name, index, { length }) => ({
+    // What more of them share comes first: a group takes along all that its modules load and nothing has taken yet.
+    groups: sharings().map((name, index, { length }) => ({
       name,
       priority: length - index,
-      test: id => layerOf.get(id) === name,
+      test: id => chunkOf.get(id) === name,
     })),
   },
 })
@@ -81,18 +85,33 @@ if (name === 'dist') {
   keepPublicTypes()
 }
 
+/** The names of all chunks that there may be: parts alone or with each other. */
+function sharings() {
+  const [signals, base, ...others] = Object.keys(parts)
+  let sets = [[]]
+  for (const part of others) sets = [...sets, ...sets.map(set => [...set, part])]
+  const shared = sets.filter(set => set.length > 0).sort((a, b) => b.length - a.length)
+  return [signals, base, ...shared.map(set => set.join('-'))]
+}
+
 /** Called by the bundler when it knows all modules. */
-function findLayers() {
-  for (const [layer, modules] of Object.entries(layers)) {
+function findChunks() {
+  for (const [part, names] of Object.entries(parts)) {
+    const reached = new Set()
     const enter = id => {
-      if (layerOf.has(id) || this.getModuleInfo(id) === null) return
-      layerOf.set(id, layer)
+      if (reached.has(id) || this.getModuleInfo(id) === null) return
+      reached.add(id)
       this.getModuleInfo(id).importedIds.forEach(enter)
     }
-    for (const name of modules) {
+    for (const name of names) {
       const id = path.resolve(`src/${name}.ts`)
       if (this.getModuleInfo(id) === null) throw new Error(`${id} is in no program`)
       enter(id)
+    }
+    for (const id of reached) {
+      const others = chunkOf.get(id)
+      if (others === undefined) chunkOf.set(id, part)
+      else if (others !== 'signals' && others !== 'base') chunkOf.set(id, `${others}-${part}`)
     }
   }
 }
@@ -103,7 +122,7 @@ function refuseSharedPrograms(chunks) {
   for (const chunk of chunks) {
     if (chunk.type !== 'chunk' || chunk.isEntry) continue
     const program = chunk.moduleIds.find(id => sources.has(id))
-    if (program !== undefined) throw new Error(`${program} is in ${chunk.fileName}: see "layers"`)
+    if (program !== undefined) throw new Error(`${program} is in ${chunk.fileName}: see "parts"`)
   }
 }
 

@@ -1,12 +1,9 @@
 // The public API: an explicit list. What is not here is nobody's business outside.
-// To be loaded before a program says what signals do to it: signal-exit, which this loads, ends the process at a signal
-// when no other handler is left, and one that was set later by process.once is gone by then.
-import 'proper-lockfile'
+import './platform/early-locks.ts'
 export type { CommitLevel } from './config/policies.ts'
 export {
   Account,
   File,
-  moduloDefault,
   type CreateFileOptions,
   type Item,
   type UpdateOptions,
@@ -20,5 +17,6 @@ export type { SlaveStatus } from './server/slave-status.ts'
 export type { AckLevel } from './ship/ack-file.ts'
 export type { Synchronous, Transaction } from './updates/transaction.ts'
 export type { Bytes } from './log/record.ts'
+export { moduloDefault } from './limits.ts'
 export { HotBackupError, isHotBackupError, errorCodes, exitCodes } from './errors.ts'
 export type { ErrorCode, ErrorPlace, ExitCode } from './errors.ts'

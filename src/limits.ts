@@ -48,6 +48,8 @@ export const cascadeServersMax = 16
 export const refusalBytesMax = 1024
 /** Connections that a slave's port holds at once: its master's, the one that replaces it, and strangers. */
 export const connectionsMax = 32
+/** Groups of a file that is created without a modulo: prime, and enough for some thousand small items. */
+export const moduloDefault = 101
 
 assert(itemIdBytesMax + itemBytesMax < transactionBytesMax)
 assert(blockBytesMax < 2 ** 31, 'lengths fit a signed 32-bit number')

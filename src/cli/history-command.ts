@@ -1,7 +1,6 @@
 // hb history: what the log says about one item.
 import type { Command } from 'commander'
 import { sizeText } from '../config/sizes-and-times.ts'
-import { itemHistory } from '../report/history.ts'
 import { formOf, type FormOptions } from './byte-arguments.ts'
 import type { Context, ServerOptions } from './command-line.ts'
 import { checkedId, itemCommand } from './item-commands.ts'
@@ -27,6 +26,7 @@ hb history -d /srv/north sales orders 1001 --json | jq -r .time`,
         const form = formOf(args)
         const idBytes = checkedId(id, form)
         const { log } = await serverLayout(context, dir)
+        const { itemHistory } = await import('../report/history.ts')
         const shown = context.progress()
         const { operations, damage } = await context.untilSignal(
           itemHistory(

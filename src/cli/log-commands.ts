@@ -1,13 +1,11 @@
 // hb log list, verify, dump and follow.
 import { Command } from 'commander'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { verifyLog, type VerifyFault, type VerifyReport } from '../log/verify.ts'
+import type { VerifyFault, VerifyReport } from '../log/verify.ts'
 import { loadConfig } from '../config/config.ts'
 import { sizeText } from '../config/sizes-and-times.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
-import { dumpFiles, dumpLog, type DumpOptions } from '../report/log-dump.ts'
-import { followLog } from '../report/log-follow.ts'
-import { listLog } from '../report/log-list.ts'
+import type { DumpOptions } from '../report/log-dump.ts'
 import { count, counted } from '../text/numbers.ts'
 import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
 import {
@@ -47,6 +45,7 @@ function listCommand(context: Context): Command {
     .option('--json', 'as JSON')
     .action(async ({ dir, json = false }: ListOptions) => {
       const layout = await serverLayout(context, dir)
+      const { listLog } = await import('../report/log-list.ts')
       const rows = await listLog(context.platform.disk, layout.log)
       if (json) return context.out.json(rows)
       const lines = table([
@@ -80,6 +79,7 @@ hb log verify /mnt/old/log/*.log`,
             `${sizeText(bytes)} checked, ${sizeText(Math.round(bytes / seconds))} a second`,
         )
       }
+      const { verifyLog } = await import('../log/verify.ts')
       const { disk } = context.platform
       let verifying: Promise<VerifyReport>
       if (files.length > 0) {
@@ -179,6 +179,7 @@ hb log dump /mnt/old/log/*.log`,
       }
       if (options.from > options.to) throw usageError('--from is after --to')
       if (files.length === 0) await context.workIn(args.dir)
+      const { dumpFiles, dumpLog } = await import('../report/log-dump.ts')
       const { disk } = context.platform
       const dumping =
         files.length > 0
@@ -215,6 +216,7 @@ hb log follow -d /srv/north --account sales --json | jq .id`,
       const { platform, out } = context
       const names = { account: account ?? null, file: file ?? null }
       const options = { ...names, json, from: from ?? null, form: formOf(forms) }
+      const { followLog } = await import('../report/log-follow.ts')
       await context.untilSignal(followLog(platform, log, options, out.write))
     })
 }

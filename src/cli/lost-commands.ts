@@ -1,7 +1,5 @@
 // hb lost list, show and discard.
 import { Command } from 'commander'
-import { discardLost, lostTransaction, lostTransactions } from '../replay/lost.ts'
-import { transactionLines } from '../report/log-dump.ts'
 import type { LostEntry } from '../slave/lost-found.ts'
 import { count, counted } from '../text/numbers.ts'
 import { formOf, withForms, type FormOptions } from './byte-arguments.ts'
@@ -30,6 +28,7 @@ function listCommand(context: Context): Command {
   )
     .option('--json', 'as JSON')
     .action(async ({ dir, json = false }: JsonOptions) => {
+      const { lostTransactions } = await import('../replay/lost.ts')
       const entries = await lostTransactions(context.platform, dir)
       if (json) return context.out.json(entries)
       if (entries.length === 0) return context.out.line('lost-found is empty')
@@ -54,6 +53,8 @@ hb lost show -d /srv/south 4711 --json | jq .records`,
     .argument('<id>', 'its id, or the number of the transaction')
     .option('--json', 'as JSON, with whole values')
     .action(async (id: string, { dir, json = false, ...forms }: JsonOptions & FormOptions) => {
+      const { lostTransaction } = await import('../replay/lost.ts')
+      const { transactionLines } = await import('../report/log-dump.ts')
       const { entry, records } = await lostTransaction(context.platform, dir, id)
       const how = { json, form: formOf(forms) }
       const lines = transactionLines(records, entry.txn, Date.parse(entry.written), how)
@@ -91,6 +92,7 @@ function discardCommand(context: Context): Command {
     .argument('<ids...>', 'their ids, or the numbers of the transactions')
     .option('--json', 'as JSON')
     .action(async (ids: readonly string[], { dir, json = false }: JsonOptions) => {
+      const { discardLost } = await import('../replay/lost.ts')
       const discarded = await discardLost(context.platform, dir, ids)
       if (json) return context.out.json({ discarded })
       await context.out.line(`${counted(discarded.length, 'transaction')} discarded`)

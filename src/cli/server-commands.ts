@@ -1,15 +1,8 @@
 // hb setup, start, stop, reload, status, wait and apply.
 import { Argument, Option, type Command } from 'commander'
 import { sleep } from '../platform/clock.ts'
-import { startServer, stopServer, type Started } from '../control/background.ts'
+import type { Started } from '../control/background.ts'
 import type { ServerType } from '../config/role.ts'
-import { readGivenKey } from '../config/key.ts'
-import { setup } from '../config/setup.ts'
-import { reloadServer } from '../control/reload-server.ts'
-import { reloadText } from '../config/reload.ts'
-import { switchApplyUpdates } from '../replay/apply-updates.ts'
-import { collectStatus } from '../report/status.ts'
-import { waitForTxn } from '../updates/wait.ts'
 import { ackLevels, type AckLevel } from '../ship/ack-file.ts'
 import { count } from '../text/numbers.ts'
 import {
@@ -23,8 +16,6 @@ import {
   type Context,
   type ServerOptions,
 } from './command-line.ts'
-import { setupLines } from './setup-text.ts'
-import { statusLines } from './status-text.ts'
 
 type Switch = 'on' | 'off'
 
@@ -96,6 +87,9 @@ hb setup -d /srv/south --type slave --name south --key /root/hb.key`,
           throw usageError('--apply-updates, --log-slave-updates and --auto-create are for slaves')
         }
       }
+      const { readGivenKey } = await import('../config/key.ts')
+      const { setup } = await import('../config/setup.ts')
+      const { setupLines } = await import('./setup-text.ts')
       const key =
         typeof options.key === 'string' ? await readGivenKey(context.platform, options.key) : null
       await context.workIn(dir)
@@ -122,6 +116,7 @@ function startCommand(context: Context): Command {
     "Start the background server: a master's shipper, or a slave's server. Returns when it is ready.",
     'hb start -d /srv/south',
   ).action(async ({ dir }: ServerOptions) => {
+    const { startServer } = await import('../control/background.ts')
     const progress = context.progress()
     const waiting = context.platform.clock.after(2100, () => {
       progress.update(() => 'starting: replaying the log …')
@@ -164,6 +159,7 @@ function stopCommand(context: Context): Command {
     'Stop the background server cleanly. Returns when it has ended.',
     'hb stop -d /srv/south',
   ).action(async ({ dir }: ServerOptions) => {
+    const { stopServer } = await import('../control/background.ts')
     const pid = await context.untilSignal(stopServer(context.platform, dir))
     await context.out.line(`stopped (pid ${pid})`)
   })
@@ -178,6 +174,8 @@ hb reload -d /srv/north --json`,
   )
     .option('--json', 'as JSON')
     .action(async ({ dir, json = false }: StatusArguments) => {
+      const { reloadServer } = await import('../control/reload-server.ts')
+      const { reloadText } = await import('../config/reload.ts')
       const reloaded = await context.untilSignal(reloadServer(context.platform, dir))
       if (json) return context.out.json({ processes: reloaded })
       for (const { pid, purpose, ...report } of reloaded) {
@@ -199,6 +197,8 @@ hb status -d /srv/north --json | jq .slaves`,
     .option('--json', 'as JSON')
     .option('--watch', 'again every second, until interrupted')
     .action(async ({ dir, json = false, watch = false }: StatusArguments) => {
+      const { collectStatus } = await import('../report/status.ts')
+      const { statusLines } = await import('./status-text.ts')
       const { out, platform } = context
       for (;;) {
         const status = await collectStatus(platform, dir)
@@ -242,6 +242,7 @@ hb wait -d /srv/south`,
     )
     .option('--timeout <seconds>', 'give up after this time, with exit status 6', seconds)
     .action(async ({ dir, slave, txn, level, timeout }: WaitArguments) => {
+      const { waitForTxn } = await import('../updates/wait.ts')
       const waiting = waitForTxn(context.platform, dir, {
         slave: slave ?? null,
         txn: txn ?? null,
@@ -264,6 +265,7 @@ hb apply -d /srv/south on`,
       new Argument('<on|off>', 'apply updates, or only store them').choices(['on', 'off']),
     )
     .action(async (word: Switch, { dir }: ServerOptions) => {
+      const { switchApplyUpdates } = await import('../replay/apply-updates.ts')
       await context.untilSignal(switchApplyUpdates(context.platform, dir, word === 'on'))
       await context.out.line(`apply updates: ${word}`)
     })

@@ -3,12 +3,8 @@
 import type { Command } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { durationText, sizeText } from '../config/sizes-and-times.ts'
-import {
-  collectStatistics,
-  type StatisticsFailure,
-  type StatisticsRow,
-} from '../report/statistics.ts'
-import { collectStatus, type ServerStatus } from '../report/status.ts'
+import type { StatisticsFailure, StatisticsRow } from '../report/statistics.ts'
+import type { ServerStatus } from '../report/status.ts'
 import { count, counted } from '../text/numbers.ts'
 import { serverCommand, type Context, type ServerOptions } from './command-line.ts'
 import { table } from './output.ts'
@@ -31,6 +27,7 @@ function queryCommand(context: Context): Command {
   )
     .option('--json', 'as JSON')
     .action(async ({ dir, json = false }: ViewArguments) => {
+      const { collectStatus } = await import('../report/status.ts')
       const status = await collectStatus(context.platform, dir)
       if (!status.running) {
         throw new HotBackupError('ERR_NOT_RUNNING', `${status.name} is not running`, { path: dir })
@@ -102,6 +99,7 @@ hb statistics -d /srv/north --json | jq '.servers[].operations'`,
     .option('--slave <name>', 'ask this slave of the server')
     .option('--json', 'as JSON')
     .action(async ({ dir, slave, json = false }: StatisticsArguments) => {
+      const { collectStatistics } = await import('../report/statistics.ts')
       const found = await context.untilSignal(
         collectStatistics(context.platform, dir, slave ?? null),
       )
@@ -156,6 +154,7 @@ hb queue -d /srv/north --json | jq .bytes`,
   )
     .option('--json', 'as JSON')
     .action(async ({ dir, json = false }: ViewArguments) => {
+      const { collectStatus } = await import('../report/status.ts')
       const { queue, log, slaves } = await collectStatus(context.platform, dir)
       const backlogs = slaves.map(slave => {
         const { name, state, sentTxn, receivedTxn, dropped, lastKnown } = slave

@@ -4,12 +4,8 @@ import type { Bytes } from '../log/record.ts'
 import { digestOf } from '../data/commit-operation.ts'
 import type { DataClient } from '../data/data-client.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import {
-  moduloDefault,
-  type CreateFileOptions,
-  type Item,
-  type UpdateOptions,
-} from '../updates/account.ts'
+import { moduloDefault } from '../limits.ts'
+import { type CreateFileOptions, type Item, type UpdateOptions } from '../updates/account.ts'
 import {
   checkBytes,
   checkItem,

@@ -1,8 +1,7 @@
 // The modulo for so many items: a group then has one frame, which is not full, and no more items than are quickly
 // looked through. A prime, as for every hashed file.
 import { entryBytes, entryBytesMax, framePayloadBytes, referenceBytes } from '../database/frame.ts'
-import { moduloMax } from '../limits.ts'
-import { moduloDefault } from '../updates/account.ts'
+import { moduloDefault, moduloMax } from '../limits.ts'
 
 const groupItems = 20
 const groupBytes = (framePayloadBytes * 3) / 4

@@ -12,7 +12,6 @@ import {
   type CheckResult,
   type Thresholds,
 } from './check.ts'
-import { collectStatus } from './status.ts'
 
 const limit = v.nullable(v.number())
 const threshold = v.object({ warning: limit, critical: limit })
@@ -75,6 +74,8 @@ function readResult(line: string): CheckResult | null {
 /** The work of that process: what it says on its standard output. */
 export async function carryOutCheck(platform: Platform, text: string): Promise<string> {
   const { directory, thresholds } = v.parse(orderSchema, JSON.parse(text))
+  // Only this process looks: the one that waits for it starts sooner without.
+  const { collectStatus } = await import('./status.ts')
   try {
     const status = await collectStatus(platform, directory)
     return JSON.stringify(cutResult(checkStatus(status, thresholds, platform.clock.now())))

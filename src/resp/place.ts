@@ -1,11 +1,10 @@
 // Where items are: a file, by name. It may not be there yet, and may come and go.
 import type { Database } from '../database/database.ts'
 import type { HashedFile } from '../database/hashed-file.ts'
+import { moduloDefault } from '../limits.ts'
 
 /** Of strings; a hash without a slash; a file that is somebody's. */
 export type PlaceKind = 'strings' | 'fleeting' | 'owned'
-
-const moduloDefault = 101
 
 export class Place {
   readonly account: string

@@ -6,6 +6,7 @@ import type { Database } from '../database/database.ts'
 import { copying } from '../database/group-walk.ts'
 import type { HashedFile } from '../database/hashed-file.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
+import { moduloDefault } from '../limits.ts'
 import type { Bytes } from '../log/record.ts'
 import { checkBytes, checkOptions, checkType } from './arguments.ts'
 import type { Updates } from './updates.ts'
@@ -36,9 +37,6 @@ export interface CreateFileOptions {
   /** The file stays on this master: its updates are logged for recovery, and slaves leave them out. */
   readonly local?: boolean
 }
-
-/** What a file that is created without a modulo gets: prime, and enough for some thousand small items. */
-export const moduloDefault = 101
 
 /** An account holds files. */
 export class Account {

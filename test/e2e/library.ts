@@ -66,3 +66,22 @@ t.test('a master is opened while commands have it open one after the other', asy
   done = true
   await writing
 })
+
+t.test('a program that ends at a signal closes its master first', async t => {
+  const pair = await Pair.make(t)
+  const file = path.join(pair.root, 'program.mjs')
+  // Heard once, as programs do it: what else listens to signals in this process must not end it meanwhile.
+  writeFileSync(
+    file,
+    `import { Master } from '${library}'
+process.once('SIGTERM', async () => {
+  await new Promise(resolve => setTimeout(resolve, 50))
+  await master.close()
+  console.log('closed')
+})
+const master = await Master.open(${JSON.stringify(pair.master)})
+process.kill(process.pid, 'SIGTERM')
+`,
+  )
+  t.match(await run(process.execPath, [file]), { stdout: 'closed\n' })
+})
