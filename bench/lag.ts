@@ -3,6 +3,8 @@
 // so the figures are upper bounds.
 import { Master, type File } from '../src/index.ts'
 import { nodePlatform } from '../src/platform/node-platform.ts'
+import { ask } from '../src/control/operation.ts'
+import { readOperations } from '../src/data/data-operations.ts'
 import { ControlClient } from '../src/control/control-client.ts'
 import { layoutOf } from '../src/config/layout.ts'
 import { hb, type Pair } from './servers.ts'
@@ -112,11 +114,8 @@ async function checkpointTxn(pair: Pair): Promise<number> {
 async function read(client: ControlClient, id: string): Promise<string | null> {
   const args = { account: 'BENCH', file: 'CUSTOMERS' }
   try {
-    let value: string | null = null
-    for await (const part of client.request('read-item', args, Buffer.from(id))) {
-      value = Buffer.from(part.body ?? []).toString()
-    }
-    return value
+    const { body } = await ask(client, readOperations.readItem, { ...args, body: Buffer.from(id) })
+    return body.toString()
   } catch {
     return null
   }

@@ -4,6 +4,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Master, type File } from '../src/index.ts'
 import { nodePlatform } from '../src/platform/node-platform.ts'
+import { ask } from '../src/control/operation.ts'
+import { readOperations } from '../src/data/data-operations.ts'
+import { status } from '../src/control/status-operation.ts'
 import { ControlClient } from '../src/control/control-client.ts'
 import { layoutOf } from '../src/config/layout.ts'
 import { hb, type Pair } from './servers.ts'
@@ -121,20 +124,15 @@ class Phase {
 }
 
 async function progressOf(client: ControlClient) {
-  for await (const { header } of client.request('status', {})) {
-    const { apply, holds } = header as {
-      apply: { appliedTxn: number }
-      holds: readonly unknown[]
-    }
-    return { txn: apply.appliedTxn, working: holds.length > 0 }
-  }
-  throw new Error('no answer')
+  const { slave } = await ask(client, status, {})
+  if (slave === undefined) throw new Error('no slave')
+  return { txn: slave.apply.appliedTxn, working: slave.holds.length > 0 }
 }
 
 async function read(client: ControlClient, file: string, id: string): Promise<void> {
   try {
     const args = { account: 'BENCH', file }
-    for await (const _ of client.request('read-item', args, Buffer.from(id))) void _
+    await ask(client, readOperations.readItem, { ...args, body: Buffer.from(id) })
   } catch {
     // A cleared file has no such item.
   }

@@ -1,6 +1,7 @@
 // The public API: an explicit list. What is not here is nobody's business outside.
 import './platform/early-locks.ts'
 export type { CommitLevel } from './config/policies.ts'
+export type { MasterStatus, SlaveStatus, CommitStatus } from './control/server-status.ts'
 export {
   Account,
   File,
@@ -11,9 +12,7 @@ export {
 export { connect, type Client } from './client/client.ts'
 export type { ClientAccount, ClientFile } from './client/client-files.ts'
 export type { ClientTransaction } from './client/client-transaction.ts'
-export { Master, type MasterEvent, type MasterOptions, type MasterStatus } from './server/master.ts'
-export type { CommitStatus } from './updates/commits.ts'
-export type { SlaveStatus } from './server/slave-status.ts'
+export { Master, type MasterEvent, type MasterOptions } from './server/master.ts'
 export type { AckLevel } from './ship/ack-file.ts'
 export type { Synchronous, Transaction } from './updates/transaction.ts'
 export type { Bytes } from './log/record.ts'

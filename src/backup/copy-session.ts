@@ -1,10 +1,13 @@
 // The owner's part when somebody copies its directory while it works: it notes which frames change, lets the files
 // stand still for a moment, and keeps the log's segments meanwhile. One session belongs to one connection of the
 // control socket and ends with it, so a copier that dies holds nothing up.
+import type { Handler, Peer } from '../control/handler.ts'
+import { handler } from '../control/operation.ts'
 import type { Database } from '../database/database.ts'
 import { packRanges, type FrameChanges } from '../database/frame-changes.ts'
 import { MiB } from '../limits.ts'
 import type { Retention } from '../updates/retention.ts'
+import { copyOperations } from './copy-operations.ts'
 
 /** What an owner gives for copying. */
 export interface CopySource {
@@ -17,7 +20,38 @@ export interface CopySource {
 /** One message of the control socket takes so much. */
 const partBytes = 1 * MiB
 
-export class CopySession {
+/** A session belongs to one connection. */
+export function copyHandlers(source: CopySource): Handler[] {
+  const sessions = new WeakMap<Peer, CopySession>()
+  const sessionOf = (peer: Peer): CopySession => {
+    const known = sessions.get(peer)
+    if (known !== undefined) return known
+    const session = new CopySession(source)
+    sessions.set(peer, session)
+    peer.onEnd(() => session.end())
+    return session
+  }
+  return [
+    handler(copyOperations.begin, async (_, peer) => {
+      sessionOf(peer)
+      return {}
+    }),
+    handler(copyOperations.changes, async function* (_, peer) {
+      for (const body of sessionOf(peer).changes()) yield { body }
+      return {}
+    }),
+    handler(copyOperations.hold, async (_, peer) => {
+      await sessionOf(peer).hold()
+      return {}
+    }),
+    handler(copyOperations.release, async (_, peer) => {
+      sessionOf(peer).release()
+      return {}
+    }),
+  ]
+}
+
+class CopySession {
   readonly #source: CopySource
   readonly #changes: FrameChanges
   readonly #unwatch: () => void

@@ -11,6 +11,7 @@
 // Without an owner the files stand still by themselves. Nothing is locked: a server that starts meanwhile is noticed,
 // and the copy begins again with its help.
 import path from 'node:path'
+import { ask } from '../control/operation.ts'
 import { catalogBytesMax, decodeCatalog, encodeCopy, type Catalog } from '../database/catalog.ts'
 import { catalogName, journalName } from '../database/checkpoint.ts'
 import { isDataFileName } from '../database/data-file-name.ts'
@@ -41,6 +42,7 @@ import type { ControlClient } from '../control/control-client.ts'
 import { reach } from '../control/reach.ts'
 import { type Layout } from '../config/layout.ts'
 import { logEnd } from '../log/log-end.ts'
+import { copyOperations } from './copy-operations.ts'
 
 /** So few changed bytes are copied while the files stand still. */
 const heldBytesMax = 16 * MiB
@@ -107,29 +109,27 @@ async function copyMoving(
   copy: DatabaseCopy,
   tempo: ImageTempo,
 ): Promise<Image> {
-  const ask = async (operation: string): Promise<FrameRange[]> => {
+  const changes = async (): Promise<FrameRange[]> => {
     const ranges: FrameRange[] = []
-    for await (const { body } of client.request(operation, {})) {
-      if (body !== undefined) ranges.push(...unpackRanges(Buffer.from(body)))
-    }
+    await ask(client, copyOperations.changes, {}, ({ body }) => ranges.push(...unpackRanges(body)))
     return ranges
   }
-  await ask('copy-begin')
+  await ask(client, copyOperations.begin, {})
   await copy.files(await readCatalog(disk, layout), false)
   let left: FrameRange[] = []
   for (let round = 1; round <= roundsMax; round++) {
     await copy.files(await readCatalog(disk, layout), false)
-    left = await ask('copy-changes')
+    left = await changes()
     if (bytesOf(left) <= heldBytesMax) break
     await copy.frames(left)
     left = []
   }
-  await ask('copy-hold')
-  const changed = joined([...left, ...(await ask('copy-changes'))])
+  await ask(client, copyOperations.hold, {})
+  const changed = joined([...left, ...(await changes())])
   const catalog = await readCatalog(disk, layout)
   await copy.files(catalog, true)
   await copy.frames(changed)
-  await ask('copy-release')
+  await ask(client, copyOperations.release, {})
   await copy.finishCopy(catalog)
   const end = await readDurableMark(disk, layout.log)
   if ((end?.txn ?? 0) < catalog.stamp.txn) {

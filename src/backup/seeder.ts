@@ -20,6 +20,9 @@ import { loadConfig, type Config } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
 import { readKey } from '../config/key.ts'
 import type { Layout } from '../config/layout.ts'
+import type { Handler } from '../control/handler.ts'
+import { handler } from '../control/operation.ts'
+import { seed } from './copy-operations.ts'
 import type { Log } from '../config/messages-log.ts'
 import type { ImageTempo } from './image.ts'
 import { SeedCall } from './seed-call.ts'
@@ -47,6 +50,14 @@ interface Job {
   readonly ordered: boolean
   status: SeedStatus
   readonly done: Promise<void>
+}
+
+/** `order`: see Seeder.order. */
+export function seedHandler(order: (slave: string) => AsyncGenerator<SeedStatus>): Handler {
+  return handler(seed, async function* ({ slave }) {
+    for await (const status of order(slave)) yield status
+    return {}
+  })
 }
 
 export class Seeder {

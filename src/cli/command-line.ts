@@ -2,6 +2,7 @@
 import path from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import type { Caller } from '../control/operation.ts'
 import { exitCodes, HotBackupError, isHotBackupError } from '../errors.ts'
 import { systemErrorOf } from '../platform/disk.ts'
 import type { Inputs } from '../platform/inputs.ts'
@@ -12,7 +13,6 @@ import { nodePlatform } from '../platform/node-platform.ts'
 import type { Outputs } from '../platform/outputs.ts'
 import type { Platform } from '../platform/platform.ts'
 import { workAsUserOf } from '../config/acting-user.ts'
-import type { DataClient } from '../data/data-client.ts'
 import { harmlessText } from '../text/harmless-text.ts'
 import { withData } from '../server/sessions.ts'
 import { checkTexts } from './byte-arguments.ts'
@@ -140,7 +140,7 @@ export class Context {
   data<T>(
     directory: string,
     mode: 'read' | 'write',
-    work: (data: DataClient) => Promise<T>,
+    work: (data: Caller) => Promise<T>,
   ): Promise<T> {
     return withData(this.platform, directory, mode, data => this.untilSignal(work(data)))
   }

@@ -1,8 +1,10 @@
 // hb create-account, delete-account, create-file, set-file, delete-file, clear-file, resize-file, list, digest and why.
 import type { Command } from 'commander'
+import { ask, type Caller } from '../control/operation.ts'
+import { itemIds, listAccounts, listFiles } from '../data/data-access.ts'
+import { readOperations, updateOperations } from '../data/data-operations.ts'
 import { HotBackupError } from '../errors.ts'
 import { moduloMax } from '../limits.ts'
-import type { DataClient } from '../data/data-client.ts'
 import { withData } from '../server/sessions.ts'
 import { encodeForm, type ByteForm } from '../text/byte-forms.ts'
 import { moduloDefault } from '../limits.ts'
@@ -35,9 +37,11 @@ function addAccountCommands(program: Command, context: Context): void {
   program.addCommand(
     serverCommand('create-account', 'Create an account.', 'hb create-account -d /srv/north sales')
       .argument('<account>', 'name of the new account')
-      .action((account: string, { dir }: ServerOptions) =>
-        context.data(dir, 'write', data => data.createAccount(account)),
-      ),
+      .action(async (account: string, { dir }: ServerOptions) => {
+        await context.data(dir, 'write', data =>
+          ask(data, updateOperations.createAccount, { account }),
+        )
+      }),
   )
   program.addCommand(
     serverCommand(
@@ -50,11 +54,13 @@ hb delete-account -d /srv/north sales --yes`,
       .addOption(yesOption())
       .action(async (account: string, { dir, yes }: RemoveOptions) => {
         await confirmRemoval(context, yes, async () => {
-          const files = await context.data(dir, 'read', data => data.files(account))
+          const files = await context.data(dir, 'read', data => listFiles(data, account))
           const items = files.reduce((sum, file) => sum + file.items, 0)
           return `Delete account ${account} with ${counted(files.length, 'file')} and ${counted(items, 'item')}?`
         })
-        const removed = await context.data(dir, 'write', data => data.deleteAccount(account))
+        const removed = await context.data(dir, 'write', data =>
+          ask(data, updateOperations.deleteAccount, { account }),
+        )
         const files = counted(removed.files, 'file')
         await context.out.line(`deleted account ${account}: ${files}, ${removedText(removed)}`)
       }),
@@ -80,11 +86,16 @@ function addFileCommands(program: Command, context: Context): void {
     fileCommand('create-file', 'Create a file in an account.', ' --modulo 10007')
       .option('--modulo <number>', 'groups of the file', modulo, moduloDefault)
       .option('--local', 'keep it on the master only: slaves skip its updates')
-      .action((account: string, file: string, options: CreateFileArguments) =>
-        context.data(options.dir, 'write', data =>
-          data.createFile(account, file, options.modulo, options.local),
-        ),
-      ),
+      .action(async (account: string, file: string, options: CreateFileArguments) => {
+        await context.data(options.dir, 'write', data =>
+          ask(data, updateOperations.createFile, {
+            account,
+            file,
+            modulo: options.modulo,
+            local: options.local ?? false,
+          }),
+        )
+      }),
   )
   program.addCommand(
     fileCommand(
@@ -96,8 +107,15 @@ function addFileCommands(program: Command, context: Context): void {
         onOff('--local <on|off>', 'whether the file is on the master only').makeOptionMandatory(),
       )
       .action(
-        (account: string, file: string, { dir, local }: ServerOptions & { local: 'on' | 'off' }) =>
-          context.data(dir, 'write', data => data.setLocal(account, file, local === 'on')),
+        async (
+          account: string,
+          file: string,
+          { dir, local }: ServerOptions & { local: 'on' | 'off' },
+        ) => {
+          await context.data(dir, 'write', data =>
+            ask(data, updateOperations.setFile, { account, file, local: local === 'on' }),
+          )
+        },
       ),
   )
   program.addCommand(
@@ -108,7 +126,9 @@ function addFileCommands(program: Command, context: Context): void {
           const items = await itemCount(context, dir, account, file)
           return `Delete file ${account} ${file} with ${counted(items, 'item')}?`
         })
-        const removed = await context.data(dir, 'write', data => data.deleteFile(account, file))
+        const removed = await context.data(dir, 'write', data =>
+          ask(data, updateOperations.deleteFile, { account, file }),
+        )
         await context.out.line(`deleted file ${account} ${file}: ${removedText(removed)}`)
       }),
   )
@@ -120,7 +140,9 @@ function addFileCommands(program: Command, context: Context): void {
           const items = await itemCount(context, dir, account, file)
           return `Delete ${counted(items, 'item')} of ${account} ${file}?`
         })
-        const removed = await context.data(dir, 'write', data => data.clearFile(account, file))
+        const removed = await context.data(dir, 'write', data =>
+          ask(data, updateOperations.clearFile, { account, file }),
+        )
         await context.out.line(`cleared file ${account} ${file}: ${removedText(removed)}`)
       }),
   )
@@ -131,9 +153,11 @@ function addFileCommands(program: Command, context: Context): void {
       ' --modulo 100003',
     )
       .requiredOption('--modulo <number>', 'groups of the file from now on', modulo)
-      .action((account: string, file: string, options: ModuloOptions) =>
-        context.data(options.dir, 'write', data => data.resizeFile(account, file, options.modulo)),
-      ),
+      .action(async (account: string, file: string, options: ModuloOptions) => {
+        await context.data(options.dir, 'write', data =>
+          ask(data, updateOperations.resizeFile, { account, file, modulo: options.modulo }),
+        )
+      }),
   )
 }
 
@@ -147,7 +171,7 @@ async function itemCount(
   account: string,
   file: string,
 ): Promise<number> {
-  const files = await context.data(dir, 'read', data => data.files(account))
+  const files = await context.data(dir, 'read', data => listFiles(data, account))
   const found = files.find(row => row.file === file)
   if (found !== undefined) return found.items
   throw new HotBackupError('ERR_NO_FILE', `there is no file ${account} ${file}`, { account, file })
@@ -184,17 +208,17 @@ hb list -d /srv/north sales orders --hex`,
       ) => {
         await context.data(dir, 'read', data =>
           account === undefined
-            ? listAccounts(context, data, json)
+            ? printAccounts(context, data, json)
             : file === undefined
-              ? listFiles(context, data, account, json)
-              : listItems(context, data, { account, file, json, form: formOf(forms) }),
+              ? printFiles(context, data, account, json)
+              : printItems(context, data, { account, file, json, form: formOf(forms) }),
         )
       },
     )
 }
 
-async function listAccounts({ out }: Context, data: DataClient, json: boolean): Promise<void> {
-  const rows = await data.accounts()
+async function printAccounts({ out }: Context, data: Caller, json: boolean): Promise<void> {
+  const rows = await listAccounts(data)
   if (json) return out.json(rows)
   for (const line of table(
     rows.map(row => [row.account, row.files, row.files === 1 ? 'file' : 'files']),
@@ -202,13 +226,13 @@ async function listAccounts({ out }: Context, data: DataClient, json: boolean): 
     await out.line(line)
 }
 
-async function listFiles(
+async function printFiles(
   { out }: Context,
-  data: DataClient,
+  data: Caller,
   account: string,
   json: boolean,
 ): Promise<void> {
-  const rows = await data.files(account)
+  const rows = await listFiles(data, account)
   if (json) return out.json(rows)
   const lines = table(
     rows.map(row => [
@@ -231,16 +255,16 @@ interface ItemList {
 }
 
 /** There may be millions: one after the other. */
-async function listItems(
+async function printItems(
   context: Context,
-  data: DataClient,
+  data: Caller,
   { account, file, json, form }: ItemList,
 ): Promise<void> {
   const { out } = context
   const lines = new LineBuffer()
   const progress = context.progress()
   let items = 0
-  for await (const id of data.itemIds(account, file)) {
+  for await (const id of itemIds(data, account, file)) {
     if (json) {
       lines.ascii(items === 0 ? '[\n  {' : ',\n  {')
       lines.json('id', 'idBase64', id, 0, id.length, form)
@@ -278,10 +302,15 @@ hb digest -d /srv/south sales orders --json`,
         { dir, json = false }: ListOptions,
       ) => {
         const progress = context.progress()
-        const digest = await context.data(dir, 'read', data =>
-          data.digest(account ?? null, file ?? null, slices => {
-            progress.update(() => `about ${count(slices * 1000)} items`)
-          }),
+        const { digest } = await context.data(dir, 'read', data =>
+          ask(
+            data,
+            readOperations.digest,
+            { account: account ?? null, file: file ?? null },
+            part => {
+              progress.update(() => `about ${count(part.slices * 1000)} items`)
+            },
+          ),
         )
         progress.end()
         if (json) await context.out.json({ account, file, digest })

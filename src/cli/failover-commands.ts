@@ -1,8 +1,8 @@
 // hb promote, rejoin, switch and forget.
 import { Argument, type Command } from 'commander'
+import { type PromoteReport } from '../failover/failover-operations.ts'
 import type { Address } from '../platform/network.ts'
 import { parseAddress, parseListenAddress } from '../config/address.ts'
-import type { PromoteReport } from '../failover/promote.ts'
 import type { RejoinOutcome } from '../failover/rejoin-command.ts'
 import { count, counted } from '../text/numbers.ts'
 import {

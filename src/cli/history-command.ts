@@ -1,6 +1,8 @@
 // hb history: what the log says about one item.
 import type { Command } from 'commander'
 import { sizeText } from '../config/sizes-and-times.ts'
+import { ask } from '../control/operation.ts'
+import { readOperations } from '../data/data-operations.ts'
 import { formOf, type FormOptions } from './byte-arguments.ts'
 import type { Context, ServerOptions } from './command-line.ts'
 import { checkedId, itemCommand } from './item-commands.ts'
@@ -41,7 +43,8 @@ hb history -d /srv/north sales orders 1001 --json | jq -r .time`,
         if (damage !== null) throw damage
         if (operations > 0) return
         // It may be older than the log; or there is no such item, account or file, which is an error.
-        await context.data(dir, 'read', data => data.readItem(account, file, idBytes))
+        const request = { account, file, body: idBytes }
+        await context.data(dir, 'read', data => ask(data, readOperations.readItem, request))
         if (!json) await context.out.line('The log has nothing about the item.')
       }),
   )

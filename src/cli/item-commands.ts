@@ -1,5 +1,7 @@
 // hb write, read and delete: one item, by its item-id.
 import type { Command } from 'commander'
+import { ask } from '../control/operation.ts'
+import { readOperations, updateOperations } from '../data/data-operations.ts'
 import { HotBackupError } from '../errors.ts'
 import { itemBytesMax, itemIdBytesMax } from '../limits.ts'
 import { encodeForm, type ByteForm } from '../text/byte-forms.ts'
@@ -58,7 +60,9 @@ hb write -d /srv/north sales orders -- -7 "an item-id that starts with -"`,
         const item = new ItemPacker()
         const idBytes = checkedId(id, form)
         item.add(idBytes, await checkedValue(context, value, form))
-        await context.data(dir, 'write', data => data.writeItems(account, file, item.take()))
+        await context.data(dir, 'write', data =>
+          ask(data, updateOperations.writeItems, { account, file, body: item.take() }),
+        )
       },
     )
 }
@@ -73,7 +77,10 @@ hb read -d /srv/south sales orders 1001 --marks`,
   ).action(async (account: string, file: string, id: string, { dir, ...forms }: ItemOptions) => {
     const form = formOf(forms)
     const idBytes = checkedId(id, form)
-    const value = await context.data(dir, 'read', data => data.readItem(account, file, idBytes))
+    const request = { account, file, body: idBytes }
+    const { body: value } = await context.data(dir, 'read', data =>
+      ask(data, readOperations.readItem, request),
+    )
     await context.out.write(form === null ? value : encodeForm(Buffer.from(value), form))
   })
 }
@@ -85,9 +92,11 @@ function deleteCommand(context: Context): Command {
     `hb delete -d /srv/north sales orders 1001
 hb delete -d /srv/north sales orders 6bfe --hex`,
     'item-id',
-  ).action((account: string, file: string, id: string, { dir, ...forms }: ItemOptions) => {
+  ).action(async (account: string, file: string, id: string, { dir, ...forms }: ItemOptions) => {
     const idBytes = checkedId(id, formOf(forms))
-    return context.data(dir, 'write', data => data.deleteItem(account, file, idBytes))
+    await context.data(dir, 'write', data =>
+      ask(data, updateOperations.deleteItem, { account, file, body: idBytes }),
+    )
   })
 }
 

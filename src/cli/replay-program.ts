@@ -2,18 +2,18 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { HotBackupError } from '../errors.ts'
 import { durationText } from '../config/sizes-and-times.ts'
-import { replayMissingOn } from '../server/missing-command.ts'
-import type { MissingProgress, MissingReport } from '../failover/missing-replay.ts'
+import type { MissingProgress, MissingReport } from '../failover/failover-operations.ts'
 import type {
   BacklogReport,
   ReplayProgress,
   ReplayReport,
   ReplayRequest,
-} from '../replay/manual-replay.ts'
+  ReplayEnds,
+  TransactionOutline,
+} from '../replay/replay-operations.ts'
+import { replayMissingOn } from '../server/missing-command.ts'
 import { replayServer } from '../replay/replay-command.ts'
-import type { ReplayEnds } from '../replay/replay-limit.ts'
 import type { ByteForm } from '../text/byte-forms.ts'
-import type { TransactionOutline } from '../replay/transaction-outline.ts'
 import { count, counted } from '../text/numbers.ts'
 import { formOf, jsonId, shownId, withForms, type FormOptions } from './byte-arguments.ts'
 import {

@@ -1,9 +1,8 @@
 // The status of a server for people.
+import type { CommitStatus, QueueStatus } from '../control/server-status.ts'
 import type { HelperStatus } from '../helpers/helpers.ts'
 import { durationText, sizeText } from '../config/sizes-and-times.ts'
 import { harmlessLine } from '../text/harmless-text.ts'
-import type { QueueStatus } from '../updates/queue-limit.ts'
-import type { CommitStatus } from '../updates/commits.ts'
 import type { Backlog } from '../report/backlog.ts'
 import type { SlaveRow } from '../report/slave-rows.ts'
 import type { ServerStatus } from '../report/status.ts'

@@ -1,9 +1,10 @@
 // hb import and export.
 import path from 'node:path'
 import { Option, type Command } from 'commander'
+import { type Caller, ask } from '../control/operation.ts'
+import { readOperations } from '../data/data-operations.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import type { OutputFile } from '../platform/outputs.ts'
-import type { DataClient } from '../data/data-client.ts'
 import { badRecordLine } from '../data/bad-records.ts'
 import { delimiterNamed } from '../data/csv.ts'
 import { exportItems } from '../data/export.ts'
@@ -163,8 +164,8 @@ async function report(
 }
 
 /** A file that is not there is reported before anything is read. */
-async function checkFile(data: DataClient, { account, file }: Target): Promise<void> {
-  if (await data.fileExists(account, file)) return
+async function checkFile(data: Caller, { account, file }: Target): Promise<void> {
+  if ((await ask(data, readOperations.fileExists, { account, file })).exists) return
   throw new HotBackupError('ERR_NO_FILE', `there is no file ${account} ${file}`, { account, file })
 }
 

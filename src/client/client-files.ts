@@ -1,8 +1,8 @@
 // Accounts and files of a server as a program sees them from outside: handles by name, which hold nothing and ask the
 // server at each call.
+import type { Change } from '../data/packed-commits.ts'
 import type { Bytes } from '../log/record.ts'
 import { digestOf } from '../data/commit-operation.ts'
-import type { DataClient } from '../data/data-client.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { moduloDefault } from '../limits.ts'
 import { type CreateFileOptions, type Item, type UpdateOptions } from '../updates/account.ts'
@@ -13,14 +13,14 @@ import {
   checkOptions,
   checkType,
 } from '../updates/arguments.ts'
-import type { Change } from './sender.ts'
 
-/** How handles reach their server. */
+/** How handles reach their server. What reads sees all that the program has written before. */
 export interface Reach {
-  /** Sees all that the program has written before. */
-  readonly reading: DataClient
-  /** In its place among the program's updates. */
-  readonly updating: DataClient
+  files(account: string): Promise<readonly FileSize[]>
+  readItem(account: string, file: string, id: Buffer): Promise<Buffer>
+  /** In its place among the program's updates, as are the other changes of files. */
+  createFile(account: string, file: string, modulo: number, local: boolean): Promise<void>
+  changeFile(account: string, file: string, change: FileChange): Promise<void>
   /** For an iteration, which may take long. */
   scanning(account: string, file: string): AsyncGenerator<Item, void, undefined>
   commit(
@@ -28,6 +28,18 @@ export interface Reach {
     options: UpdateOptions | undefined,
   ): Promise<number | 'conflict'>
 }
+
+export interface FileSize {
+  readonly file: string
+  readonly modulo: number
+  readonly items: number
+}
+
+export type FileChange =
+  | { readonly what: 'delete' }
+  | { readonly what: 'clear' }
+  | { readonly what: 'resize'; readonly modulo: number }
+  | { readonly what: 'set'; readonly local: boolean }
 
 /** An account holds files. */
 export class ClientAccount {
@@ -47,7 +59,7 @@ export class ClientAccount {
 
   /** Names of the files, sorted. Errors: ERR_NO_ACCOUNT. */
   async files(): Promise<string[]> {
-    const rows = await this.#reach.reading.files(this.name)
+    const rows = await this.#reach.files(this.name)
     return rows.map(({ file }) => file)
   }
 
@@ -58,7 +70,7 @@ export class ClientAccount {
     checkType('a modulo', 'number', modulo)
     checkType('"local"', 'boolean', local)
     const file = this.file(name)
-    await this.#reach.updating.createFile(this.name, name, modulo, local)
+    await this.#reach.createFile(this.name, name, modulo, local)
     return file
   }
 
@@ -72,7 +84,7 @@ export class ClientAccount {
 
   /** Deletes a file with its items; resolves when that is durable. Errors: ERR_NO_ACCOUNT, ERR_NO_FILE. */
   async deleteFile(name: string): Promise<void> {
-    await this.#reach.updating.deleteFile(this.name, name)
+    await this.#reach.changeFile(this.name, name, { what: 'delete' })
   }
 }
 
@@ -91,7 +103,7 @@ export class ClientFile {
 
   /** Groups that the items are spread over, and how many items there are. Errors: ERR_NO_ACCOUNT, ERR_NO_FILE. */
   async size(): Promise<{ readonly modulo: number; readonly itemCount: number }> {
-    const rows = await this.#reach.reading.files(this.account)
+    const rows = await this.#reach.files(this.account)
     const row = rows.find(({ file }) => file === this.name)
     if (row !== undefined) return { modulo: row.modulo, itemCount: row.items }
     const place = { account: this.account, file: this.name }
@@ -103,8 +115,7 @@ export class ClientFile {
     checkBytes('an item-id', id)
     const bytes = bytesOf(id)
     try {
-      const value = await this.#reach.reading.readItem(this.account, this.name, bytes)
-      return Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+      return await this.#reach.readItem(this.account, this.name, bytes)
     } catch (error) {
       if (isHotBackupError(error, 'ERR_NO_ITEM')) return null
       throw error
@@ -148,19 +159,19 @@ export class ClientFile {
 
   /** Deletes all items; resolves when that is durable. */
   async clear(): Promise<void> {
-    await this.#reach.updating.clearFile(this.account, this.name)
+    await this.#reach.changeFile(this.account, this.name, { what: 'clear' })
   }
 
   /** Spreads the items over another number of groups; resolves when that is durable. Errors: ERR_MODULO. */
   async resize(modulo: number): Promise<void> {
     checkType('a modulo', 'number', modulo)
-    await this.#reach.updating.resizeFile(this.account, this.name, modulo)
+    await this.#reach.changeFile(this.account, this.name, { what: 'resize', modulo })
   }
 
   /** Keeps the file on the master alone, or not; see File.setLocal. Resolves when the log holds all of it. */
   async setLocal(local: boolean): Promise<void> {
     checkType('"local"', 'boolean', local)
-    await this.#reach.updating.setLocal(this.account, this.name, local)
+    await this.#reach.changeFile(this.account, this.name, { what: 'set', local })
   }
 
   /**

@@ -1,10 +1,10 @@
 // A transaction of a program that is not the server: reads come from the server as they stand, changes gather here, and
 // the server makes them together if everything that was read is still so.
+import type { Change } from '../data/packed-commits.ts'
 import { HotBackupError } from '../errors.ts'
 import type { Bytes } from '../log/record.ts'
 import { checkBytes } from '../updates/arguments.ts'
 import { bytesOf, ClientFile, deleted, expectation, written } from './client-files.ts'
-import type { Change } from './sender.ts'
 
 /** Several updates that happen together or not at all. Only usable while the function that got it runs. */
 export class ClientTransaction {

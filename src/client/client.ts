@@ -1,22 +1,24 @@
 // A server's database for any number of programs at once: `connect` gives each what Master gives the one that has it
 // open. On a slave it reads, and refuses to write.
-import { isHotBackupError } from '../errors.ts'
+import { type Change } from '../data/packed-commits.ts'
+import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { sleep } from '../platform/clock.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
 import type { AckLevel } from '../ship/ack-file.ts'
 import { checkUserOf } from '../config/acting-user.ts'
 import { loadConfig } from '../config/config.ts'
-import { DataClient } from '../data/data-client.ts'
-import type { JsonObject } from '../control/frames.ts'
+import type { Operation, Request } from '../control/operation.ts'
+import { status } from '../control/status-operation.ts'
+import { allItems } from '../data/data-access.ts'
+import { readOperations, updateOperations } from '../data/data-operations.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
-import type { MasterStatus } from '../server/master.ts'
-import type { SlaveStatus } from '../server/slave-status.ts'
+import type { MasterStatus, SlaveStatus } from '../control/server-status.ts'
 import type { Item, UpdateOptions } from '../updates/account.ts'
 import { checkOptions, checkType } from '../updates/arguments.ts'
-import { ClientAccount, created, type Reach } from './client-files.ts'
+import { ClientAccount, created, type FileChange, type Reach } from './client-files.ts'
 import { ClientTransaction, conflict } from './client-transaction.ts'
 import { Line } from './line.ts'
-import { Sender, type Change } from './sender.ts'
+import { Sender } from './sender.ts'
 
 /** Transactions of other programs get in between: rarely so often in a row. */
 const attemptsMax = 100
@@ -59,19 +61,53 @@ export class Client {
     this.#readLine = this.#line()
     this.#updateLine = this.#line()
     this.#sender = new Sender(this.#updateLine)
-    const [readLine, updateLine, sender] = [this.#readLine, this.#updateLine, this.#sender]
-    const reading = new DataClient(async function* (...request) {
-      await sender.settled()
-      yield* await readLine.answer(true, ...request)
-    })
-    const updating = new DataClient(async function* (...request) {
-      yield* await sender.single(() => updateLine.answer(false, ...request))
-    })
     this.#reach = {
-      reading,
-      updating,
+      files: async account => {
+        const { parts } = await this.#read(readOperations.listFiles, { account })
+        return parts.flatMap(({ rows }) => rows)
+      },
+      readItem: async (account, file, id) => {
+        const request = { account, file, body: id }
+        return (await this.#read(readOperations.readItem, request)).answer.body
+      },
+      createFile: async (account, file, modulo, local) => {
+        await this.#update(updateOperations.createFile, { account, file, modulo, local })
+      },
+      changeFile: (account, file, change) => this.#changeFile({ account, file }, change),
       scanning: (account, file) => this.#scan(account, file),
       commit: (changes, options) => this.#sender.commit(changes, options?.level),
+    }
+  }
+
+  /** Sees all that the program has written before. */
+  async #read<O extends Operation>(operation: O, request: Request<O>) {
+    await this.#sender.settled()
+    return this.#readLine.answer(true, operation, request)
+  }
+
+  /** In its place among the program's updates. */
+  async #update<O extends Operation>(operation: O, request: Request<O>): Promise<void> {
+    await this.#sender.single(async () => {
+      await this.#updateLine.answer(false, operation, request)
+    })
+  }
+
+  #changeFile(
+    file: { readonly account: string; readonly file: string },
+    change: FileChange,
+  ): Promise<void> {
+    const { deleteFile, clearFile, resizeFile, setFile } = updateOperations
+    switch (change.what) {
+      case 'delete':
+        return this.#update(deleteFile, file)
+      case 'clear':
+        return this.#update(clearFile, file)
+      case 'resize':
+        return this.#update(resizeFile, { ...file, modulo: change.modulo })
+      case 'set':
+        return this.#update(setFile, { ...file, local: change.local })
+      default:
+        return change satisfies never
     }
   }
 
@@ -83,8 +119,8 @@ export class Client {
 
   /** Names of the accounts, sorted. */
   async accounts(): Promise<string[]> {
-    const rows = await this.#reach.reading.accounts()
-    return rows.map(({ account }) => account)
+    const { parts } = await this.#read(readOperations.listAccounts, {})
+    return parts.flatMap(({ rows }) => rows.map(({ account }) => account))
   }
 
   /** A handle of the account of that name, there or not. */
@@ -95,7 +131,7 @@ export class Client {
   /** Creates an account; resolves when that is durable. Errors: ERR_NAME, ERR_EXISTS. */
   async createAccount(name: string): Promise<ClientAccount> {
     const account = this.account(name)
-    await this.#reach.updating.createAccount(name)
+    await this.#update(updateOperations.createAccount, { account: name })
     return account
   }
 
@@ -108,7 +144,7 @@ export class Client {
   /** Deletes an account with its files; resolves when that is durable. Errors: ERR_NO_ACCOUNT. */
   async deleteAccount(name: string): Promise<void> {
     checkType('the name of an account', 'string', name)
-    await this.#reach.updating.deleteAccount(name)
+    await this.#update(updateOperations.deleteAccount, { account: name })
   }
 
   /**
@@ -151,7 +187,7 @@ export class Client {
         const left = end - clock.monotonic()
         const timeoutMs = Math.max(0, Math.min(left, waitSliceMs))
         try {
-          await line.answer(true, 'wait-slaves', { txn, level, timeoutMs })
+          await line.answer(true, updateOperations.waitSlaves, { txn, level, timeoutMs })
           return
         } catch (error) {
           if (!isHotBackupError(error, 'ERR_TIMEOUT') || left <= waitSliceMs) throw error
@@ -169,8 +205,10 @@ export class Client {
 
   /** The server's state: a master's, or a slave's. */
   async status(): Promise<MasterStatus | SlaveStatus> {
-    const [answer] = await this.#readLine.answer(true, 'status', {})
-    return answer?.header as JsonObject & (MasterStatus | SlaveStatus)
+    const { answer } = await this.#readLine.answer(true, status, {})
+    const found = answer.master ?? answer.slave
+    if (found !== undefined) return found
+    throw new HotBackupError('ERR_WIRE', 'the server does not say what it is')
   }
 
   /** Waits for what is under way, and hangs up. */
@@ -187,8 +225,7 @@ export class Client {
     await this.#sender.settled()
     const line = this.#line()
     try {
-      const data = new DataClient((operation, args) => line.parts(operation, args))
-      yield* data.items(account, file)
+      yield* allItems(line, account, file)
     } finally {
       this.#end(line)
     }

@@ -5,8 +5,14 @@ import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import { ConnectionLost, ControlClient, RequestNotTaken } from '../control/control-client.ts'
-import type { JsonObject } from '../control/frames.ts'
-import type { Message } from '../data/operations.ts'
+import {
+  ask,
+  type Answer,
+  type Caller,
+  type Operation,
+  type Part,
+  type Request,
+} from '../control/operation.ts'
 import { liveHolder } from '../control/reach.ts'
 import type { Layout } from '../config/layout.ts'
 
@@ -16,7 +22,7 @@ const patienceMs = 30_000
 
 export type LinePlatform = Pick<Platform, 'clock' | 'localSockets' | 'locks'>
 
-export class Line {
+export class Line implements Caller {
   readonly #platform: LinePlatform
   readonly #layout: Layout
   #client: ControlClient | null = null
@@ -32,40 +38,41 @@ export class Line {
    * Sends a request and gives its answer as a whole. `repeatable`: it only reads. Throws the server's error,
    * ERR_NOT_RUNNING when no server comes, ERR_OUTCOME for an update that may have been made, and ERR_CLOSED.
    */
-  async answer(
+  async answer<O extends Operation>(
     repeatable: boolean,
-    operation: string,
-    args: JsonObject,
-    body?: Uint8Array,
-  ): Promise<Message[]> {
+    operation: O,
+    request: Request<O>,
+  ): Promise<{ readonly parts: readonly Part<O>[]; readonly answer: Answer<O> }> {
     for (;;) {
-      const messages: Message[] = []
+      const parts: Part<O>[] = []
       let client: ControlClient | null = null
       try {
         client = await this.connect()
-        for await (const message of client.request(operation, args, body)) messages.push(message)
-        return messages
+        const answer = await ask(client, operation, request, part => parts.push(part))
+        return { parts, answer }
       } catch (error) {
-        const lost = error instanceof ConnectionLost
-        // An update is answered by one message, when it is done.
-        if (lost && !repeatable && messages.length > 0) return messages
         await this.#recover(error, client)
-        if (lost && !repeatable) throw unknownOutcome(error)
+        if (error instanceof ConnectionLost && !repeatable) throw unknownOutcome(error)
       }
     }
   }
 
   /** The same for an answer of any length: its parts, which are not sent twice. */
-  async *parts(operation: string, args: JsonObject): AsyncGenerator<Message, void, undefined> {
+  async *call<O extends Operation>(
+    operation: O,
+    request: Request<O>,
+  ): AsyncGenerator<Part<O>, Answer<O>, undefined> {
     for (let begun = false; ;) {
       let client: ControlClient | null = null
       try {
         client = await this.connect()
-        for await (const message of client.request(operation, args)) {
+        const answer = client.call(operation, request)
+        for (;;) {
+          const next = await answer.next()
+          if (next.done === true) return next.value
           begun = true
-          yield message
+          yield next.value
         }
-        return
       } catch (error) {
         if (begun) throw error
         await this.#recover(error, client)

@@ -2,21 +2,18 @@
 // one message, and so blocks of the log.
 import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
-import { errorFromJson } from '../control/error-json.ts'
-import { frameBodyBytesMax, type JsonObject, type JsonValue } from '../control/frames.ts'
-import { packCommits, packedSize, type Step } from '../data/packed-commits.ts'
+import { frameBodyBytesMax } from '../control/frames.ts'
+import type { Answer } from '../control/operation.ts'
+import { updateOperations } from '../data/data-operations.ts'
+import { packCommits, packedSize, type Change } from '../data/packed-commits.ts'
 import type { CommitLevel } from '../config/policies.ts'
 import { isRefusal, type Line } from './line.ts'
+
+const { commit } = updateOperations
 
 /** Of one message, but for a single transaction. */
 const messageBytesMax = MiB
 const messageCommitsMax = 2000
-
-/** A step, with its file by name. */
-export interface Change extends Omit<Step, 'file'> {
-  readonly account: string
-  readonly file: string
-}
 
 /** Another update, which has a message to itself. */
 interface Single {
@@ -124,11 +121,12 @@ export class Sender {
     const commits = batch.map(({ changes }) =>
       changes.map(change => ({ ...change, file: indexOf(change.account, change.file) })),
     )
-    const args: JsonObject = { files: names, level: batch[0]?.level }
+    const level = batch[0]?.level
+    const request = { files: names, ...(level === undefined ? {} : { level }) }
     try {
-      const bytes = packCommits(commits)
-      const [answer] = await this.#line.answer(false, 'commit', args, bytes)
-      const refused = this.#take(batch, answer?.header ?? {})
+      const body = packCommits(commits)
+      const { answer } = await this.#line.answer(false, commit, { ...request, body })
+      const refused = this.#take(batch, answer)
       if (refused.length === 0) return
       this.#waiting.unshift(...refused)
       await this.#line.pause()
@@ -138,17 +136,15 @@ export class Sender {
   }
 
   /** Those that the server has not taken, since it closes. */
-  #take(batch: readonly Pending[], { outcomes, txn }: JsonObject): Pending[] {
-    if (typeof txn === 'number') this.#lastTxn = Math.max(this.#lastTxn, txn)
-    const list: readonly JsonValue[] = Array.isArray(outcomes) ? (outcomes as JsonValue[]) : []
+  #take(batch: readonly Pending[], { outcomes, txn }: Answer<typeof commit>): Pending[] {
+    this.#lastTxn = Math.max(this.#lastTxn, txn)
     return batch.filter(({ resolve, reject }, index) => {
-      const outcome = list[index]
+      const outcome = outcomes[index]
       if (typeof outcome === 'number' || outcome === 'conflict') resolve(outcome)
-      else if (typeof outcome === 'object' && outcome !== null) {
-        const error = errorFromJson(outcome as JsonObject)
-        if (isRefusal(error)) return true
-        reject(error)
-      } else reject(new HotBackupError('ERR_WIRE', 'a transaction was not answered'))
+      else if (outcome === undefined) {
+        reject(new HotBackupError('ERR_WIRE', 'a transaction was not answered'))
+      } else if (isRefusal(outcome)) return true
+      else reject(outcome)
       return false
     })
   }

@@ -1,6 +1,5 @@
 // The configuration in force in a running process. It is a Config whose values change when hb.toml is read again:
 // those that can change while the process works. The others stay as they were, all through the process.
-import { HotBackupError } from '../errors.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { Layout } from './layout.ts'
 import { addressText } from './address.ts'
@@ -204,17 +203,5 @@ export class LiveConfig implements Config {
     this.#current = now
     for (const changed of this.#changed) await changed()
     return { applied, needsRestart: changedKeys(this.#user, now, wanted) }
-  }
-}
-
-/** The answer of a process to "reload", from its JSON. */
-export function reloadReport(answer: object): ReloadReport {
-  const words = (value: unknown) => {
-    if (Array.isArray(value) && value.every(word => typeof word === 'string')) return value
-    throw new HotBackupError('ERR_WIRE', 'the answer of the server is not that of a reload')
-  }
-  return {
-    applied: words('applied' in answer ? answer.applied : null),
-    needsRestart: words('needsRestart' in answer ? answer.needsRestart : null),
   }
 }

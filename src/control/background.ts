@@ -8,7 +8,7 @@ import type { Platform } from '../platform/platform.ts'
 import type { ChildProcess } from '../platform/processes.ts'
 import { programPath, type Program } from '../programs.ts'
 import { loadConfig, type Config } from '../config/config.ts'
-import { askNow, liveHolder, type Resident } from './reach.ts'
+import { liveHolder, statusNow, type Resident } from './reach.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { masterPurpose, serverPurpose, shipperPurpose, slavePurpose } from './owner.ts'
 
@@ -145,10 +145,11 @@ export async function startPart(platform: BackgroundPlatform, directory: string)
   const { child, output } = await launch(platform, layout, program, [])
   const ended = endOf(child)
   while (!ended()) {
-    const answer = (await askNow(platform, layout, resident)) as { readonly pid?: number } | null
-    if (answer?.pid === child.pid) {
+    const answer = await statusNow(platform, layout, resident)
+    const pid = (answer?.shipper ?? answer?.slave)?.pid
+    if (pid !== undefined && pid === child.pid) {
       await keepOutput(platform, output, master ? layout.shipperOutput : layout.ownerOutput)
-      return child.pid
+      return pid
     }
     await sleep(platform.clock, pollMs)
   }
@@ -226,7 +227,7 @@ async function working(
     if (worker === null) return null
     const { pid } = worker.identity
     if (worker.purpose === masterPurpose) program = pid
-    else if ((await askNow(platform, layout, place.resident)) === null) return null
+    else if ((await statusNow(platform, layout, place.resident)) === null) return null
     else pids[place.resident] = pid
   }
   return { server: pids.owner ?? null, shipper: pids.shipper ?? null, program }

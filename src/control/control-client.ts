@@ -2,9 +2,16 @@
 import { HotBackupError } from '../errors.ts'
 import type { LocalSockets } from '../platform/local-socket.ts'
 import type { Connection } from '../platform/network.ts'
-import { errorFromJson } from './error-json.ts'
-import { encodeFrame, FrameDecoder, type Frame, type JsonObject } from './frames.ts'
-import type { Message } from '../data/operations.ts'
+import { decodeReply, encodeRequest } from './envelope.ts'
+import { FrameDecoder, type Frame } from './frames.ts'
+import {
+  received,
+  type Answer,
+  type Caller,
+  type Operation,
+  type Part,
+  type Request,
+} from './operation.ts'
 
 /** Parts of an answer that may wait here before the connection is read no further. */
 const partsMax = 4
@@ -24,11 +31,11 @@ export class ConnectionLost extends HotBackupError {
   }
 }
 
-/** An answer on its way: parts for whoever iterates. */
-class Answer {
-  readonly #parts: Message[] = []
+/** An answer on its way: parts and an end for whoever iterates. */
+class PendingAnswer {
+  readonly #parts: object[] = []
   readonly #changed: (waiting: number) => void
-  #outcome: { readonly error: Error | null } | null = null
+  #outcome: { readonly answer: object } | { readonly error: Error } | null = null
   #wake: () => void = () => {}
   /** Some of it has come, so the request was taken. */
   begun = false
@@ -37,41 +44,47 @@ class Answer {
     this.#changed = changed
   }
 
-  part(message: Message): void {
+  part(part: object): void {
     this.begun = true
-    this.#parts.push(message)
+    this.#parts.push(part)
     this.#changed(this.#parts.length)
     this.#wake()
   }
 
-  end(error: Error | null): void {
+  end(answer: object): void {
+    this.#outcome ??= { answer }
+    this.#wake()
+  }
+
+  fail(error: Error): void {
     this.#outcome ??= { error }
     this.#wake()
   }
 
-  async *parts(): AsyncGenerator<Message, void, undefined> {
+  async *parts(): AsyncGenerator<object, object, undefined> {
     for (;;) {
       const next = this.#parts.shift()
       if (next !== undefined) {
         this.#changed(this.#parts.length)
         yield next
-      } else if (this.#outcome !== null) {
-        if (this.#outcome.error !== null) throw this.#outcome.error
-        return
-      } else {
+      } else if (this.#outcome === null) {
         await new Promise<void>(resolve => {
           this.#wake = resolve
         })
+      } else if ('answer' in this.#outcome) {
+        return this.#outcome.answer
+      } else {
+        throw this.#outcome.error
       }
     }
   }
 }
 
-export class ControlClient {
+export class ControlClient implements Caller {
   readonly #connection: Connection
   readonly #decoder = new FrameDecoder()
   /** In the order of the requests, which is the order of the answers. */
-  readonly #answers: Answer[] = []
+  readonly #answers: PendingAnswer[] = []
   /** Requests wait for the server's first notice: without it the connection was never accepted. */
   #unsent: Uint8Array[] | null = []
   #closing = false
@@ -96,23 +109,26 @@ export class ControlClient {
   }
 
   /**
-   * Sends a request and gives the parts of its answer. Throws the server's error, RequestNotTaken, or ERR_CLOSED
+   * Sends a request at once, and gives its answer. Throws the server's error, ERR_WIRE, RequestNotTaken, or ERR_CLOSED
    * when the connection is lost and the request may have been carried out or not. Iterate to the end, or close.
    */
-  request(operation: string, args: JsonObject, body: Uint8Array = noBytes): AsyncIterable<Message> {
-    const answer = new Answer(waiting => {
+  call<O extends Operation>(
+    operation: O,
+    request: Request<O>,
+  ): AsyncGenerator<Part<O>, Answer<O>, undefined> {
+    const answer = new PendingAnswer(waiting => {
       if (waiting >= partsMax) this.#connection.pause()
       else if (waiting === 0) this.#connection.resume()
     })
     if (this.#closing || this.#lost !== null) {
-      answer.end(this.#closing ? new RequestNotTaken() : this.#lost)
+      answer.fail(this.#lost ?? new RequestNotTaken())
     } else {
       this.#answers.push(answer)
-      const frame = encodeFrame({ ...args, operation }, body)
+      const frame = encodeRequest(operation.name, request)
       if (this.#unsent === null) this.#write(frame)
       else this.#unsent.push(...frame)
     }
-    return answer.parts()
+    return received(operation, answer.parts())
   }
 
   close(): void {
@@ -131,34 +147,34 @@ export class ControlClient {
     }
   }
 
-  #deliver({ header, body }: Frame): void {
-    if (header['ready'] === true) {
+  #deliver(frame: Frame): void {
+    const reply = decodeReply(frame)
+    if (reply.kind === 'ready') {
       const unsent = this.#unsent ?? []
       this.#unsent = null
       this.#write(unsent)
       return
     }
-    if (header['closing'] === true) {
+    if (reply.kind === 'closing') {
       this.#closing = true
       return
     }
     const answer = this.#answers[0]
     if (answer === undefined) throw new HotBackupError('ERR_WIRE', 'an answer without a request')
-    if (header['part'] !== undefined) {
-      answer.part({ header: header['part'] as JsonObject, body })
+    if (reply.kind === 'part') {
+      answer.part(reply.message)
       return
     }
     this.#answers.shift()
-    answer.end(header['error'] === undefined ? null : errorFromJson(header['error'] as JsonObject))
+    if (reply.kind === 'answer') answer.end(reply.message)
+    else answer.fail(reply.error)
   }
 
   #closed(error: Error | null): void {
     const untaken = this.#closing || this.#unsent !== null
     this.#lost = untaken ? new RequestNotTaken() : new ConnectionLost(error)
     for (const answer of this.#answers.splice(0)) {
-      answer.end(untaken && !answer.begun ? new RequestNotTaken() : this.#lost)
+      answer.fail(untaken && !answer.begun ? new RequestNotTaken() : this.#lost)
     }
   }
 }
-
-const noBytes = new Uint8Array()

@@ -9,17 +9,9 @@
 import { HotBackupError } from '../errors.ts'
 import { itemBytesMax, MiB } from '../limits.ts'
 
-export type JsonValue =
-  | string
-  | number
-  | boolean
-  | null
-  | readonly JsonValue[]
-  | { readonly [key: string]: JsonValue | undefined }
-export type JsonObject = { readonly [key: string]: JsonValue | undefined }
-
+/** The header's fields are not checked. */
 export interface Frame {
-  readonly header: JsonObject
+  readonly header: object
   readonly body: Buffer
 }
 
@@ -28,7 +20,7 @@ export const frameBodyBytesMax = itemBytesMax + 8 * MiB
 const prefixBytes = 8
 
 /** The bytes of a frame, in pieces to be written one after the other: the body is not copied. */
-export function encodeFrame(header: JsonObject, body: Uint8Array): Uint8Array[] {
+export function encodeFrame(header: object, body: Uint8Array): Uint8Array[] {
   const json = Buffer.from(JSON.stringify(header))
   if (json.length > frameHeaderBytesMax || body.length > frameBodyBytesMax) {
     throw new TypeError(`a control frame of ${json.length} and ${body.length} bytes`)
@@ -100,7 +92,7 @@ export class FrameDecoder {
   }
 }
 
-function parseHeader(text: string): JsonObject {
+function parseHeader(text: string): object {
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -110,10 +102,5 @@ function parseHeader(text: string): JsonObject {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new HotBackupError('ERR_WIRE', 'the header of a control frame is no object')
   }
-  return value as JsonObject
-}
-
-/** For people: text as it is, anything else as JSON. */
-export function textOf(value: JsonValue | undefined): string {
-  return typeof value === 'string' ? value : JSON.stringify(value ?? null)
+  return value
 }

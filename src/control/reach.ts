@@ -8,9 +8,13 @@ import type { Platform } from '../platform/platform.ts'
 import type { Layout } from '../config/layout.ts'
 import { listens } from './owner.ts'
 import { ControlClient } from './control-client.ts'
+import { ask, type Answer } from './operation.ts'
+import { status } from './status-operation.ts'
 
 /** The process that has log and database open, or the one that sends a master's log to its slaves. */
 export type Resident = 'owner' | 'shipper'
+
+type ProcessStatus = Answer<typeof status>
 
 export type ReachPlatform = Pick<Platform, 'clock' | 'localSockets' | 'locks'>
 
@@ -52,22 +56,22 @@ export async function reach(
   throw new HotBackupError('ERR_REOPENING', message, { path: layout.directory })
 }
 
-/** What the process answers to "status", which is waited for; null when it does not answer, or there is none. */
-export async function ask(
+/** What the process says of itself, for which it is waited; null when it does not answer, or there is none. */
+export async function statusOf(
   platform: ReachPlatform,
   layout: Layout,
   resident: Resident,
-): Promise<object | null> {
+): Promise<ProcessStatus | null> {
   const { client } = await connect(platform, layout, resident, answerMs)
   return client === null ? null : statusFrom(platform, client)
 }
 
 /** The same for a caller that asks again and again: null at once when nothing listens. */
-export async function askNow(
+export async function statusNow(
   platform: Pick<Platform, 'clock' | 'localSockets'>,
   layout: Layout,
   resident: Resident,
-): Promise<object | null> {
+): Promise<ProcessStatus | null> {
   const client = await ControlClient.connect(platform, placeOf(layout, resident).socket)
   return client === null ? null : statusFrom(platform, client)
 }
@@ -96,11 +100,10 @@ async function connect(
 async function statusFrom(
   { clock }: Pick<Platform, 'clock'>,
   client: ControlClient,
-): Promise<object | null> {
+): Promise<ProcessStatus | null> {
   const patience = clock.after(answerMs, () => client.close())
   try {
-    for await (const { header } of client.request('status', {})) return header
-    return null
+    return await ask(client, status, {})
   } catch (error) {
     if (isHotBackupError(error, 'ERR_CLOSED')) return null
     throw error

@@ -1,12 +1,18 @@
 // Has all that runs in a server's directory read hb.toml again: a master's shipper, the program that has it open, or a
 // slave's server.
+import * as v from 'valibot'
 import { HotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig } from '../config/config.ts'
-import { reloadReport, type ReloadReport } from '../config/live-config.ts'
+import type { ReloadReport } from '../config/live-config.ts'
+import { ask, operation, text } from './operation.ts'
 import { liveHolder, reach, type ReachPlatform, type Resident } from './reach.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { recoveryPurpose } from './owner.ts'
+
+export const reloadOperation = operation('reload', {
+  answer: v.object({ applied: v.array(text), needsRestart: v.array(text) }),
+})
 
 export interface Reloaded extends ReloadReport {
   readonly pid: number
@@ -53,9 +59,7 @@ async function reloadProcess(
 ): Promise<ReloadReport> {
   const client = await reach(platform, layout, resident)
   try {
-    if (client !== null) {
-      for await (const { header } of client.request('reload', {})) return reloadReport(header)
-    }
+    if (client !== null) return await ask(client, reloadOperation, {})
   } finally {
     client?.close()
   }

@@ -1,7 +1,8 @@
 // Exports the items of a file as JSON lines or CSV, which "hb import" reads back byte for byte.
+import type { Caller } from '../control/operation.ts'
 import { encodeForm, type ByteForm } from '../text/byte-forms.ts'
-import type { DataClient } from './data-client.ts'
 import { LineBuffer, type Sink } from '../text/line-buffer.ts'
+import { allItems } from './data-access.ts'
 
 export interface ExportFormat {
   /** Of item-ids and items; null for the bytes as they are. */
@@ -12,7 +13,7 @@ export interface ExportFormat {
 
 /** Resolves with the number of items. */
 export async function exportItems(
-  data: DataClient,
+  data: Caller,
   { account, file }: { readonly account: string; readonly file: string },
   { form, delimiter }: ExportFormat,
   sink: Sink,
@@ -22,7 +23,7 @@ export async function exportItems(
   // They leave when there is something to take: not when there is no such file.
   if (delimiter !== null) lines.ascii(`id${delimiter}value\n`)
   let count = 0
-  for await (const { id, value } of data.items(account, file)) {
+  for await (const { id, value } of allItems(data, account, file)) {
     if (delimiter === null) jsonLine(lines, id, value, form)
     else csvLine(lines, id, value, form, delimiter)
     count++

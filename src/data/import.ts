@@ -1,7 +1,8 @@
 // Imports items into a file: gathers them into batches and keeps one batch under way while the next one gathers.
+import { ask, type Caller } from '../control/operation.ts'
 import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
-import type { DataClient } from './data-client.ts'
+import { updateOperations } from './data-operations.ts'
 import { ItemPacker } from './packed-items.ts'
 import { isBad, type BadRecord, type ImportRecord } from './import-record.ts'
 import type { NewFile } from './new-file.ts'
@@ -30,7 +31,7 @@ export interface ImportResult {
  * error comes with the count of the items before it that are durable, which the caller reports.
  */
 export async function importItems(
-  data: DataClient,
+  data: Caller,
   { account, file, create }: ImportTarget,
   records: AsyncIterable<readonly ImportRecord[]>,
   skip: ((record: BadRecord) => Promise<void>) | null,
@@ -45,10 +46,12 @@ export async function importItems(
     await underWay
     await create?.make()
     const { count } = packer
-    underWay = data.writeItems(account, file, packer.take()).then(() => {
-      durable += count
-      progressed(durable)
-    })
+    underWay = ask(data, updateOperations.writeItems, { account, file, body: packer.take() }).then(
+      () => {
+        durable += count
+        progressed(durable)
+      },
+    )
     underWay.catch(() => {}) // Seen at the next `await underWay`.
     await create?.grow()
   }

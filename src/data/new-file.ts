@@ -1,7 +1,9 @@
 // The file that an import creates, with a modulo that fits what comes: first a guess from what was read so far and from
 // how much there is to read; a larger one while the guess proves too small; and at the end one for what there is.
 import { isHotBackupError } from '../errors.ts'
-import type { DataClient } from './data-client.ts'
+import { ask, type Caller } from '../control/operation.ts'
+import { listFiles } from './data-access.ts'
+import { updateOperations } from './data-operations.ts'
 import { Load } from './fitting-modulo.ts'
 
 /** A modulo may be off by this factor: a group then has two frames, or is half empty. */
@@ -18,7 +20,7 @@ export interface InputPosition {
 
 export class NewFile {
   readonly load = new Load()
-  readonly #data: DataClient
+  readonly #data: Caller
   readonly #account: string
   readonly #file: string
   readonly #position: () => InputPosition
@@ -29,7 +31,7 @@ export class NewFile {
   #modulo = 0
   #made = false
 
-  constructor(data: DataClient, account: string, file: string, position: () => InputPosition) {
+  constructor(data: Caller, account: string, file: string, position: () => InputPosition) {
     this.#data = data
     this.#account = account
     this.#file = file
@@ -50,8 +52,11 @@ export class NewFile {
     if (this.#made) return
     this.#made = true
     const modulo = this.load.modulo(this.#expected(1))
-    await unlessThere(this.#data.createAccount(this.#account))
-    const created = await unlessThere(this.#data.createFile(this.#account, this.#file, modulo))
+    const [account, file] = [this.#account, this.#file]
+    const { createAccount, createFile } = updateOperations
+    await unlessThere(ask(this.#data, createAccount, { account }))
+    const request = { account, file, modulo, local: false }
+    const created = await unlessThere(ask(this.#data, createFile, request))
     if (created) this.#modulo = modulo
   }
 
@@ -64,7 +69,7 @@ export class NewFile {
   /** All items are in the file. */
   async fit(): Promise<void> {
     if (this.#modulo === 0) return
-    const files = await this.#data.files(this.#account)
+    const files = await listFiles(this.#data, this.#account)
     const items = files.find(({ file }) => file === this.#file)?.items ?? 0
     // Of items that came several times there is one.
     const modulo = this.load.modulo(this.load.items === 0 ? 1 : items / this.load.items)
@@ -74,7 +79,8 @@ export class NewFile {
 
   async #resize(modulo: number): Promise<void> {
     this.#modulo = modulo
-    await this.#data.resizeFile(this.#account, this.#file, modulo)
+    const file = { account: this.#account, file: this.#file }
+    await ask(this.#data, updateOperations.resizeFile, { ...file, modulo })
   }
 
   /** How many times the items so far there will be. */
@@ -87,7 +93,7 @@ export class NewFile {
 }
 
 /** False when it was there. */
-async function unlessThere(creating: Promise<void>): Promise<boolean> {
+async function unlessThere(creating: Promise<unknown>): Promise<boolean> {
   try {
     await creating
     return true

@@ -19,6 +19,12 @@ export interface Step {
   readonly value: Buffer
 }
 
+/** A step, with its file by name. */
+export interface Change extends Omit<Step, 'file'> {
+  readonly account: string
+  readonly file: string
+}
+
 const countBytes = 4
 const headBytes = 13
 

@@ -1,10 +1,12 @@
 // "hb why": whether a file's updates are replicated, and what decides it.
+import { ask } from '../control/operation.ts'
 import { fileFlags, isReplicated, type FlagWord } from '../log/file-flags.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig } from '../config/config.ts'
 import { FilePatterns } from '../config/file-patterns.ts'
 import { layoutOf } from '../config/layout.ts'
-import type { DataAccess } from './data-client.ts'
+import type { DataAccess } from './data-access.ts'
+import { readOperations } from './data-operations.ts'
 
 export interface Why {
   readonly account: string
@@ -31,7 +33,7 @@ export async function whyReplicated(
 ): Promise<Why> {
   const { name, type, replicate, slaves } = await loadConfig(platform.disk, layoutOf(directory))
   const { flags, absent } = await access(platform, directory, 'read', data =>
-    data.fileFlags(account, file),
+    ask(data, readOperations.fileFlags, { account, file }),
   )
   const verdict = new FilePatterns(replicate).verdict(account, file)
   const isMaster = type === 'master'

@@ -1,5 +1,6 @@
 // hb forget: a server that has joined this one with "hb rejoin" is its slave no longer, and no log is kept for it. The
 // shipper carries it out when it runs.
+import { ask } from '../control/operation.ts'
 import { HotBackupError } from '../errors.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -7,6 +8,7 @@ import { loadConfig } from '../config/config.ts'
 import { changeRole } from '../config/role-change.ts'
 import { reach } from '../control/reach.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
+import { failoverOperations } from './failover-operations.ts'
 
 /** Throws ERR_NO_SLAVE; ERR_CONFIG for a slave of hb.toml, and when hb.toml needs it; ERR_RUNNING, ERR_DISK. */
 export async function forgetSlave(
@@ -20,7 +22,7 @@ export async function forgetSlave(
   const client = master ? await reach(platform, layout, 'shipper') : null
   if (client !== null) {
     try {
-      for await (const _ of client.request('forget', { slave })) void _
+      await ask(client, failoverOperations.forget, { slave })
     } finally {
       client.close()
     }

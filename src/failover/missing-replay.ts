@@ -5,7 +5,6 @@
 // What has changed is read from this master's own log (changed-items.ts). Applications write meanwhile; they wait only
 // for the moment in which the end of the log is read and the next few transactions are applied.
 import { isUtf8 } from 'node:buffer'
-import * as v from 'valibot'
 import type { Database } from '../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
@@ -15,7 +14,17 @@ import { RecordType } from '../log/record.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Disk } from '../platform/disk.ts'
 import { Selector } from '../slave/selected.ts'
-import type { JsonObject } from '../control/frames.ts'
+import {
+  failoverOperations,
+  type KeptReason,
+  type KeptTransaction,
+  type MissingProgress,
+  type MissingReport,
+  type MissingRequest,
+} from './failover-operations.ts'
+import type { Handler } from '../control/handler.ts'
+import { handler } from '../control/operation.ts'
+import { answerWithProgress } from '../control/progress-answer.ts'
 import type { Layout } from '../config/layout.ts'
 import { File } from '../updates/account.ts'
 import { transact, type Transaction } from '../updates/transaction.ts'
@@ -28,50 +37,6 @@ import {
   type MissingTransaction,
   type MissingUpdate,
 } from './missing-segment.ts'
-
-export interface MissingRequest {
-  /** The segment; absolute. */
-  readonly path: string
-  readonly account: string | null
-  readonly file: string | null
-  /** Also what this master has changed since. */
-  readonly overwrite: boolean
-  readonly dryRun: boolean
-}
-
-/** Why a transaction was left out. */
-export type KeptReason = 'changed since' | 'not there'
-
-export interface KeptTransaction {
-  readonly txn: number
-  readonly account: string
-  /** Null for an update of the account itself. */
-  readonly file: string | null
-  /** The item; null for an update of a whole file or account. */
-  readonly id: string | null
-  /** The item-id is not UTF-8, and given in base64. */
-  readonly idBase64?: boolean
-  readonly why: KeptReason
-}
-
-export interface MissingReport {
-  readonly server: string
-  readonly dryRun: boolean
-  readonly path: string
-  readonly firstTxn: number
-  readonly lastTxn: number
-  /** Transactions that were applied, or would be. */
-  readonly applied: number
-  readonly leftOut: number
-  /** The first of those that were left out, each by the update that it was left out for. */
-  readonly kept: readonly KeptTransaction[]
-}
-
-export interface MissingProgress {
-  readonly step: 'bringing'
-  readonly done: number
-  readonly total: number
-}
 
 export interface MissingParts {
   readonly disk: Disk
@@ -336,17 +301,8 @@ interface Objection {
   readonly why: KeptReason
 }
 
-const requestSchema = v.object({
-  path: v.string(),
-  account: v.nullable(v.string()),
-  file: v.nullable(v.string()),
-  overwrite: v.boolean(),
-  dryRun: v.boolean(),
-})
-
-/** What came over the control socket, checked. Throws ERR_WIRE. */
-export function missingRequest({ request }: JsonObject): MissingRequest {
-  const { success, output } = v.safeParse(requestSchema, request)
-  if (success) return output
-  throw new HotBackupError('ERR_WIRE', 'that is no request to replay missing updates')
+export function missingHandler(parts: MissingParts): Handler {
+  return handler(failoverOperations.replayMissing, request =>
+    answerWithProgress((progress, signal) => replayMissing(parts, request, progress, signal)),
+  )
 }

@@ -9,9 +9,9 @@ import { countLost } from '../slave/lost-found.ts'
 import type { Replayer } from '../slave/replayer.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import type { ControlClient } from '../control/control-client.ts'
-import type { JsonObject } from '../control/frames.ts'
-import { ask, askNow } from '../control/reach.ts'
-import { damagedGroups, type DamagedGroup } from '../database/damaged-groups.ts'
+import { ask } from '../control/operation.ts'
+import { statusNow, statusOf } from '../control/reach.ts'
+import { damagedGroups } from '../database/damaged-groups.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { byOwner, slavePurpose } from '../control/owner.ts'
 import { readApplyUpdates } from '../replay/apply-updates.ts'
@@ -23,31 +23,8 @@ import {
 } from '../replay/slave-parts.ts'
 import { collectStatus } from '../report/status.ts'
 import { checkNotRejoining } from '../config/fence.ts'
+import { failoverOperations, type PromoteReport } from './failover-operations.ts'
 import { nextTimeline, promoteLog, tryPromotion, unknownRole } from './promotion.ts'
-
-/** What became of it, or would. */
-export interface PromoteReport {
-  readonly name: string
-  /** Of the new timeline. */
-  readonly timeline: number
-  /** Null before it has been chosen. */
-  readonly lineage: string | null
-  /** The last transaction that is taken over. */
-  readonly lastTxn: number
-  /** Of them, those that were not applied when it began. */
-  readonly drained: number
-  /** Apply updates was on. */
-  readonly applyUpdates: boolean
-  /** The last transaction that the old master is known to have had; 0 when it has not told this process. */
-  readonly masterTxn: number
-  /** The old master by name, when its link was open at that moment. */
-  readonly connected: string | null
-  readonly lostAndFound: number
-  /** Groups that nobody can use, since they are damaged; the new master fetches them from its slaves. */
-  readonly damaged: readonly DamagedGroup[]
-  /** The process of the slave's server goes on as the shipper of the master. */
-  readonly shipping: boolean
-}
 
 type Parts = {
   readonly config: Config
@@ -143,22 +120,17 @@ export async function describePromotion(
   const layout = layoutOf(directory)
   const config = await loadSlave(platform, layout)
   const status = await collectStatus(platform, directory, unknownRole)
-  const { receiver } =
-    ((await ask(platform, layout, 'owner')) as {
-      readonly receiver?: {
-        readonly masterDurableTxn: number
-        readonly master: { readonly name: string } | null
-      }
-    } | null) ?? {}
+  const receiver = (await statusOf(platform, layout, 'owner'))?.slave?.receiver
   const failure = status.failure === null ? null : { message: status.failure }
   checkPromotable(config, status.timeline !== null, failure)
   await byOwner(
     platform,
     layout,
-    async client => {
-      for await (const _ of client.request('promote', { dryRun: true })) void _
+    client => ask(client, failoverOperations.tryPromote, {}),
+    async () => {
+      await owning(platform, layout, config, () => tryPromotion(platform, layout))
+      return {}
     },
-    () => owning(platform, layout, config, () => tryPromotion(platform, layout)),
   )
   return {
     name: config.name,
@@ -199,11 +171,9 @@ async function promoteRunning(
   layout: Layout,
   client: ControlClient,
 ): Promise<PromoteReport> {
-  let report: JsonObject | null = null
-  for await (const { header } of client.request('promote', {})) report = header
-  if (report === null) throw new HotBackupError('ERR_WIRE', 'promote was not answered')
+  const report = await ask(client, failoverOperations.promote, {})
   await ownerGone(platform, layout)
-  return { ...(report as unknown as PromoteReport), shipping: await shipperThere(platform, layout) }
+  return { ...report, shipping: await shipperThere(platform, layout) }
 }
 
 async function loadSlave(platform: Platform, layout: Layout): Promise<Config> {
@@ -286,7 +256,7 @@ const shipperWaitMs = 10_000
 async function shipperThere(platform: Platform, layout: Layout): Promise<boolean> {
   const { clock } = platform
   const start = clock.monotonic()
-  while ((await askNow(platform, layout, 'shipper')) === null) {
+  while ((await statusNow(platform, layout, 'shipper')) === null) {
     if (clock.monotonic() - start > shipperWaitMs) return false
     await sleep(clock, pollMs)
   }

@@ -25,13 +25,13 @@ import { addressText } from '../config/address.ts'
 import { loadConfig, type Config, type SlaveAddress } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
 import { ControlClient } from '../control/control-client.ts'
-import { ask, askNow, liveHolder, reach } from '../control/reach.ts'
+import { ask } from '../control/operation.ts'
+import { liveHolder, reach, statusNow, statusOf } from '../control/reach.ts'
 import { ackSourceOf, layoutOf, type Layout } from '../config/layout.ts'
 import { logEnd } from '../log/log-end.ts'
-import type { MasterStatus } from '../server/master.ts'
 import { serverPurpose } from '../control/owner.ts'
-import type { ShipperStatus } from '../server/shipper-server.ts'
 import { fencedError, readFenced, removeFenced, writeFenced } from '../config/fence.ts'
+import { failoverOperations } from './failover-operations.ts'
 import { ownMark } from './joining.ts'
 import { rejoinServer, type RejoinOutcome } from './rejoin-command.ts'
 import { listenAsSlave, peerAt, trySlaveAt } from './rejoin.ts'
@@ -143,8 +143,8 @@ async function checkSwitch(
   const fenced = await readFenced(platform.disk, layout)
   const other = fenced?.asked === true && fenced.address !== addressText(address)
   if (fenced !== null && (fenced.switching !== true || other)) throw fencedError(name, fenced)
-  const status = (await ask(platform, layout, 'shipper')) as ShipperStatus | null
-  if (status === null) throw unsafe(`the shipper of ${name} does not run: "hb start"`)
+  const status = (await statusOf(platform, layout, 'shipper'))?.shipper
+  if (status === undefined) throw unsafe(`the shipper of ${name} does not run: "hb start"`)
   const row = status.slaves.find(other => other.name === to)
   if (row === undefined || row.heardMs === null) {
     const why = row?.lastError?.message ?? 'no connection'
@@ -225,9 +225,9 @@ async function tellOwner(platform: Platform, layout: Layout, patienceMs: number)
   }
 }
 
-async function tell(client: ControlClient, what: 'fence' | 'hand-over'): Promise<void> {
+async function tell(client: ControlClient, what: 'fence' | 'handOver'): Promise<void> {
   try {
-    for await (const _ of client.request(what, {})) void _
+    await ask(client, failoverOperations[what], {})
   } finally {
     client.close()
   }
@@ -267,8 +267,8 @@ async function untilInStep(
  * application that is closing the master answers nobody, and may still be writing what it has taken.
  */
 async function lastTxnOf(platform: Platform, layout: Layout): Promise<number | null> {
-  const answer = (await askNow(platform, layout, 'owner')) as MasterStatus | null
-  if (answer !== null) return answer.lastTxn
+  const answer = await statusNow(platform, layout, 'owner')
+  if (answer?.master !== undefined) return answer.master.lastTxn
   if ((await liveHolder(platform, layout.ownerLock)) !== null) return null
   return (await logEnd(platform.disk, layout.log))?.txn ?? 0
 }
@@ -366,7 +366,7 @@ async function closeOwner(platform: Platform, layout: Layout): Promise<void> {
   for (;;) {
     const client = await ControlClient.connect(platform, layout.ownerSocket)
     try {
-      if (client !== null) await tell(client, 'hand-over')
+      if (client !== null) await tell(client, 'handOver')
     } catch (error) {
       // It is being closed.
       if (!isHotBackupError(error, 'ERR_CLOSED')) throw error

@@ -3,6 +3,7 @@
 // done within half of the interval. Where it stands is kept in DIR/verify, so that a pass outlives the process: who has
 // the master open goes on with it. While nobody has, nobody verifies.
 import * as v from 'valibot'
+import type { VerificationStatus, VerifyPass } from '../control/server-status.ts'
 import { hashEnd } from '../database/hash.ts'
 import type { HashedFile } from '../database/hashed-file.ts'
 import { sliceAt, sliceCount } from '../database/range-digest.ts'
@@ -24,23 +25,6 @@ const restMaxMs = 3_600_000
 /** Where a pass stands is written this often. */
 const keepMs = 60_000
 const stateBytesMax = 4 * KiB
-
-export interface VerifyPass {
-  /** Wall-clock milliseconds. */
-  readonly begun: number
-  readonly ended: number
-  readonly firstTxn: number
-  readonly lastTxn: number
-}
-
-export interface VerificationStatus {
-  /** Null: off. */
-  readonly intervalMs: number | null
-  /** The last whole pass over the database; null before the first. */
-  readonly last: VerifyPass | null
-  /** Null between two passes. */
-  readonly running: { readonly begun: number; readonly filesLeft: number } | null
-}
 
 const whole = v.pipe(v.number(), v.integer(), v.minValue(0))
 const passSchema = v.object({ begun: whole, ended: whole, firstTxn: whole, lastTxn: whole })

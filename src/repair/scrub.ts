@@ -2,7 +2,8 @@
 // which it does not hold up. With `repair` the log is mended from a peer, by whoever owns the directory.
 import path from 'node:path'
 import { damagedPromotion, readPromotion } from '../config/promotion-file.ts'
-import type { DataAccess } from '../data/data-client.ts'
+import { ask } from '../control/operation.ts'
+import type { DataAccess } from '../data/data-access.ts'
 import { scrubDatabase, type FramePlace } from '../database/scrub.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { scrubLog } from '../log/scrub.ts'
@@ -22,6 +23,7 @@ import { layoutOf, type Layout } from '../config/layout.ts'
 import { recoveryPurpose } from '../control/owner.ts'
 import type { Log } from '../config/messages-log.ts'
 import { mendStopped } from './mend.ts'
+import { repairOperations } from './repair-operations.ts'
 
 export interface Damage {
   readonly part: 'log' | 'database' | 'slaves' | 'lost-found' | 'server'
@@ -266,11 +268,14 @@ function mendFrames(
   access: DataAccess,
 ): Promise<void> {
   return access(platform, directory, 'write', async data => {
-    let left = await data.mendFrames(frames)
+    const places = frames.map(
+      ({ fileNumber, generation, frame }) => [fileNumber, generation, frame] as const,
+    )
+    let { left } = await ask(data, repairOperations.mendFrames, { frames: places })
     for (let waited = 0; left !== null; waited += lookAgainMs) {
       if (waited > patienceMs) throw new HotBackupError('ERR_GROUP_DAMAGED', left)
       await sleep(platform.clock, lookAgainMs)
-      left = await data.mendFrames([])
+      left = (await ask(data, repairOperations.mendFrames, { frames: [] })).left
     }
   })
 }
@@ -285,10 +290,7 @@ async function mend(
   const client = await reach(platform, layout, 'owner')
   if (client !== null) {
     try {
-      for await (const { header } of client.request('mend', {})) {
-        return header['mended'] as unknown as ScrubReport['mended']
-      }
-      return []
+      return (await ask(client, repairOperations.mend, {})).mended
     } finally {
       client.close()
     }

@@ -1,5 +1,6 @@
 // A master's shipper that meets damage in the log. Mending is the owner's: an application that has the master open is
 // asked to; when nobody has, this process owns the directory for as long as it takes.
+import { ask } from '../control/operation.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { Config } from '../config/config.ts'
@@ -8,6 +9,7 @@ import type { Layout } from '../config/layout.ts'
 import { recoveryPurpose } from '../control/owner.ts'
 import type { Log } from '../config/messages-log.ts'
 import { mendStopped } from './mend.ts'
+import { repairOperations } from './repair-operations.ts'
 
 /** Damage that could not be mended is not tried again at every call of a link. */
 const retryMs = 10_000
@@ -66,9 +68,8 @@ export class ShipperMending {
     const client = await reach(this.#platform, this.#layout, 'owner')
     if (client === null) throw new HotBackupError('ERR_CLOSED', 'the master does not answer')
     try {
-      for await (const { header } of client.request('mend', {})) {
-        this.#say('warn', 'the log has been mended by the process that has the master open', header)
-      }
+      const answer = await ask(client, repairOperations.mend, {})
+      this.#say('warn', 'the log has been mended by the process that has the master open', answer)
     } finally {
       client.close()
     }

@@ -4,12 +4,13 @@
 // step goes by itself, so an application may open or close the master at any time.
 import { HotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
-import type { Difference, DifferencesPage } from '../wire/messages/differences.ts'
+import type { Difference } from '../wire/messages/differences.ts'
 import { loadConfig } from '../config/config.ts'
 import type { ControlClient } from '../control/control-client.ts'
+import { ask, type Answer, type Caller } from '../control/operation.ts'
 import { reach } from '../control/reach.ts'
-import type { DataClient, VerifiedPass, DataAccess } from '../data/data-client.ts'
-import { differencesFromJson } from '../control/differences-json.ts'
+import { repairOperations, verifyOperations } from './repair-operations.ts'
+import type { DataAccess } from '../data/data-access.ts'
 import { ItemPacker } from '../data/packed-items.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { waitForTxn } from '../updates/wait.ts'
@@ -43,7 +44,7 @@ export interface VerifiedSlave {
   readonly more: number
 }
 
-export interface VerifyOutcome extends VerifiedPass {
+export interface VerifyOutcome extends Answer<typeof verifyOperations.verifyPass> {
   readonly slaves: readonly VerifiedSlave[]
 }
 
@@ -112,8 +113,8 @@ class Verification {
   async run(slaves: readonly string[]): Promise<VerifyOutcome> {
     const { account, file, progress, repair } = this.#options
     const pass = await this.#data(data =>
-      data.verifyPass(account, file, (itemsDone, itemsTotal) =>
-        progress({ step: 'looking', itemsDone, itemsTotal }),
+      ask(data, verifyOperations.verifyPass, { account, file }, part =>
+        progress({ step: 'looking', ...part }),
       ),
     )
     await this.#reached(pass.lastTxn)
@@ -144,7 +145,7 @@ class Verification {
   }
 
   /** One step. */
-  #data<T>(work: (data: DataClient) => Promise<T>): Promise<T> {
+  #data<T>(work: (data: Caller) => Promise<T>): Promise<T> {
     return this.#options.access(this.#platform, this.#layout.directory, 'write', work)
   }
 
@@ -166,8 +167,10 @@ class Verification {
     let lastTxn = 0
     for (const [{ account, file }, some] of byFile(rows)) {
       const ranges = joined(some)
-      const txn = await this.#data(data => data.verifyItems(account, file, ranges))
-      lastTxn = Math.max(lastTxn, txn)
+      const marked = await this.#data(data =>
+        ask(data, verifyOperations.verifyItems, { account, file, ranges }),
+      )
+      lastTxn = Math.max(lastTxn, marked.lastTxn)
     }
     await this.#reached(lastTxn)
     return this.#ask(slaves)
@@ -178,8 +181,8 @@ class Verification {
       const packer = new ItemPacker()
       const ids = new Map(rows.map(({ id }) => [id.toString('latin1'), id]))
       for (const id of ids.values()) packer.add(id, noValue)
-      const packed = packer.take()
-      await this.#data(data => data.verifyRepair(account, file, packed))
+      const request = { account, file, body: packer.take() }
+      await this.#data(data => ask(data, verifyOperations.verifyRepair, request))
     }
   }
 
@@ -200,23 +203,14 @@ class Verification {
     return shipperOf(this.#platform, this.#layout, this.#name, async client => {
       const rows: Difference[] = []
       for (;;) {
-        const { status, rows: some } = await askPage(client, slave, rows.length)
+        const { differences } = repairOperations
+        const page = await ask(client, differences, { slave, start: rows.length })
+        const { status, rows: some } = page
         rows.push(...some)
         if (some.length === 0 || rows.length >= status.known) return { rows, more: status.more }
       }
     })
   }
-}
-
-async function askPage(
-  client: ControlClient,
-  slave: string,
-  start: number,
-): Promise<DifferencesPage> {
-  for await (const { header } of client.request('differences', { slave, start })) {
-    return differencesFromJson(header)
-  }
-  throw new HotBackupError('ERR_CLOSED', 'the server has not answered')
 }
 
 const noValue = new Uint8Array()

@@ -1,11 +1,13 @@
 // The switch "apply updates" of a slave, running or not. It lies in a file of its own, goes before hb.toml, and
 // stays as it is across restarts.
+import { ask } from '../control/operation.ts'
 import { HotBackupError } from '../errors.ts'
 import { readState, writeFileAtomic } from '../platform/atomic-file.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { byOwner } from '../control/owner.ts'
+import { replayOperations } from './replay-operations.ts'
 
 /** Whether the slave applies updates: by the switch, by hb.toml as long as nobody has touched the switch. */
 export async function readApplyUpdates(
@@ -47,7 +49,7 @@ export async function switchApplyUpdates(
     platform,
     layout,
     async client => {
-      for await (const _ of client.request('apply-updates', { on })) void _
+      await ask(client, replayOperations.applyUpdates, { on })
     },
     () => switchStopped(platform, layout, on),
   )

@@ -9,100 +9,22 @@ import { BlockView } from '../log/block.ts'
 import { RecordCursor } from '../log/record.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Platform } from '../platform/platform.ts'
-import {
-  checkBrought,
-  takeBrought,
-  type BroughtSegment,
-  type BroughtSegments,
-} from '../slave/brought-segments.ts'
-import {
-  countLost,
-  findLost,
-  listLost,
-  readLost,
-  removeLost,
-  type LostEntry,
-} from '../slave/lost-found.ts'
+import { checkBrought, takeBrought, type BroughtSegment } from '../slave/brought-segments.ts'
+import { countLost, findLost, listLost, readLost, removeLost } from '../slave/lost-found.ts'
 import type { Replayer } from '../slave/replayer.ts'
 import { Selector, type SelectedCount } from '../slave/selected.ts'
 import type { Config } from '../config/config.ts'
 import type { Layout } from '../config/layout.ts'
-import { lastInTime, replayEnds, type ReplayEnds } from './replay-limit.ts'
-
-export interface ReplayRequest {
-  /** The last transaction to apply; null for no such limit. */
-  readonly untilTxn: number | null
-  /** Wall-clock milliseconds, by the master's clock: nothing from a later block is applied. */
-  readonly untilTime: number | null
-  /** Absolute paths: segments, or directories with segments. */
-  readonly segments: readonly string[]
-  /** Of the backlog and of lost-found, only what is about it; null for all. */
-  readonly account: string | null
-  readonly file: string | null
-  /** Ids or numbers of transactions; "all" for all that are there. */
-  readonly lost: readonly string[]
-  /** Only say what would be done. */
-  readonly dryRun: boolean
-}
-
-export type ReplayStep = 'checking' | 'storing' | 'applying' | 'replaying'
-
-export interface ReplayProgress {
-  readonly step: ReplayStep
-  /** Transactions. */
-  readonly done: number
-  readonly total: number
-}
-
-export interface ReplayReport {
-  readonly server: string
-  readonly dryRun: boolean
-  readonly applyUpdates: boolean
-  readonly delaySeconds: number
-  /** Null when none were given. `taken`: transactions. */
-  readonly segments:
-    | (Pick<BroughtSegments, 'firstTxn' | 'lastTxn' | 'known' | 'unproven' | 'torn'> & {
-        readonly taken: number
-      })
-    | null
-  /** Null when it was not asked for, or only a part of it. */
-  readonly backlog: BacklogReport | null
-  /** Null unless an account or a file was named. */
-  readonly selected: SelectedReport | null
-  /** Null unless only said, of the backlog or of what is selected. */
-  readonly ends: ReplayEnds | null
-  readonly lost: readonly ReplayedEntry[]
-}
-
-/** Transactions of the backlog. */
-export interface SelectedReport {
-  readonly account: string | null
-  readonly file: string | null
-  readonly selected: number
-  /** Of those selected; the slave passes over them when it comes there. */
-  readonly applied: number
-  /** Not selected: still to be applied. */
-  readonly others: number
-}
-
-export interface BacklogReport {
-  /** What was applied before, and is now, or would be. */
-  readonly fromTxn: number
-  readonly appliedTxn: number
-  /** Of them, those that went to lost-found. */
-  readonly lost: number
-  /** Transactions that are stored and still not applied. */
-  readonly remaining: number
-}
-
-export interface ReplayedEntry extends LostEntry {
-  /** Files of the entry with later updates: what those have written, the entry may have taken back. */
-  readonly later: readonly {
-    readonly account: string
-    readonly file: string
-    readonly txn: number
-  }[]
-}
+import { lastInTime, replayEnds } from './replay-limit.ts'
+import {
+  type ReplayEnds,
+  type BacklogReport,
+  type ReplayProgress,
+  type ReplayReport,
+  type ReplayRequest,
+  type ReplayedEntry,
+  type SelectedReport,
+} from './replay-operations.ts'
 
 /** A slave's parts, owned by the caller. */
 export interface ReplayParts {

@@ -1,21 +1,21 @@
 // What is replayed by hand on a slave that runs: one after the other, until it is promoted or stopped.
+import { handler } from '../control/operation.ts'
+import type { Handler } from '../control/handler.ts'
+import { answerWithProgress } from '../control/progress-answer.ts'
 import type { Database } from '../database/database.ts'
 import { HotBackupError } from '../errors.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { Replayer } from '../slave/replayer.ts'
 import type { Config } from '../config/config.ts'
-import type { JsonObject } from '../control/frames.ts'
-import type { Message } from '../data/operations.ts'
-import { progressMessages } from '../control/progress-messages.ts'
 import type { Layout } from '../config/layout.ts'
+import { replayByHand } from './manual-replay.ts'
 import {
-  replayByHand,
   type ReplayProgress,
   type ReplayReport,
   type ReplayRequest,
-} from './manual-replay.ts'
-import { replayRequest } from './replay-command.ts'
+  replayOperations,
+} from './replay-operations.ts'
 
 export interface ManualReplayParts {
   readonly platform: Platform
@@ -38,10 +38,11 @@ export class ManualReplays {
     this.#parts = parts
   }
 
-  /** Answers a request of the control socket. Throws ERR_WIRE. */
-  answer(header: JsonObject): AsyncGenerator<Message> {
-    const request = replayRequest(header)
-    return progressMessages((progress, signal) => this.#replay(request, progress, signal))
+  /** Carries out the operation. */
+  get handler(): Handler {
+    return handler(replayOperations.replay, request =>
+      answerWithProgress((progress, signal) => this.#replay(request, progress, signal)),
+    )
   }
 
   #replay(

@@ -1,22 +1,22 @@
 // hb-replay(1) on a slave's directory: asks the server that runs, or opens the slave itself.
 import { unfinishedPromotion } from '../config/promotion-file.ts'
+import { askUntil } from '../control/progress-answer.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { reach } from '../control/reach.ts'
-import type { JsonObject } from '../control/frames.ts'
-import { askWithProgress } from '../control/progress-messages.ts'
 import { checkNotRejoining } from '../config/fence.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
-import { closeSlaveData, openSlaveData, startReplayer } from './slave-parts.ts'
-import { readApplyUpdates } from './apply-updates.ts'
 import {
-  replayByHand,
   type ReplayProgress,
   type ReplayReport,
   type ReplayRequest,
-} from './manual-replay.ts'
+  replayOperations,
+} from './replay-operations.ts'
+import { closeSlaveData, openSlaveData, startReplayer } from './slave-parts.ts'
+import { readApplyUpdates } from './apply-updates.ts'
+import { replayByHand } from './manual-replay.ts'
 
 type Progress = (progress: ReplayProgress) => void
 
@@ -43,7 +43,8 @@ export async function replayServer(
   for (;;) {
     const client = await reach(platform, layout, 'owner', reopenMs)
     try {
-      if (client !== null) return await askWithProgress(client, 'replay', request, progress, signal)
+      if (client !== null)
+        return await askUntil(client, replayOperations.replay, request, progress, signal)
       return await replayStopped(platform, layout, config, request, progress, signal)
     } catch (error) {
       // The attempts at a transaction are counted, so this ends.
@@ -90,40 +91,5 @@ async function replayStopped(
     }
   } finally {
     await lock.release()
-  }
-}
-
-/** What came over the control socket, checked. Throws ERR_WIRE. */
-export function replayRequest(header: JsonObject): ReplayRequest {
-  const { request } = header
-  const wrong = () => new HotBackupError('ERR_WIRE', 'that is no request to replay')
-  if (typeof request !== 'object' || request === null || Array.isArray(request)) throw wrong()
-  const limit = (name: string) => {
-    const value = (request as JsonObject)[name]
-    if (value === null) return null
-    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw wrong()
-    return value
-  }
-  const text = (name: string) => {
-    const value = (request as JsonObject)[name]
-    if (value === null || typeof value === 'string') return value
-    throw wrong()
-  }
-  const texts = (name: string) => {
-    const value = (request as JsonObject)[name]
-    if (!Array.isArray(value)) throw wrong()
-    return value.map(text => {
-      if (typeof text !== 'string') throw wrong()
-      return text
-    })
-  }
-  return {
-    untilTxn: limit('untilTxn'),
-    untilTime: limit('untilTime'),
-    segments: texts('segments'),
-    account: text('account'),
-    file: text('file'),
-    lost: texts('lost'),
-    dryRun: (request as JsonObject)['dryRun'] === true,
   }
 }

@@ -7,15 +7,8 @@ import { segmentFiles } from '../log/segments.ts'
 import type { Database } from '../database/database.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { BroughtSegment } from '../slave/brought-segments.ts'
-import { outlineTransaction, type TransactionOutline } from './transaction-outline.ts'
-
-/** Both sides of the place where a replay would end. */
-export interface ReplayEnds {
-  /** The last transaction that would be applied, or is already; null when the log does not hold it. */
-  readonly last: TransactionOutline | null
-  /** The first one that would not be applied; null when nothing is stored behind the end. */
-  readonly next: TransactionOutline | null
-}
+import type { ReplayEnds } from './replay-operations.ts'
+import { outlineTransaction } from './transaction-outline.ts'
 
 /**
  * The last transaction before the first block that is not applied yet and later than `time`; the last durable one when

@@ -6,29 +6,7 @@ import { RecordCursor, RecordType, recordTypeNames } from '../log/record.ts'
 import { SegmentScan } from '../log/scan.ts'
 import { FileMaps, TransactionCursor } from '../log/transactions.ts'
 import type { Disk } from '../platform/disk.ts'
-
-export interface TransactionOutline {
-  readonly txn: number
-  /** As "hb log dump" shows it. */
-  readonly time: string
-  /** The first of them. */
-  readonly operations: readonly OperationOutline[]
-  /** How many there are behind those. */
-  readonly more: number
-}
-
-/** The fields that apply, by their names in "hb log dump". */
-export interface OperationOutline {
-  readonly type: string
-  readonly account?: string
-  readonly file?: string
-  readonly id?: string
-  /** The id is not UTF-8, and in base64. */
-  readonly idBase64?: true
-  readonly modulo?: number
-  /** Of the value. */
-  readonly bytes?: number
-}
+import type { OperationOutline, TransactionOutline } from './replay-operations.ts'
 
 const operationsMax = 10
 

@@ -1,8 +1,8 @@
 // Who follows whom: the slaves of a server, by its shipper; and a slave itself, by its receiver and replayer.
+import type { SlaveStatus } from '../control/server-status.ts'
 import type { ShipStatus } from '../ship/status.ts'
 import type { Config } from '../config/config.ts'
 import { linkTrouble, type Follower } from './follow-watch.ts'
-import type { SlaveStatus } from '../server/slave-status.ts'
 
 export function slavesAsFollowers(rows: readonly ShipStatus[]): Follower[] {
   return rows.map(row => ({

@@ -1,13 +1,15 @@
 // "hb statistics": what a slave has done since its start. A slave's process tells of itself; of another server the
 // process that ships to it, which asks over the link: the answer proves that the link works both ways.
+import * as v from 'valibot'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { recordTypeNames, type RecordType } from '../log/record.ts'
 import type { Platform } from '../platform/platform.ts'
-import type { StatisticsAnswer } from '../ship/questions.ts'
 import type { Shipper } from '../ship/shipper.ts'
 import type { SlaveStatistics } from '../wire/messages/statistics.ts'
 import { loadConfig } from '../config/config.ts'
 import type { ControlClient } from '../control/control-client.ts'
+import type { Handler } from '../control/handler.ts'
+import { ask, handler, operation, text, whole } from '../control/operation.ts'
 import { reach, type ReachPlatform } from '../control/reach.ts'
 import { layoutOf } from '../config/layout.ts'
 
@@ -26,16 +28,34 @@ export interface StatisticsFailure {
   readonly error: HotBackupError
 }
 
-/** Answers "statistics" of the control socket: of this server itself, or of one of its slaves. */
-export async function answerStatistics(
-  slave: string | null,
+/** What this slave has done since its start, or one that this server ships to. */
+export const statistics = operation('statistics', {
+  request: v.object({ slave: v.nullable(text) }),
+  answer: v.object({
+    statistics: v.object({
+      since: v.number(),
+      bytesReceived: whole,
+      transactions: whole,
+      lost: whole,
+      leftOut: whole,
+      itemBytes: whole,
+      records: v.array(whole),
+    }),
+    roundTripMs: v.nullable(v.number()),
+  }),
+})
+
+export function statisticsHandler(
   own: { statistics(): SlaveStatistics } | null,
-  shipper: Pick<Shipper, 'statistics'> | null,
-): Promise<object> {
-  if (slave === null && own !== null) return { statistics: own.statistics(), roundTripMs: null }
-  if (slave === null) throw new HotBackupError('ERR_WRONG_TYPE', 'only a slave keeps statistics')
-  if (shipper !== null) return shipper.statistics(slave)
-  throw new HotBackupError('ERR_NO_SLAVE', `nothing is sent to "${slave}"`, { slave })
+  shipper: () => Pick<Shipper, 'statistics'> | null,
+): Handler {
+  return handler(statistics, async ({ slave }) => {
+    if (slave === null && own !== null) return { statistics: own.statistics(), roundTripMs: null }
+    if (slave === null) throw new HotBackupError('ERR_WRONG_TYPE', 'only a slave keeps statistics')
+    const asked = await shipper()?.statistics(slave)
+    if (asked !== undefined) return asked
+    throw new HotBackupError('ERR_NO_SLAVE', `nothing is sent to "${slave}"`, { slave })
+  })
 }
 
 /**
@@ -59,7 +79,7 @@ export async function collectStatistics(
       const client = await reach(platform, layout, resident)
       if (client === null) throw new HotBackupError('ERR_NOT_RUNNING', `${name} is not running`)
       try {
-        return await ask(client, one ?? name, one)
+        return await rowOf(client, one ?? name, one)
       } finally {
         client.close()
       }
@@ -67,18 +87,15 @@ export async function collectStatistics(
   )
 }
 
-async function ask(
+async function rowOf(
   client: ControlClient,
   name: string,
   slave: string | null,
 ): Promise<StatisticsRow | StatisticsFailure> {
   try {
-    for await (const { header } of client.request('statistics', { slave })) {
-      const { statistics, roundTripMs } = header as unknown as StatisticsAnswer
-      const { records, ...counts } = statistics
-      return { name, roundTripMs, ...counts, operations: named(records) }
-    }
-    throw new HotBackupError('ERR_CLOSED', 'the server has not answered')
+    const answer = await ask(client, statistics, { slave })
+    const { records, ...counts } = answer.statistics
+    return { name, roundTripMs: answer.roundTripMs, ...counts, operations: named(records) }
   } catch (error) {
     if (!isHotBackupError(error) || error.code === 'ERR_NO_SLAVE') throw error
     return { name, error }

@@ -1,5 +1,13 @@
 // Collects what "hb status" shows, from the files of the server and from whoever runs it. Takes no lock, changes
 // nothing, and waits for nobody who does not answer.
+import {
+  type VerificationStatus,
+  type CommitStatus,
+  type QueueStatus,
+  type MasterStatus,
+  type SlaveStatus,
+  type ShipperStatus,
+} from '../control/server-status.ts'
 import { readCheckpointTxn } from '../database/files-signature.ts'
 import type { HoldSummary } from '../database/long-work.ts'
 import { isHotBackupError, type HotBackupError } from '../errors.ts'
@@ -16,18 +24,13 @@ import type { DifferencesStatus } from '../wire/messages/differences.ts'
 import { nextStep, worstOf, type StatusWord } from '../wire/status-words.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { newRole, readRole, type Role, type ServerType } from '../config/role.ts'
-import { ask, liveHolder } from '../control/reach.ts'
+import { liveHolder, statusOf } from '../control/reach.ts'
 import type { DamagedGroup } from '../database/damaged-groups.ts'
 import { fencedError, readFenced } from '../config/fence.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
-import type { MasterStatus } from '../server/master.ts'
 import { serverPurpose } from '../control/owner.ts'
-import type { QueueStatus } from '../updates/queue-limit.ts'
 import { readApplyUpdates } from '../replay/apply-updates.ts'
-import type { ShipperStatus } from '../server/shipper-server.ts'
-import type { SlaveStatus } from '../server/slave-status.ts'
-import type { CommitStatus } from '../updates/commits.ts'
-import { readLastPass, type VerificationStatus } from '../repair/continuous-verification.ts'
+import { readLastPass } from '../repair/continuous-verification.ts'
 import { measureBacklog, type Backlog } from './backlog.ts'
 import { latestMessages } from './latest-messages.ts'
 import { slaveRows, type SlaveRow } from './slave-rows.ts'
@@ -229,18 +232,17 @@ async function findProcesses(
     return { owner, server: shipper === null ? owner : null, shipperHolder: shipper, ...answers }
   }
   const [ownerAnswer, shipperAnswer] = await Promise.all([
-    owner === null ? null : ask(platform, layout, 'owner'),
-    shipper === null ? null : ask(platform, layout, 'shipper'),
+    owner === null ? null : statusOf(platform, layout, 'owner'),
+    shipper === null ? null : statusOf(platform, layout, 'shipper'),
   ])
-  const isMaster = type === 'master'
   return {
     owner,
-    server: isMaster && owner?.purpose !== serverPurpose ? null : owner,
-    shipperHolder: isMaster ? shipper : null,
-    supervised: isMaster && (await liveHolder(platform, layout.supervisorLock)) !== null,
-    master: isMaster ? (ownerAnswer as MasterStatus | null) : null,
-    slave: isMaster ? null : (ownerAnswer as SlaveStatus | null),
-    shipper: shipperAnswer as ShipperStatus | null,
+    server: type === 'master' && owner?.purpose !== serverPurpose ? null : owner,
+    shipperHolder: type === 'master' ? shipper : null,
+    supervised: type === 'master' && (await liveHolder(platform, layout.supervisorLock)) !== null,
+    master: ownerAnswer?.master ?? null,
+    slave: ownerAnswer?.slave ?? null,
+    shipper: shipperAnswer?.shipper ?? null,
   }
 }
 

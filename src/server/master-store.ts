@@ -4,7 +4,7 @@ import type { Disk } from '../platform/disk.ts'
 import type { LogView } from '../resp/feed.ts'
 import type { Followers, Names, Store, StoreFacts, Writes } from '../resp/store.ts'
 import type { Config } from '../config/config.ts'
-import { NamedWrites } from '../data/named-writes.ts'
+import { NamedUpdates } from '../data/named-updates.ts'
 import { TurnWrites } from '../resp/turn-writes.ts'
 import type { Parts } from './master-parts.ts'
 
@@ -34,7 +34,7 @@ export class MasterStore implements Store {
     this.database = database
     this.#parts = parts
     this.writes = new TurnWrites(updates, log, database, commits)
-    this.names = new NamedWrites(database, updates, parts.replication, commits)
+    this.names = new NamedUpdates(parts)
     this.log = {
       disk,
       directory: logDirectory,

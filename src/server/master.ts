@@ -1,11 +1,11 @@
 // A master's directory, opened by the one process that owns it: lock, recovery, control socket, checkpoints,
 // removal of old segments, and a clean end. What can be done with the data is in account.ts and updates.ts.
+import type { MasterStatus } from '../control/server-status.ts'
 import type { Checkpointer } from '../database/checkpointer.ts'
 import type { Database } from '../database/database.ts'
 import { Drainer } from '../database/drainer.ts'
-import type { HoldSummary } from '../database/long-work.ts'
 import { HotBackupError } from '../errors.ts'
-import type { Helpers, HelperStatus } from '../helpers/helpers.ts'
+import type { Helpers } from '../helpers/helpers.ts'
 import { quickReplayBytes } from '../limits.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Lock } from '../platform/locks.ts'
@@ -16,36 +16,33 @@ import type { AckLevel } from '../ship/ack-file.ts'
 import { checkUserOf } from '../config/acting-user.ts'
 import type { Config } from '../config/config.ts'
 import { LiveConfig } from '../config/live-config.ts'
+import type { Handler } from '../control/handler.ts'
+import { handler } from '../control/operation.ts'
+import { status } from '../control/status-operation.ts'
+import { failoverOperations } from '../failover/failover-operations.ts'
 import { ControlServer } from '../control/control.ts'
-import type { DataSource } from '../data/data-source.ts'
-import { NamedWrites } from '../data/named-writes.ts'
-import { damagedGroups, type DamagedGroup } from '../database/damaged-groups.ts'
-import type { GroupMends } from '../repair/group-mends.ts'
+import { damagedGroups } from '../database/damaged-groups.ts'
 import type { GroupRescue } from '../repair/group-rescue.ts'
 import { withSoundLog } from '../repair/mend.ts'
 import { ackSourceOf, layoutOf, type Layout } from '../config/layout.ts'
 import { MasterStore } from './master-store.ts'
 import { drainFailure, openParts, tellOf } from './master-parts.ts'
 import type { MasterEvent, Parts, PartsEvents } from './master-parts.ts'
-import { masterServices } from './master-services.ts'
+import { dataHandlers, ownerHandlers } from './master-handlers.ts'
 import type { Log } from '../config/messages-log.ts'
 import { commandPurpose, masterPurpose, takeOwnership } from '../control/owner.ts'
-import type { QueueLimit, QueueStatus } from '../updates/queue-limit.ts'
+import type { QueueLimit } from '../updates/queue-limit.ts'
 import type { Retention } from '../updates/retention.ts'
 import { startHelpers } from './server-helpers.ts'
 import { checkOptions, checkType } from '../updates/arguments.ts'
 import { Account, checkAccount, created, type UpdateOptions } from '../updates/account.ts'
-import type { Commits, CommitStatus } from '../updates/commits.ts'
+import type { Commits } from '../updates/commits.ts'
 import { ReachedSlaves } from '../updates/reached-slaves.ts'
 import type { Replication } from '../updates/replication.ts'
 import { transact, type Synchronous, type Transaction } from '../updates/transaction.ts'
 import type { Updates } from '../updates/updates.ts'
 import { WriteGate } from '../updates/write-gate.ts'
-import type {
-  ContinuousVerification,
-  VerificationStatus,
-} from '../repair/continuous-verification.ts'
-import type { VerifyMarks } from '../repair/verify-marks.ts'
+import type { ContinuousVerification } from '../repair/continuous-verification.ts'
 
 export type { HelperEvent, MasterEvent, VerifyEvent } from './master-parts.ts'
 
@@ -70,21 +67,6 @@ interface Opening {
   readonly lost?: (error: HotBackupError) => void
 }
 
-export interface MasterStatus {
-  readonly lastTxn: number
-  readonly durableTxn: number
-  /** The last transaction that the database files hold. */
-  readonly checkpointTxn: number
-  /** Why the master takes no more updates; null while it does. */
-  readonly failure: string | null
-  readonly commit: CommitStatus
-  readonly queue: QueueStatus
-  readonly helpers: readonly HelperStatus[]
-  readonly holds: readonly HoldSummary[]
-  readonly verify: VerificationStatus
-  readonly damaged: readonly DamagedGroup[]
-}
-
 /** At its end a master waits so long for its slaves; a checkpoint waits longer, if they are there. */
 const ackWaitMs = 100
 
@@ -95,18 +77,17 @@ const ackWaitMs = 100
 export class Master {
   readonly directory: string
   readonly name: string
+  /** Of the operations on its data, for commands and the control socket. */
+  readonly handlers: readonly Handler[]
   readonly #database: Database
   readonly #log: LogWriter
-  readonly #now: () => number
   readonly #lock: Lock
   readonly #checkpointer: Checkpointer
   readonly #commits: Commits
   readonly #queue: QueueLimit
   readonly #updates: Updates
   readonly #replication: Replication
-  readonly #marks: VerifyMarks
   readonly #verification: ContinuousVerification
-  readonly #mends: GroupMends
   readonly #rescue: GroupRescue
   readonly #retention: Retention
   readonly #gate: WriteGate
@@ -121,7 +102,7 @@ export class Master {
   private constructor(layout: Layout, config: LiveConfig, platform: Platform, parts: Parts) {
     this.directory = layout.directory
     this.name = config.name
-    this.#now = () => platform.clock.now()
+    this.handlers = dataHandlers(parts, platform.clock)
     this.#lock = parts.lock
     this.#database = parts.database
     this.#log = parts.log
@@ -130,9 +111,7 @@ export class Master {
     this.#queue = parts.queue
     this.#updates = parts.updates
     this.#replication = parts.replication
-    this.#marks = parts.marks
     this.#verification = parts.verification
-    this.#mends = parts.mends
     this.#rescue = parts.rescue
     this.#gate = new WriteGate(platform, layout, config.name, config.failover.leaseMs)
     this.#updates.gate = this.#gate
@@ -247,14 +226,22 @@ export class Master {
     let opening: Promise<void> | null = null
     // After it listens: whoever was fencing it before it could be told so has left the marker by then.
     const opened = () => (opening ??= this.#gate.open())
-    const services = masterServices(platform, layout, config, parts, this.#retention, say)
+    const services = ownerHandlers(platform, layout, config, parts, this.#retention, say)
     this.#control = await ControlServer.start(platform, layout.ownerSocket, say, {
-      ...services,
       opened,
-      data: this.source,
-      status: () => Promise.resolve(this.status()),
-      fence: () => this.#fence(),
-      handOver: () => this.#handOver(),
+      handlers: [
+        handler(status, async () => ({ master: this.status() })),
+        ...this.handlers,
+        ...services,
+        handler(failoverOperations.fence, async () => {
+          await this.#fence()
+          return {}
+        }),
+        handler(failoverOperations.handOver, async () => {
+          this.#handOver()
+          return {}
+        }),
+      ],
     })
     await opened()
     this.#removeSegments()
@@ -335,22 +322,6 @@ export class Master {
   /** Makes the database files hold all updates so far, so that recovery has nothing to replay. */
   async checkpoint(): Promise<void> {
     await this.#checkpointer.now()
-  }
-
-  /** What commands and the control socket work on. */
-  get source(): DataSource {
-    return {
-      database: this.#database,
-      settled: () => this.#updates.settled(),
-      writes: new NamedWrites(this.#database, this.#updates, this.#replication, this.#commits),
-      verifier: {
-        marks: this.#marks,
-        now: this.#now,
-        passed: pass => this.#verification.passed(pass),
-      },
-      mends: this.#mends,
-      checkpoint: () => this.checkpoint(),
-    }
   }
 
   status(): MasterStatus {

@@ -1,13 +1,18 @@
 // "hb-replay --missing" on a master's directory: asks whoever has the master open, or opens it for the moment.
+import { askUntil } from '../control/progress-answer.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
+import {
+  failoverOperations,
+  type MissingProgress,
+  type MissingReport,
+  type MissingRequest,
+} from '../failover/failover-operations.ts'
 import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig } from '../config/config.ts'
 import { ControlClient } from '../control/control-client.ts'
-import { askWithProgress } from '../control/progress-messages.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { Master } from './master.ts'
-import type { MissingProgress, MissingReport, MissingRequest } from '../failover/missing-replay.ts'
 
 /** Another command that has the master open for a moment is waited for this long. */
 const ownerWaitMs = 10_000
@@ -29,7 +34,7 @@ export async function replayMissingOn(
   }
   const { client, master } = await reach(platform, layout)
   try {
-    return await askWithProgress(client, 'replay-missing', request, progress, signal)
+    return await askUntil(client, failoverOperations.replayMissing, request, progress, signal)
   } finally {
     await master?.close()
   }

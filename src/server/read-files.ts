@@ -2,6 +2,8 @@
 // the log holds since. Nothing is locked or changed, so a server may start meanwhile and write the files: that is
 // noticed by the journal, which comes before every change, and the catalog, which comes after, before anything
 // that was read leaves.
+import type { Handler } from '../control/handler.ts'
+import { readHandlers } from '../data/data-handlers.ts'
 import { Database } from '../database/database.ts'
 import { filesSignature } from '../database/files-signature.ts'
 import { replayLog } from '../database/replay.ts'
@@ -9,21 +11,19 @@ import { HotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
 import { leftOut } from '../slave/lost-found.ts'
 import type { Config } from '../config/config.ts'
-import type { DataSource } from '../data/data-source.ts'
-import type { Message, Operation } from '../data/operations.ts'
 import { databaseOptions } from '../config/database-options.ts'
 import type { Layout } from '../config/layout.ts'
 import { logEnd } from '../log/log-end.ts'
 import { readApplyUpdates } from '../replay/apply-updates.ts'
 
 export class FileReader {
-  readonly #platform: Pick<Platform, 'disk'>
+  readonly #platform: Pick<Platform, 'disk' | 'clock'>
   readonly #layout: Layout
   readonly #database: Database
   readonly #signature: string
 
   private constructor(
-    platform: Pick<Platform, 'disk'>,
+    platform: Pick<Platform, 'disk' | 'clock'>,
     layout: Layout,
     database: Database,
     before: string,
@@ -63,18 +63,24 @@ export class FileReader {
     }
   }
 
-  /** Carries out an operation that only reads. */
-  async *carry(operation: Operation, args: Parameters<Operation>[1]): AsyncGenerator<Message> {
-    const source: DataSource = {
+  /** Of the operations that only read. */
+  get handlers(): Handler[] {
+    const source = {
       database: this.#database,
+      clock: this.#platform.clock,
       settled: () => checkSame(this.#platform, this.#layout, this.#signature),
-      writes: null,
-      verifier: null,
-      mends: null,
-      checkpoint: null,
     }
+    return readHandlers(source).map(handler => ({
+      ...handler,
+      run: (request, peer) => this.#carry(handler.run(request, peer)),
+    }))
+  }
+
+  async *#carry(
+    answer: AsyncGenerator<object, object, undefined>,
+  ): AsyncGenerator<object, object, undefined> {
     try {
-      yield* operation(source, args)
+      return yield* answer
     } catch (error) {
       await checkSame(this.#platform, this.#layout, this.#signature, error)
       throw error

@@ -10,10 +10,10 @@ import type { LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { ControlClient, RequestNotTaken } from '../control/control-client.ts'
-import { DataClient, type Carrier } from '../data/data-client.ts'
-import type { JsonObject } from '../control/frames.ts'
-import type { Message } from '../data/operations.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
+import type { Answer, Caller, Operation, Part, Request } from '../control/operation.ts'
+import { updateOperations } from '../data/data-operations.ts'
+import type { Access } from './local-access.ts'
 import { OwnerPatience } from '../control/owner.ts'
 
 const ownerPollMs = 25
@@ -25,13 +25,13 @@ export async function withData<T>(
   platform: Platform,
   directory: string,
   mode: 'read' | 'write',
-  work: (data: DataClient) => Promise<T>,
+  work: (data: Caller) => Promise<T>,
 ): Promise<T> {
   const layout = layoutOf(directory)
   const config = await loadConfig(platform.disk, layout)
   const session = new Session(platform, layout, config, mode)
   try {
-    const result = await work(new DataClient(session.carry))
+    const result = await work(session)
     await session.finish()
     return result
   } finally {
@@ -39,18 +39,8 @@ export async function withData<T>(
   }
 }
 
-/** One way to the data. */
-export interface Access {
-  /** The files are being read: a server that starts meanwhile changes them. */
-  readonly files: boolean
-  readonly carry: Carrier
-  /** Nobody else may have the master open for long: what this opening has begun is brought to its end. */
-  finish?(): Promise<void>
-  close(): Promise<void>
-}
-
 /** Keeps a way to the data open, and finds another one when the server's owner comes or goes. */
-class Session {
+class Session implements Caller {
   readonly #platform: Platform
   readonly #layout: Layout
   readonly #config: Config
@@ -67,18 +57,18 @@ class Session {
     this.#patience = new OwnerPatience(platform.clock)
   }
 
-  readonly carry: Carrier = (operation, args, body) => this.#carry(operation, args, body)
-
-  async *#carry(operation: string, args: JsonObject, body?: Uint8Array): AsyncGenerator<Message> {
+  async *call<O extends Operation>(
+    operation: O,
+    request: Request<O>,
+  ): AsyncGenerator<Part<O>, Answer<O>, undefined> {
     for (let attempt = 1; ; attempt++) {
       let begun = false
       try {
         this.#access ??= await this.#open()
-        for await (const message of this.#access.carry(operation, args, body)) {
+        const noted = () => {
           begun = true
-          yield message
         }
-        return
+        return yield* noting(this.#access.call(operation, request), noted)
       } catch (error) {
         const untaken = error instanceof RequestNotTaken
         if (
@@ -94,9 +84,9 @@ class Session {
   }
 
   /** An update is sent again only when it was not carried out, or when carrying it out twice is the same. */
-  #mayStartAnew(error: unknown, operation: string): boolean {
+  #mayStartAnew(error: unknown, operation: Operation): boolean {
     if (isHotBackupError(error, 'ERR_DATABASE_CHANGED')) return this.#access?.files !== false
-    const repeatable = this.#mode === 'read' || operation === 'write-items'
+    const repeatable = this.#mode === 'read' || operation === updateOperations.writeItems
     return repeatable && isHotBackupError(error, 'ERR_CLOSED')
   }
 
@@ -143,10 +133,28 @@ class Session {
 function remoteAccess(client: ControlClient): Access {
   return {
     files: false,
-    carry: (operation, args, body) => client.request(operation, args, body),
+    call: (operation, request) => client.call(operation, request),
     close: () => {
       client.close()
       return Promise.resolve()
     },
+  }
+}
+
+/** Tells of each part before it is given on. */
+async function* noting<P, A>(
+  answer: AsyncGenerator<P, A, undefined>,
+  noted: () => void,
+): AsyncGenerator<P, A, undefined> {
+  try {
+    for (;;) {
+      const next = await answer.next()
+      if (next.done === true) return next.value
+      noted()
+      yield next.value
+    }
+  } finally {
+    // It has ended, or is of no interest any more.
+    await answer.return(undefined as A)
   }
 }

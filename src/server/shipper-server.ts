@@ -9,7 +9,6 @@ import type { Lock } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
 import { OwnLog } from '../ship/own-log.ts'
 import { Shipper, type ShipperOptions } from '../ship/shipper.ts'
-import type { ShipStatus } from '../ship/status.ts'
 import { Gatekeeper } from '../slave/gatekeeper.ts'
 import type { GroupRange } from '../wire/messages/mend.ts'
 import { addressText } from '../config/address.ts'
@@ -19,6 +18,12 @@ import { readKey } from '../config/key.ts'
 import { LiveConfig } from '../config/live-config.ts'
 import { reload } from '../config/reload.ts'
 import { reach } from '../control/reach.ts'
+import { ask, handler } from '../control/operation.ts'
+import { reloadOperation } from '../control/reload-server.ts'
+import { status } from '../control/status-operation.ts'
+import { seedHandler } from '../backup/seeder.ts'
+import { failoverOperations } from '../failover/failover-operations.ts'
+import { pageOf, repairOperations } from '../repair/repair-operations.ts'
 import { ControlServer } from '../control/control.ts'
 import { Seeder, withSeeds } from '../backup/seeder.ts'
 import { withSoundLog } from '../repair/mend.ts'
@@ -40,13 +45,7 @@ import { recoveryPurpose, shipperPurpose } from '../control/owner.ts'
 import type { Log } from '../config/messages-log.ts'
 import { QueueWatch } from '../updates/queue-watch.ts'
 import { withData } from './sessions.ts'
-import { answerStatistics } from '../report/statistics.ts'
-
-/** What the control socket answers to "status". */
-export interface ShipperStatus {
-  readonly pid: number
-  readonly slaves: readonly ShipStatus[]
-}
+import { statisticsHandler } from '../report/statistics.ts'
 
 /** Reading one small file as often costs nothing. */
 const ownerPollMs = 500
@@ -107,20 +106,23 @@ export class ShipperServer {
       config.onChange(() => fence.slavesChanged())
       const gatekeeper = await startGatekeeper(platform, layout, config, shipper, say)
       const control = await ControlServer.start(platform, layout.shipperSocket, say, {
-        status: () =>
-          Promise.resolve({
-            pid: self.pid,
-            slaves: withSeeds(shipper.status(), seeder),
-          } satisfies ShipperStatus),
-        seed: slave => seeder.order(slave),
-        statistics: slave => answerStatistics(slave, null, shipper),
-        differences: (slave, start) => shipper.differences(slave, start),
-        forget: async slave => {
-          await removeSlave(platform.disk, layout, slave)
-          await shipper.remove(slave)
-          say('info', `"${slave}" is a slave no longer`, { slave })
-        },
-        reload: () => reload(config, say),
+        handlers: [
+          handler(status, async () => ({
+            shipper: { pid: self.pid, slaves: withSeeds(shipper.status(), seeder) },
+          })),
+          seedHandler(slave => seeder.order(slave)),
+          statisticsHandler(null, () => shipper),
+          handler(repairOperations.differences, async ({ slave, start }) =>
+            pageOf(await shipper.differences(slave, start)),
+          ),
+          handler(failoverOperations.forget, async ({ slave }) => {
+            await removeSlave(platform.disk, layout, slave)
+            await shipper.remove(slave)
+            say('info', `"${slave}" is a slave no longer`, { slave })
+            return {}
+          }),
+          handler(reloadOperation, () => reload(config, say)),
+        ],
       })
       const watch = new OwnerWatch(platform, layout, config, say)
       const queueWatch = new QueueWatch(platform, layout, config, say)
@@ -269,7 +271,10 @@ class Fence {
   #mendGroup(range: GroupRange): Promise<number> {
     const { directory } = this.#layout
     const mended = this.#mends.then(() =>
-      withData(this.#platform, directory, 'write', data => data.mendGroup(range)),
+      withData(this.#platform, directory, 'write', async data => {
+        const { txn } = await ask(data, repairOperations.mendGroup, range)
+        return txn
+      }),
     )
     this.#mends = mended.catch(() => {})
     return mended
@@ -305,7 +310,7 @@ class Fence {
     const client = await reach(this.#platform, this.#layout, 'owner')
     if (client === null) return
     try {
-      for await (const _ of client.request('fence', {})) void _
+      await ask(client, failoverOperations.fence, {})
     } finally {
       client.close()
     }

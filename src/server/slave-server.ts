@@ -2,8 +2,10 @@
 // removal of old segments, and, when it logs slave updates, a shipper to the next slaves. Promoted, it ends: the
 // process goes on as the master's shipper.
 import { unfinishedPromotion } from '../config/promotion-file.ts'
+import { type SlaveStatus } from '../control/server-status.ts'
 import type { Database } from '../database/database.ts'
 import { HotBackupError } from '../errors.ts'
+import { type PromoteReport } from '../failover/failover-operations.ts'
 import type { Helpers } from '../helpers/helpers.ts'
 import { readPiece } from '../log/pieces.ts'
 import type { LogWriter } from '../log/writer.ts'
@@ -17,7 +19,6 @@ import { readServerId, readUpstream, writeUpstream } from '../config/identity.ts
 import { readKey } from '../config/key.ts'
 import { LiveConfig } from '../config/live-config.ts'
 import { ControlServer } from '../control/control.ts'
-import type { DataSource } from '../data/data-source.ts'
 import { installSeed } from '../backup/seed-install.ts'
 import { DirectorySeedTaker } from '../backup/seed-taker.ts'
 import { ownDatabaseId, slavePeers, withSoundLog } from '../repair/mend.ts'
@@ -29,7 +30,6 @@ import {
   promoteParts,
   handOverTrouble,
   promotionError,
-  type PromoteReport,
 } from '../failover/promote.ts'
 import { tryPromotion } from '../failover/promotion.ts'
 import type { Follower } from '../report/follow-watch.ts'
@@ -43,6 +43,7 @@ import { ApplySwitch } from '../replay/apply-switch.ts'
 import { readApplyUpdates } from '../replay/apply-updates.ts'
 import { ManualReplays } from '../replay/manual-replays.ts'
 import { startHelpers } from './server-helpers.ts'
+import { slaveHandlers } from './slave-handlers.ts'
 import { SlaveShipping } from './slave-shipping.ts'
 import {
   closeSlaveData,
@@ -52,8 +53,7 @@ import {
   startReplayer,
   type SlaveData,
 } from '../replay/slave-parts.ts'
-import { applyingOf, slaveStatus, type SlaveStatus } from './slave-status.ts'
-import { answerStatistics } from '../report/statistics.ts'
+import { applyingOf, slaveStatus } from './slave-status.ts'
 
 export class SlaveServer {
   readonly #platform: Platform
@@ -188,8 +188,14 @@ export class SlaveServer {
       throw error
     }
     try {
-      const { database } = server.#source
-      server.#helpers = await startHelpers(platform, layout, config, database, say, prepared)
+      server.#helpers = await startHelpers(
+        platform,
+        layout,
+        config,
+        server.#database,
+        say,
+        prepared,
+      )
       if (!server.#replayer.on) await server.#helpers.pause()
       await server.#listen()
       return server
@@ -299,21 +305,22 @@ export class SlaveServer {
     )
     const shipping = this.#shipping
     this.#control = await ControlServer.start(this.#platform, this.#layout.ownerSocket, this.#say, {
-      status: () => Promise.resolve(this.status()),
       damage: this.data.damage,
-      data: this.#source,
-      applyUpdates: on => this.#applySwitch.turn(on),
-      replay: request => this.#replays.answer(request),
-      promote: dryRun => (dryRun ? this.#tryPromotion() : this.promote()),
-      statistics: slave => answerStatistics(slave, this.#receiver, shipping.shipper),
-      mend: () => this.#mending.mend(),
-      seed: name => shipping.seed(name),
-      reload: () => reload(this.config, this.#say),
-      copying: {
+      handlers: slaveHandlers({
         database: this.#database,
+        clock: this.#platform.clock,
         retention: this.#retention,
-        hold: () => this.#replayer.hold(),
-      },
+        replayer: this.#replayer,
+        applySwitch: this.#applySwitch,
+        replays: this.#replays,
+        receiver: this.#receiver,
+        shipping,
+        mending: this.#mending,
+        status: () => this.status(),
+        promote: () => this.promote(),
+        tryPromotion: () => this.#tryPromotion(),
+        reload: () => reload(this.config, this.#say),
+      }),
     })
   }
 
@@ -349,10 +356,9 @@ export class SlaveServer {
     })
   }
 
-  async #tryPromotion(): Promise<object> {
+  async #tryPromotion(): Promise<void> {
     checkPromotable(this.config, this.#log.identity !== null, this.#replayer.failure)
     await tryPromotion(this.#platform, this.#layout)
-    return {}
   }
 
   /** Itself, and the slaves that it hands the log on to. */
@@ -435,13 +441,5 @@ export class SlaveServer {
     const failed = (error: unknown) =>
       this.#say('error', `old segments could not be removed: ${String(error)}`)
     this.#retention.apply().catch(failed)
-  }
-
-  get #source(): DataSource {
-    // Only what is durable is applied, so whatever a reader sees is.
-    const none = { writes: null, verifier: null, mends: null }
-    const settled = () => Promise.resolve()
-    const checkpoint = async () => (await this.#replayer.hold())()
-    return { database: this.#database, settled, checkpoint, ...none }
   }
 }

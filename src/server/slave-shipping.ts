@@ -3,7 +3,7 @@ import { HotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { LinkOptions } from '../ship/link-options.ts'
 import { Shipper } from '../ship/shipper.ts'
-import type { ShipStatus } from '../ship/status.ts'
+import type { ShipStatus, SeedStatus } from '../ship/status.ts'
 import type { Receiver } from '../slave/receiver.ts'
 import type { LiveConfig } from '../config/live-config.ts'
 import { Seeder, withSeeds } from '../backup/seeder.ts'
@@ -64,7 +64,7 @@ export class SlaveShipping {
   }
 
   /** Gives a slave a copy of the database: see Seeder. */
-  seed(slave: string): AsyncIterable<object> {
+  seed(slave: string): AsyncGenerator<SeedStatus> {
     if (this.#links !== null) return this.#links.seeder.order(slave)
     throw new HotBackupError('ERR_WRONG_TYPE', 'this server sends nothing to slaves')
   }

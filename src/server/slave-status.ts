@@ -1,31 +1,12 @@
 // What a slave says of itself, when it is asked on its control socket.
-import type { HoldSummary } from '../database/long-work.ts'
-import type { Helpers, HelperStatus } from '../helpers/helpers.ts'
+import type { SlaveStatus } from '../control/server-status.ts'
+import type { Helpers } from '../helpers/helpers.ts'
 import type { ShipStatus } from '../ship/status.ts'
-import type { Receiver, ReceiverStatus } from '../slave/receiver.ts'
+import type { Receiver } from '../slave/receiver.ts'
 import type { Replayer } from '../slave/replayer.ts'
 import type { Applying } from '../wire/messages/ack.ts'
-import type { DifferencesStatus } from '../wire/messages/differences.ts'
-import { damagedGroups, type DamagedGroup } from '../database/damaged-groups.ts'
+import { damagedGroups } from '../database/damaged-groups.ts'
 import type { SlaveData } from '../replay/slave-parts.ts'
-
-export interface SlaveStatus {
-  readonly pid: number
-  readonly receiver: ReceiverStatus
-  readonly slaves: readonly ShipStatus[]
-  readonly apply: {
-    readonly on: boolean
-    readonly delaySeconds: number
-    readonly appliedTxn: number
-    readonly checkpointTxn: number
-  }
-  readonly helpers: readonly HelperStatus[]
-  readonly holds: readonly HoldSummary[]
-  readonly differences: DifferencesStatus
-  readonly damaged: readonly DamagedGroup[]
-  /** Why the slave applies or stores no more, for now or for good; null while it does. */
-  readonly failure: string | null
-}
 
 /** What the master hears of it. */
 export function applyingOf({ on, delayMs, failure }: Replayer): Applying {

@@ -1,12 +1,12 @@
-// A slave's database, as those see it who serve it read-only in turns of the event loop. Only what is durable is
-// applied, so there is nothing that a reader would have to wait for.
+// A slave's database, as a server that answers readers in turns of the event loop sees it. Only what is durable is
+// applied, so a reader never waits.
 import type { Database } from '../database/database.ts'
 import type { LogWriter } from '../log/writer.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { LogView } from '../resp/feed.ts'
 import type { SlaveData } from '../replay/slave-parts.ts'
 import type { Store, StoreFacts } from '../resp/store.ts'
-import type { SlaveStatus } from './slave-status.ts'
+import type { SlaveStatus } from '../control/server-status.ts'
 
 const settledAlready = Promise.resolve()
 

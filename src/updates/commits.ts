@@ -5,20 +5,13 @@
 // as without slaves. It is never silent: an event, the status, and a mark in the log say so, and when it ends. It ends
 // when enough slaves are less than a moment behind again.
 import { commitLevels, type CommitLevel, type CommitPolicy } from '../config/policies.ts'
+import type { CommitStatus } from '../control/server-status.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { sleep, type Timer } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import { ackLevels, ackReach, type AckLevel } from '../ship/ack-file.ts'
 import { AckWatch } from '../ship/ack-watch.ts'
 import type { AckSource } from '../ship/confirmed.ts'
-
-export interface CommitStatus {
-  readonly level: CommitLevel
-  /** "waiting": updates have waited for longer than the time-out. */
-  readonly state: 'in step' | 'waiting' | 'alone'
-  /** Since when, milliseconds since 1970; null while in step. */
-  readonly since: number | null
-}
 
 /** What happened to the agreement with the slaves. */
 export interface CommitEvent {

@@ -2,6 +2,7 @@
 // the operator has chosen. It looks now and then, so the queue may pass the limit by what is written in a quarter of a
 // second.
 import type { QueuePolicy } from '../config/policies.ts'
+import type { QueueStatus } from '../control/server-status.ts'
 import { HotBackupError } from '../errors.ts'
 import type { SegmentInfo } from '../log/segments.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
@@ -9,14 +10,6 @@ import type { Disk } from '../platform/disk.ts'
 import { writeDropped } from '../ship/dropped.ts'
 import { queueFor, readStored, type Queue, type Stored } from '../ship/queue.ts'
 import { Growth, passedAlarm, queueText } from './queue-alarms.ts'
-
-export interface QueueStatus {
-  readonly bytes: number
-  readonly limitBytes: number
-  readonly state: 'open' | 'pacing' | 'refusing'
-  /** At the present rate; null when the queue does not grow. */
-  readonly secondsToLimit: number | null
-}
 
 export interface QueueEvent {
   readonly type: 'queue-alarm' | 'queue-full' | 'queue-open' | 'slave-dropped'

@@ -8,12 +8,9 @@ import type { Platform } from '../platform/platform.ts'
 import { ackReach, readAck, type AckLevel } from '../ship/ack-file.ts'
 import { confirmedAck } from '../ship/confirmed.ts'
 import { loadConfig, type Config } from '../config/config.ts'
-import { ask, askNow, liveHolder } from '../control/reach.ts'
+import { liveHolder, statusNow, statusOf } from '../control/reach.ts'
 import { ackSourceOf, layoutOf, type Layout } from '../config/layout.ts'
 import { logEnd } from '../log/log-end.ts'
-import type { MasterStatus } from '../server/master.ts'
-import type { SlaveStatus } from '../server/slave-status.ts'
-import type { ShipperStatus } from '../server/shipper-server.ts'
 
 export interface WaitOptions {
   /** Only this slave; null for all of them, or for this server itself when it is a slave. */
@@ -60,9 +57,9 @@ export async function waitForTxn(
 }
 
 async function lastTxn(platform: WaitPlatform, layout: Layout): Promise<number> {
-  const answer = (await ask(platform, layout, 'owner')) as Partial<MasterStatus> | null
+  const answer = await statusOf(platform, layout, 'owner')
   const mark = await readDurableMark(platform.disk, layout.log)
-  if (answer !== null) return Math.max(answer.lastTxn ?? 0, mark?.txn ?? 0)
+  if (answer !== null) return Math.max(answer.master?.lastTxn ?? 0, mark?.txn ?? 0)
   // An owner that died may have written more than log/durable says; the shipper brings that in order.
   return (await logEnd(platform.disk, layout.log))?.txn ?? 0
 }
@@ -132,18 +129,15 @@ class SenderWatch {
     const { ownerLock, shipperLock } = this.#layout
     const [lock, resident] =
       type === 'master' ? ([shipperLock, 'shipper'] as const) : ([ownerLock, 'owner'] as const)
-    const answer = (await askNow(
-      this.#platform,
-      this.#layout,
-      resident,
-    )) as Partial<ShipperStatus> | null
+    const answer = await statusNow(this.#platform, this.#layout, resident)
     const runs = answer !== null || (await liveHolder(this.#platform, lock)) !== null
     this.#goneSince = runs ? null : (this.#goneSince ?? now)
     if (this.#goneSince !== null && now - this.#goneSince >= senderPatienceMs) {
       const what = type === 'master' ? 'no shipper runs' : 'the server does not run'
       throw new HotBackupError('ERR_NOT_RUNNING', `${what} for ${name}: no slave is sent anything`)
     }
-    const known = answer?.slaves?.map(slave => slave.name)
+    const links = answer?.shipper ?? answer?.slave
+    const known = links?.slaves.map(slave => slave.name)
     const unknown = this.#slaves.filter(slave => known?.includes(slave) === false)
     // A link that is just opened again is not there for a moment.
     const slave = unknown.find(missing => this.#unknown.includes(missing))
@@ -175,8 +169,8 @@ async function reachedHere(
     const mark = await readDurableMark(platform.disk, layout.log)
     return { reached: mark?.txn ?? 0, answers: true }
   }
-  const answer = (await askNow(platform, layout, 'owner')) as SlaveStatus | null
-  if (answer !== null) return { reached: answer.apply.appliedTxn, answers: true }
+  const slave = (await statusNow(platform, layout, 'owner'))?.slave
+  if (slave !== undefined) return { reached: slave.apply.appliedTxn, answers: true }
   const reached = await readCheckpointTxn(platform.disk, layout.database)
   return { reached, answers: (await liveHolder(platform, layout.ownerLock)) === null }
 }

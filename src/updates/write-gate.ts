@@ -3,10 +3,9 @@
 import { HotBackupError } from '../errors.ts'
 import type { Timer } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
-import { askNow } from '../control/reach.ts'
+import { statusNow } from '../control/reach.ts'
 import { fencedError, readFenced, type Fenced } from '../config/fence.ts'
 import type { Layout } from '../config/layout.ts'
-import type { ShipperStatus } from '../server/shipper-server.ts'
 
 /** The shipper is asked this many times in the length of a lease. */
 const asksPerLease = 5
@@ -98,10 +97,8 @@ export class WriteGate {
   async #ask(): Promise<void> {
     const { clock } = this.#platform
     const asked = clock.monotonic()
-    const answer = (await askNow(this.#platform, this.#layout, 'shipper').catch(
-      () => null,
-    )) as Partial<ShipperStatus> | null
-    for (const { heardMs } of answer?.slaves ?? []) {
+    const answer = await statusNow(this.#platform, this.#layout, 'shipper').catch(() => null)
+    for (const { heardMs } of answer?.shipper?.slaves ?? []) {
       if (heardMs === null) continue
       this.#leasedUntil = Math.max(this.#leasedUntil, asked - heardMs + this.#leaseMs)
     }

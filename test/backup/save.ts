@@ -15,7 +15,6 @@ import path from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { Database } from '../../src/database/database.ts'
-import { digestDatabase } from '../../src/database/digest.ts'
 import { FrameChanges, packRanges, unpackRanges } from '../../src/database/frame-changes.ts'
 import { groupOf, hashId } from '../../src/database/hash.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
@@ -23,6 +22,7 @@ import { setup } from '../../src/config/setup.ts'
 import { restoreServer } from '../../src/backup/restore.ts'
 import { saveServer, type SaveProgress } from '../../src/backup/save.ts'
 import { Master } from '../../src/server/master.ts'
+import { digestOfMaster } from '../helpers/master-digest.ts'
 import { temporaryDirectory } from '../helpers/servers.ts'
 
 async function makeServer(directory: string, type: 'master' | 'slave' = 'master'): Promise<void> {
@@ -41,7 +41,7 @@ async function makeServer(directory: string, type: 'master' | 'slave' = 'master'
 async function digestOf(directory: string): Promise<string> {
   const master = await Master.open(directory)
   try {
-    return (await digestDatabase(master.source.database)).toString('hex')
+    return await digestOfMaster(master)
   } finally {
     await master.close()
   }
@@ -136,7 +136,7 @@ t.test('a save of a master at work is one moment of it', async t => {
   })
   done = true
   await work
-  const digest = (await digestDatabase(master.source.database)).toString('hex')
+  const digest = await digestOfMaster(master)
   await master.close()
   t.strictSame([...steps], ['copying', 'checking', 'digesting'])
   t.ok(manifest.stampTxn > 0 && manifest.lastTxn >= manifest.stampTxn)

@@ -36,6 +36,7 @@ import { Master } from '../../src/server/master.ts'
 import { withData } from '../../src/server/sessions.ts'
 import { readSeedHold } from '../../src/ship/seed-hold.ts'
 import type { Seed } from '../../src/wire/messages/seed.ts'
+import { digestOfMaster } from '../helpers/master-digest.ts'
 import { temporaryDirectory } from '../helpers/servers.ts'
 
 const idle = { expect: () => {}, took: async () => {} }
@@ -136,7 +137,7 @@ t.test('a copy goes on where it was durable, and is put in place whole', async t
   const { root, master } = await makeMaster(t, 25_000)
   const slave = path.join(root, 'beta')
   const image = await staged(t, master)
-  const digest = (await digestDatabase(master.source.database)).toString('hex')
+  const digest = await digestOfMaster(master)
   await master.account('A').file('F').write('later', 'than the copy')
   await master.close()
   const bytes = bytesOf(image)
@@ -207,7 +208,7 @@ function otherDiskError(file: string): HotBackupError {
 t.test('directories on other disks, and what else lies in them, stay', async t => {
   const { root, master } = await makeMaster(t, 300)
   const image = await staged(t, master)
-  const digest = (await digestDatabase(master.source.database)).toString('hex')
+  const digest = await digestOfMaster(master)
   await master.close()
   const bytes = bytesOf(image)
   const slave = layoutOf(path.join(root, 'beta'))
@@ -239,7 +240,7 @@ t.test('directories on other disks, and what else lies in them, stay', async t =
 t.test('a step that fails, once or for good, is gone on with by the next start', async t => {
   const { root, master } = await makeMaster(t, 20)
   const image = await staged(t, master)
-  const digest = (await digestDatabase(master.source.database)).toString('hex')
+  const digest = await digestOfMaster(master)
   await master.close()
   const bytes = bytesOf(image)
   const slave = layoutOf(path.join(root, 'beta'))
@@ -375,7 +376,7 @@ t.test('what the slave holds beyond the copy stays, if it is sound', async t => 
   const bytes = bytesOf(image)
   const file = master.account('A').file('F')
   for (let i = 0; i < 50; i++) await file.write(`later ${i}`, 'than the copy')
-  const digest = (await digestDatabase(master.source.database)).toString('hex')
+  const digest = await digestOfMaster(master)
   const slave = layoutOf(path.join(root, 'beta'))
   const take = async (before = async () => {}) => {
     const taker = takerOf(root, {})
@@ -454,7 +455,7 @@ t.test('what the slave holds beyond the copy stays, though its log begins later'
   const image = await stageImage(nodePlatform, layout, loaded, 'beta', busy, idle)
   const bytes = bytesOf(image)
   await fill('y')
-  const digest = (await digestDatabase(master.source.database)).toString('hex')
+  const digest = await digestOfMaster(master)
   const last = master.lastTxn
   await master.close()
   const slave = layoutOf(path.join(root, 'beta'))

@@ -4,6 +4,9 @@ import t from 'tap'
 import { connect, isHotBackupError, Master, type Client } from '../../src/index.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { setup } from '../../src/config/setup.ts'
+import { handler, refused } from '../../src/control/operation.ts'
+import { status } from '../../src/control/status-operation.ts'
+import { updateOperations } from '../../src/data/data-operations.ts'
 import { ControlServer } from '../../src/control/control.ts'
 import { packCommits, unpackCommits, type Step } from '../../src/data/packed-commits.ts'
 import { layoutOf } from '../../src/config/layout.ts'
@@ -194,23 +197,28 @@ t.test('a slave is read and not written', async t => {
   const directory = t.testdir()
   const master = await makeMaster(directory)
   await (await master.createAccount('A')).createFile('F')
-  const { source } = master
+  const { handlers } = master
+  const known = master.status()
+  const updates = Object.values(updateOperations)
   const layout = layoutOf(directory)
   await master.close()
   const lock = await nodePlatform.locks.acquire(layout.ownerLock, 'slave', () => {})
   const slave = await ControlServer.start(nodePlatform, layout.ownerSocket, () => {}, {
-    status: () => Promise.resolve({}),
-    data: { ...source, settled: () => Promise.resolve(), writes: null },
+    handlers: [
+      handler(status, async () => ({ master: known })),
+      ...updates.map(refused),
+      ...handlers,
+    ],
   })
   const client = await connect(directory)
   const file = client.account('A').file('F')
   t.equal(await file.read('x'), null)
-  const refused = { code: 'ERR_READ_ONLY' }
-  await t.rejects(file.write('x', 'y'), refused)
-  await t.rejects(client.createAccount('B'), refused)
+  const readOnly = { code: 'ERR_READ_ONLY' }
+  await t.rejects(file.write('x', 'y'), readOnly)
+  await t.rejects(client.createAccount('B'), readOnly)
   await t.rejects(
     client.transaction(transaction => transaction.write(file, 'x', 'y')),
-    refused,
+    readOnly,
   )
   await client.close()
   await slave.close()

@@ -12,14 +12,19 @@ import { loadConfig } from '../../src/config/config.ts'
 import { setup } from '../../src/config/setup.ts'
 import { ControlClient } from '../../src/control/control-client.ts'
 import { ControlServer } from '../../src/control/control.ts'
-import { DataClient } from '../../src/data/data-client.ts'
+import { encodeFrame, FrameDecoder, frameBodyBytesMax } from '../../src/control/frames.ts'
 import {
-  encodeFrame,
-  FrameDecoder,
-  frameBodyBytesMax,
-  type JsonObject,
-} from '../../src/control/frames.ts'
-import { Arguments, operations, type Message } from '../../src/data/operations.ts'
+  ask,
+  handler,
+  localCaller,
+  operation,
+  refused,
+  type Caller,
+} from '../../src/control/operation.ts'
+import { status } from '../../src/control/status-operation.ts'
+import { allItems, listAccounts, listFiles } from '../../src/data/data-access.ts'
+import { readOperations, updateOperations as updates } from '../../src/data/data-operations.ts'
+import { replayOperations } from '../../src/replay/replay-operations.ts'
 import { ItemPacker, unpackItems } from '../../src/data/packed-items.ts'
 import { layoutOf } from '../../src/config/layout.ts'
 import { Master } from '../../src/server/master.ts'
@@ -34,16 +39,41 @@ function temporary(test: Tap): string {
   return directory
 }
 
-async function gathered(parts: AsyncIterable<Message>): Promise<Message[]> {
-  const all: Message[] = []
-  for await (const part of parts) all.push(part)
-  return all
-}
-
 async function connected(path: string): Promise<ControlClient> {
   const client = await ControlClient.connect(nodePlatform, path)
   if (client === null) throw new Error(`nobody listens at ${path}`)
   return client
+}
+
+/** The operations on data in short. */
+function dataOf(caller: Caller) {
+  const { readItem, digest, fileExists } = readOperations
+  const bytesOf = async (account: string, file: string, id: string) =>
+    (await ask(caller, readItem, { account, file, body: Buffer.from(id) })).body
+  return {
+    accounts: () => listAccounts(caller),
+    files: (account: string) => listFiles(caller, account),
+    readBytes: bytesOf,
+    readItem: async (...place: [account: string, file: string, id: string]) =>
+      (await bytesOf(...place)).toString(),
+    fileExists: async (account: string, file: string) =>
+      (await ask(caller, fileExists, { account, file })).exists,
+    digest: async (account: string | null, file: string | null) =>
+      (await ask(caller, digest, { account, file })).digest,
+    createAccount: (account: string) => ask(caller, updates.createAccount, { account }),
+    deleteAccount: (account: string) => ask(caller, updates.deleteAccount, { account }),
+    createFile: (account: string, file: string, modulo: number) =>
+      ask(caller, updates.createFile, { account, file, modulo, local: false }),
+    clearFile: (account: string, file: string) => ask(caller, updates.clearFile, { account, file }),
+    deleteFile: (account: string, file: string) =>
+      ask(caller, updates.deleteFile, { account, file }),
+    resizeFile: (account: string, file: string, modulo: number) =>
+      ask(caller, updates.resizeFile, { account, file, modulo }),
+    writeItems: (account: string, file: string, body: Buffer) =>
+      ask(caller, updates.writeItems, { account, file, body }),
+    deleteItem: (account: string, file: string, id: string) =>
+      ask(caller, updates.deleteItem, { account, file, body: Buffer.from(id) }),
+  }
 }
 
 async function openMaster(directory: string): Promise<Master> {
@@ -70,9 +100,7 @@ t.test('frames come out whole, however they are cut', async t => {
       fc.array(frame),
       fc.infiniteStream(fc.integer({ min: 1, max: 40 })),
       (frames, cuts) => {
-        const bytes = Buffer.concat(
-          frames.flatMap(({ header, body }) => encodeFrame(header as JsonObject, body)),
-        )
+        const bytes = Buffer.concat(frames.flatMap(({ header, body }) => encodeFrame(header, body)))
         const decoder = new FrameDecoder()
         const found = []
         for (let start = 0; start < bytes.length;) {
@@ -127,6 +155,10 @@ t.test('packed items', async t => {
   }
 })
 
+const { applyUpdates } = replayOperations
+const shipper = { pid: 7, slaves: [] }
+const here = handler(status, async () => ({ shipper }))
+
 t.test('a socket is for its owner alone, whatever the length of its path', async t => {
   const directory = join(temporary(t), 'd'.repeat(120), 'e'.repeat(120))
   const path = layoutOf(directory).ownerSocket
@@ -134,21 +166,19 @@ t.test('a socket is for its owner alone, whatever the length of its path', async
   mkdirSync(layoutOf(directory).run, { recursive: true })
   t.equal(await ControlClient.connect(nodePlatform, path), null, 'there is no such socket')
 
-  const services = { status: () => Promise.resolve({ here: true }) }
+  const services = { handlers: [here, refused(applyUpdates)] }
   const first = await ControlServer.start(nodePlatform, path, () => {}, services)
   t.equal(statSync(path).mode & 0o777, 0o600)
   const client = await connected(path)
-  t.match(await gathered(client.request('status', {})), [{ header: { here: true } }])
-  await t.rejects(gathered(client.request('apply-updates', { on: true })), {
-    code: 'ERR_WRONG_TYPE',
-  })
-  await t.rejects(gathered(client.request('toString', {})), { code: 'ERR_WIRE' })
+  t.strictSame(await ask(client, status, {}), { shipper })
+  await t.rejects(ask(client, applyUpdates, { on: true }), { code: 'ERR_WRONG_TYPE' })
+  await t.rejects(ask(client, operation('toString', {}), {}), { code: 'ERR_WIRE' })
   client.close()
 
   // What somebody left who was killed: a socket at which nobody listens.
   const second = await ControlServer.start(nodePlatform, path, () => {}, services)
   const other = await connected(path)
-  t.match(await gathered(other.request('status', {})), [{ header: { here: true } }])
+  t.strictSame(await ask(other, status, {}), { shipper })
   other.close()
   await second.close()
   await first.close()
@@ -162,10 +192,10 @@ t.test('errors arrive as what they are, and a defect as a defect', async t => {
     throw new HotBackupError('ERR_LOG_CORRUPT', 'rotten', place)
   }
   const server = await ControlServer.start(nodePlatform, path, () => {}, {
-    status: async () => fail(),
+    handlers: [handler(status, async () => fail())],
   })
   const client = await connected(path)
-  await t.rejects(gathered(client.request('status', {})), {
+  await t.rejects(ask(client, status, {}), {
     code: 'ERR_LOG_CORRUPT',
     message: 'rotten',
     place,
@@ -173,7 +203,7 @@ t.test('errors arrive as what they are, and a defect as a defect', async t => {
   fail = () => {
     throw new TypeError('a slip')
   }
-  await t.rejects(gathered(client.request('status', {})), {
+  await t.rejects(ask(client, status, {}), {
     message: /^the server failed: TypeError: a slip/,
   })
   client.close()
@@ -185,7 +215,7 @@ t.test('errors arrive as what they are, and a defect as a defect', async t => {
   stranger.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n')
   await gone
   const again = await connected(path)
-  await t.rejects(gathered(again.request('status', {})), /a slip/)
+  await t.rejects(ask(again, status, {}), /a slip/)
   again.close()
   await server.close()
 })
@@ -195,7 +225,7 @@ t.test('a master is worked on through its socket', async t => {
   const master = await openMaster(join(directory, 'm'))
   t.teardown(() => master.close())
   const client = await connected(layoutOf(join(directory, 'm')).ownerSocket)
-  const data = new DataClient((...request) => client.request(...request))
+  const data = dataOf(client)
 
   await t.rejects(data.createFile('sales', 'orders', 7), {
     code: 'ERR_NO_ACCOUNT',
@@ -217,7 +247,7 @@ t.test('a master is worked on through its socket', async t => {
   await Promise.all(
     ids.map(id => data.writeItems('sales', 'orders', item(id, Buffer.from(`of ${id}`)))),
   )
-  const values = await Promise.all(ids.map(id => data.readItem('sales', 'orders', Buffer.from(id))))
+  const values = await Promise.all(ids.map(id => data.readItem('sales', 'orders', id)))
   t.strictSame(
     values.map(value => value.toString()),
     ids.map(id => `of ${id}`),
@@ -226,18 +256,18 @@ t.test('a master is worked on through its socket', async t => {
 
   const largest = Buffer.alloc(16 * MiB, 'large')
   await data.writeItems('sales', 'orders', item('large', largest))
-  t.ok(largest.equals(await data.readItem('sales', 'orders', Buffer.from('large'))))
+  t.ok(largest.equals(await data.readBytes('sales', 'orders', 'large')))
 
-  const digest = await data.digest('sales', 'orders', () => {})
+  const digest = await data.digest('sales', 'orders')
   t.match(digest, /^[0-9a-f]{64}$/)
-  t.not(digest, await data.digest(null, null, () => {}))
+  t.not(digest, await data.digest(null, null))
 
-  await data.deleteItem('sales', 'orders', Buffer.from('large'))
-  await t.rejects(data.deleteItem('sales', 'orders', Buffer.from('large')), { code: 'ERR_NO_ITEM' })
-  await t.rejects(data.readItem('sales', 'orders', Buffer.from('large')), { code: 'ERR_NO_ITEM' })
+  await data.deleteItem('sales', 'orders', 'large')
+  await t.rejects(data.deleteItem('sales', 'orders', 'large'), { code: 'ERR_NO_ITEM' })
+  await t.rejects(data.readItem('sales', 'orders', 'large'), { code: 'ERR_NO_ITEM' })
   await data.resizeFile('sales', 'orders', 101)
   const found: string[] = []
-  for await (const { id, value } of data.items('sales', 'orders')) {
+  for await (const { id, value } of allItems(client, 'sales', 'orders')) {
     found.push(`${id.toString()} ${value.toString()}`)
   }
   t.strictSame(found.sort(), ids.map(id => `${id} of ${id}`).sort())
@@ -254,7 +284,7 @@ t.test('a reader that stands still holds up nobody, also not the end', async t =
   const master = await openMaster(directory)
   const { ownerSocket } = layoutOf(directory)
   const client = await connected(ownerSocket)
-  const data = new DataClient((...request) => client.request(...request))
+  const data = dataOf(client)
   await data.createAccount('a')
   await data.createFile('a', 'f', 3)
   for (let i = 0; i < 24; i++) {
@@ -263,20 +293,24 @@ t.test('a reader that stands still holds up nobody, also not the end', async t =
     await data.writeItems('a', 'f', packer.take())
   }
   let settled = 0
-  const counting = {
-    ...master.source,
-    settled: () => {
-      settled++
-      return master.source.settled()
+  const parts = master.handlers.map(known => ({
+    ...known,
+    async *run(...request: Parameters<typeof known.run>) {
+      const answer = known.run(...request)
+      for (;;) {
+        const next = await answer.next()
+        if (next.done === true) return next.value
+        settled++
+        yield next.value
+      }
     },
-  }
+  }))
   const path = join(directory, 'counting')
   const server = await ControlServer.start(nodePlatform, path, () => {}, {
-    status: async () => ({}),
-    data: counting,
+    handlers: parts,
   })
   const slow = await connected(path)
-  const items = new DataClient((...request) => slow.request(...request)).items('a', 'f')
+  const items = allItems(slow, 'a', 'f')
   await items.next()
   // 12 parts of 4 MiB are to come. Others are served meanwhile, until nothing more happens.
   for (let before = -1; before !== settled;) {
@@ -323,12 +357,12 @@ t.test(
 
     const layout = layoutOf(crashed)
     const item = () =>
-      withData(nodePlatform, crashed, 'read', data => data.readItem('a', 'f', Buffer.from('1')))
-    t.equal((await item()).toString(), 'in the log alone')
+      withData(nodePlatform, crashed, 'read', data => dataOf(data).readItem('a', 'f', '1'))
+    t.equal(await item(), 'in the log alone')
     rmSync(join(layout.log, 'durable'))
-    t.equal((await item()).toString(), 'in the log alone')
+    t.equal(await item(), 'in the log alone')
     const before = readdirSync(crashed, { recursive: true })
-    t.equal((await item()).toString(), 'in the log alone')
+    t.equal(await item(), 'in the log alone')
     t.strictSame(readdirSync(crashed, { recursive: true }), before)
   },
 )
@@ -349,24 +383,18 @@ t.test('a reader of files notices a server that starts, and finds its way', asyn
   const layout = layoutOf(directory)
   const config = await loadConfig(nodePlatform.disk, layout)
   const files = await FileReader.open(nodePlatform, layout, config)
-  const read = operations['read-item']
-  if (read === undefined) throw new Error('no such operation')
-  const read1 = () =>
-    gathered(files.carry(read, new Arguments({ account: 'a', file: 'f' }, Buffer.from('1'))))
-  t.match(await read1(), [{ body: Buffer.from('of 1') }])
+  const read1 = () => dataOf(localCaller(files.handlers)).readItem('a', 'f', '1')
+  t.equal(await read1(), 'of 1')
 
-  await withData(nodePlatform, directory, 'read', async data => {
-    t.equal((await data.readItem('a', 'f', Buffer.from('1'))).toString(), 'of 1')
+  await withData(nodePlatform, directory, 'read', async caller => {
+    const data = dataOf(caller)
+    t.equal(await data.readItem('a', 'f', '1'), 'of 1')
     await write('2')
-    t.equal(
-      (await data.readItem('a', 'f', Buffer.from('2'))).toString(),
-      'of 2',
-      'by the files as they are now',
-    )
+    t.equal(await data.readItem('a', 'f', '2'), 'of 2', 'by the files as they are now')
     const master = await Master.open(directory)
     await master.account('a').file('f').write('3', 'of 3')
     await master.close()
-    t.equal((await data.readItem('a', 'f', Buffer.from('3'))).toString(), 'of 3')
+    t.equal(await data.readItem('a', 'f', '3'), 'of 3')
   })
   await t.rejects(read1(), { code: 'ERR_DATABASE_CHANGED' })
   await files.close()
@@ -377,7 +405,7 @@ t.test('a reader of files notices a server that starts, and finds its way', asyn
       withData(nodePlatform, directory, 'write', async data => {
         const packer = new ItemPacker()
         packer.add(Buffer.from(id), Buffer.from(`of ${id}`))
-        await data.writeItems('a', 'f', packer.take())
+        await dataOf(data).writeItems('a', 'f', packer.take())
       }),
     ),
   )

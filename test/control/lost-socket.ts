@@ -17,7 +17,9 @@ import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { setup } from '../../src/config/setup.ts'
 import { ControlClient } from '../../src/control/control-client.ts'
 import { ControlServer } from '../../src/control/control.ts'
-import { ask, reach } from '../../src/control/reach.ts'
+import { ask, handler } from '../../src/control/operation.ts'
+import { reach, statusOf } from '../../src/control/reach.ts'
+import { status } from '../../src/control/status-operation.ts'
 import { writeFenced } from '../../src/config/fence.ts'
 import { layoutOf, type Layout } from '../../src/config/layout.ts'
 import { Master } from '../../src/server/master.ts'
@@ -27,11 +29,11 @@ import { SlaveServer } from '../../src/server/slave-server.ts'
 import { freePort, hb, ok, temporaryDirectory, until } from '../helpers/servers.ts'
 
 const quiet = () => {}
-const services = { status: () => Promise.resolve({ here: true }) }
+const shipper = { pid: 7, slaves: [] }
+const services = { handlers: [handler(status, async () => ({ shipper }))] }
 
 async function answers(client: ControlClient): Promise<boolean> {
-  for await (const { header } of client.request('status', {})) return header['here'] === true
-  return false
+  return (await ask(client, status, {})).shipper?.pid === 7
 }
 
 async function reached(socket: string): Promise<boolean> {
@@ -128,7 +130,7 @@ t.test('a process without its socket is waited for while it holds its lock', asy
   t.equal(await reach(nodePlatform, layout, 'owner'), null, 'there is no process')
   const short = await nodePlatform.locks.acquire(layout.ownerLock, 'recovery', quiet)
   t.equal(await reach(nodePlatform, layout, 'owner'), null, 'it never listens')
-  t.equal(await ask(nodePlatform, layout, 'owner'), null)
+  t.equal(await statusOf(nodePlatform, layout, 'owner'), null)
   await short.release()
 
   const lock = await nodePlatform.locks.acquire(layout.ownerLock, 'slave', quiet)
@@ -138,14 +140,14 @@ t.test('a process without its socket is waited for while it holds its lock', asy
   })
   const [client, answer] = [
     reach(nodePlatform, layout, 'owner'),
-    ask(nodePlatform, layout, 'owner'),
+    statusOf(nodePlatform, layout, 'owner'),
   ]
   const server = await ControlServer.start(nodePlatform, layout.ownerSocket, quiet, services)
   ;(await client)?.close()
-  t.strictSame(await answer, { here: true })
+  t.strictSame(await answer, { shipper })
   await server.close()
   await lock.release()
-  t.equal(await ask(nodePlatform, layout, 'owner'), null)
+  t.equal(await statusOf(nodePlatform, layout, 'owner'), null)
 })
 
 async function made(directory: string, type: 'master' | 'slave', address: string): Promise<Layout> {

@@ -3,7 +3,7 @@ import { cpSync, readdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
-import type { ReplayReport } from '../../src/replay/manual-replay.ts'
+import type { ReplayReport } from '../../src/replay/replay-operations.ts'
 import {
   killServer,
   ok,

@@ -3,11 +3,13 @@
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
+import { ask } from '../../src/control/operation.ts'
+import type { MissingReport, MissingRequest } from '../../src/failover/failover-operations.ts'
 import { readDurableMark } from '../../src/log/durable.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import { setup } from '../../src/config/setup.ts'
+import { verifyOperations } from '../../src/repair/repair-operations.ts'
 import { replayMissingOn } from '../../src/server/missing-command.ts'
-import type { MissingReport, MissingRequest } from '../../src/failover/missing-replay.ts'
 import { saveMissing } from '../../src/failover/missing-updates.ts'
 import { layoutOf } from '../../src/config/layout.ts'
 import { Master } from '../../src/server/master.ts'
@@ -65,7 +67,7 @@ t.test('a master that has verified its slaves alone has missed nothing by that',
   const missing = await alone(async old => {
     // Its log has not mapped the file by then: only verify records are about it.
     await withData(nodePlatform, old.directory, 'write', data =>
-      data.verifyPass(null, null, () => {}),
+      ask(data, verifyOperations.verifyPass, { account: null, file: null }),
     )
     await (await old.createAccount('B')).createFile('G')
   })

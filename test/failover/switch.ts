@@ -11,6 +11,10 @@ import { readConfigText } from '../../src/config/config.ts'
 import { newRole, writeRole } from '../../src/config/role.ts'
 import { setup } from '../../src/config/setup.ts'
 import { ControlClient } from '../../src/control/control-client.ts'
+import { ask, handler } from '../../src/control/operation.ts'
+import { status } from '../../src/control/status-operation.ts'
+import { updateOperations } from '../../src/data/data-operations.ts'
+import { failoverOperations } from '../../src/failover/failover-operations.ts'
 import { ControlServer } from '../../src/control/control.ts'
 import { readFenced, writeFenced } from '../../src/config/fence.ts'
 import { switchServers } from '../../src/failover/switch.ts'
@@ -43,6 +47,24 @@ async function makeMaster(directory: string, slaves: readonly string[]): Promise
   return layout
 }
 
+/** A slave that was never heard. */
+const silent = {
+  address: 'x:1',
+  state: 'Idle',
+  sentTxn: 0,
+  receivedTxn: null,
+  durableTxn: null,
+  appliedTxn: null,
+  lastKnown: null,
+  applying: null,
+  lagTxns: 0,
+  lagSeconds: null,
+  lastError: null,
+  bytesSent: 0,
+  bytesInFlight: 0,
+  roundTripMs: null,
+} as const
+
 t.test('a slave that may have agreed before, and cannot be asked now', async t => {
   const beta = `127.0.0.1:${await freePort()}`
   const gamma = `127.0.0.1:${await freePort()}`
@@ -54,10 +76,10 @@ t.test('a slave that may have agreed before, and cannot be asked now', async t =
   const file = await disk.open(`${layout.slaves}/beta.ack`, 'create')
   await file.write(ack, 0, ack.length, 0)
   await file.close()
-  const rows = ['beta', 'gamma'].map(name => ({ name, heardMs: 1, lastError: null }))
+  const rows = ['beta', 'gamma'].map(name => ({ ...silent, name, heardMs: 1 }))
   const shipping = await nodePlatform.locks.acquire(layout.shipperLock, 'shipper', () => {})
   const shipper = await ControlServer.start(nodePlatform, layout.shipperSocket, () => {}, {
-    status: () => Promise.resolve({ slaves: rows }),
+    handlers: [handler(status, async () => ({ shipper: { pid: 1, slaves: rows } }))],
   })
   const to = (name: string) =>
     switchServers(nodePlatform, layout.directory, { to: name, listen: null, timeoutMs: 100 })
@@ -189,13 +211,11 @@ t.test('a command that calls while the master opens waits until it knows of its 
   const opening = Master.open(layout.directory, { platform: { ...nodePlatform, disk: slow } })
   let client: ControlClient | null = null
   while (client === null) client = await ControlClient.connect(nodePlatform, layout.ownerSocket)
-  const created = (async () => {
-    for await (const _ of client.request('create-account', { account: 'STOCK' })) void _
-  })()
+  const created = ask(client, updateOperations.createAccount, { account: 'STOCK' })
   created.catch(() => {})
   // It has come there, by now, when a question behind it has an answer.
   const second = await ControlClient.connect(nodePlatform, layout.ownerSocket)
-  for await (const _ of second!.request('status', {})) void _
+  await ask(second!, status, {})
   asked = true
   await t.rejects(created, { code: 'ERR_FENCED' })
   const master = await opening
@@ -228,7 +248,7 @@ for (const [onLimit, waits] of [
     const met = { timeline: 2, lineage: '22'.repeat(16), by: 'beta', address: 'x:1', time: 1 }
     await writeFenced(disk, layout, met)
     const client = await ControlClient.connect(nodePlatform, layout.ownerSocket)
-    for await (const _ of client!.request('fence', {})) void _
+    await ask(client!, failoverOperations.fence, {})
     client!.close()
     await t.rejects(waiting, { code: waits ? 'ERR_FENCED' : 'ERR_QUEUE_FULL' })
     await t.rejects(file.write('third', 'value'), { code: 'ERR_FENCED' })

@@ -1,9 +1,9 @@
 // The alarm for replication that stands still: when it is raised, when it is not, and that it is raised once.
 import t from 'tap'
 import type { Test } from 'tap'
+import type { SlaveStatus } from '../../src/control/server-status.ts'
 import { FollowWatch, linkTrouble, type Follower } from '../../src/report/follow-watch.ts'
 import { slaveAsFollower, slavesAsFollowers } from '../../src/report/followers.ts'
-import type { SlaveStatus } from '../../src/server/slave-status.ts'
 import type { ShipStatus } from '../../src/ship/status.ts'
 import { TestClock } from '../helpers/test-clock.ts'
 

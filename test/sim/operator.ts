@@ -6,7 +6,7 @@ import { seedSlave } from '../../src/backup/seed-order.ts'
 import { scrub } from '../../src/repair/scrub.ts'
 import { switchApplyUpdates } from '../../src/replay/apply-updates.ts'
 import { verifyServer } from '../../src/repair/verify-command.ts'
-import { askNow } from '../../src/control/reach.ts'
+import { statusNow } from '../../src/control/reach.ts'
 import { withData } from '../../src/server/sessions.ts'
 import { Violation } from './checker.ts'
 import type { Node } from './nodes.ts'
@@ -53,13 +53,13 @@ export class Operator {
     }
     const answer = await node.command('hb-status', async platform => {
       const resident = service.name === 'hb-slave' ? 'owner' : 'shipper'
-      const answer = await askNow(platform, node.layout, resident)
-      return answer as { readonly failure?: string | null } | null
+      return statusNow(platform, node.layout, resident)
     })
     if (answer === 'died' || answer === null || service.dead) return
-    if (typeof answer.failure !== 'string') return
-    if (node.damaged) node.damageTold = answer.failure
-    node.world.note(`${node.name}: started again, it says: ${answer.failure}`)
+    const failure = answer.slave?.failure ?? null
+    if (failure === null) return
+    if (node.damaged) node.damageTold = failure
+    node.world.note(`${node.name}: started again, it says: ${failure}`)
     service.onTerminate()
     await this.#story.sleep(3000)
     if (!service.dead) node.machine.kill(service)

@@ -14,6 +14,7 @@ import { setup } from '../../src/config/setup.ts'
 import { Master } from '../../src/server/master.ts'
 import { whyLines, whyReplicated } from '../../src/data/why.ts'
 import { withData } from '../../src/server/sessions.ts'
+import { digestOfMaster } from '../helpers/master-digest.ts'
 import { temporaryDirectory } from '../helpers/servers.ts'
 import { runs } from '../helpers/long-form.ts'
 
@@ -62,8 +63,7 @@ async function openReplica(directory: string, log: string): Promise<Replica> {
   }
 }
 
-const digestOf = async (master: Master) =>
-  (await digestDatabase(master.source.database)).toString('hex')
+const digestOf = async (master: Master) => await digestOfMaster(master)
 
 t.test('a local file stays on the master, and its name with it', async t => {
   const { directory, replica } = await makeMaster(t)
