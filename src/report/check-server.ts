@@ -1,8 +1,9 @@
-// Checks a server within a time limit. The looking is done by a process of its own: a disk that hangs holds it, and
-// would hold whoever waits for it, even at the end of the process.
+// Checks a server within a time limit. A separate process looks: a disk that hangs would block this one, even as it
+// exits.
 import * as v from 'valibot'
 import { isHotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
+import type { Processes } from '../platform/processes.ts'
 import { programPath } from '../programs.ts'
 import {
   checkFailure,
@@ -33,7 +34,7 @@ const resultSchema = v.object({
   findings: v.array(v.object({ level, message: v.string() })),
 })
 
-type CheckPlatform = Pick<Platform, 'clock' | 'processes'>
+type CheckPlatform = Pick<Platform, 'clock'> & { readonly processes: Pick<Processes, 'start'> }
 
 /** Never throws for what is wrong with the server. */
 export async function checkServer(

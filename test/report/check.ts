@@ -1,6 +1,5 @@
 // hb check: how a server in each state is judged; one line and an exit status whatever is wrong; nothing is touched.
-import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import {
@@ -10,10 +9,13 @@ import {
   type Threshold,
   type Thresholds,
 } from '../../src/report/check.ts'
+import { checkServer } from '../../src/report/check-server.ts'
 import type { SlaveRow } from '../../src/report/slave-rows.ts'
 import type { ServerStatus } from '../../src/report/status.ts'
 import { statusWords } from '../../src/wire/status-words.ts'
+import type { ChildProcess, StartOptions } from '../../src/platform/processes.ts'
 import { hb, ok, temporaryDirectory } from '../helpers/servers.ts'
+import { TestClock } from '../helpers/test-clock.ts'
 
 const off: Threshold = { warning: null, critical: null }
 const limits = (warning: number, critical: number | null = null): Threshold => ({
@@ -253,13 +255,41 @@ t.test('the command: exit status, one line, and nothing is changed', async t => 
   writeFileSync(toml, 'nonsense')
   t.match(await hb('check', '-d', directory), { code: 3, stdout: /^UNKNOWN: ERR_CONFIG: .*\n$/ })
   writeFileSync(toml, text)
+})
 
-  // A disk that does not answer, as far as that can be had here.
-  const messages = path.join(directory, 'messages.log')
-  rmSync(messages, { force: true })
-  execFileSync('mkfifo', [messages])
-  const hanging = await hb('check', '-d', directory, '--timeout', '2')
-  t.equal(hanging.code, 3)
-  t.match(hanging.stdout, /^UNKNOWN: nothing is known after 2 s/)
-  rmSync(messages)
+t.test('a check that takes too long is unknown, and ends the process that looks', async t => {
+  const signals: string[] = []
+  const processes = {
+    start: (): ChildProcess => ({
+      pid: 1,
+      exited: new Promise(() => {}),
+      kill: signal => signals.push(signal),
+    }),
+  }
+  const result = await checkServer({ clock: new TestClock(), processes }, '/d', thresholds, 2000)
+  t.match(result, { level: 'unknown', message: /^UNKNOWN: nothing is known after 2 s/ })
+  t.strictSame(signals, ['SIGKILL'])
+})
+
+t.test('a check whose process fails, or prints nonsense, is unknown', async t => {
+  for (const line of [
+    null,
+    '',
+    'null',
+    '{"level":"ok"}',
+    '{"level":"fine","message":"","findings":[]}',
+  ]) {
+    const processes = {
+      start: (
+        _module: string,
+        _args: readonly string[],
+        { output }: StartOptions,
+      ): ChildProcess => {
+        if (line !== null) output?.(line)
+        return { pid: 1, exited: Promise.resolve({ code: 1, signal: null }), kill: () => {} }
+      },
+    }
+    const result = await checkServer({ clock: new TestClock(), processes }, '/d', thresholds, 2000)
+    t.match(result, { level: 'unknown', message: /has failed/ }, String(line))
+  }
 })
