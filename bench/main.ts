@@ -219,7 +219,7 @@ async function benchVerification(): Promise<Row[]> {
   const items = sized(1_000_000)
   return withPair(async pair => {
     const found = await measureVerification(pair, items)
-    const { without, beside, masterCpu, slaveCpu, passSeconds, findSeconds, mendSeconds } = found
+    const { without, beside, masterCpu, slaveCpu, passSeconds, findSeconds, repairSeconds } = found
     const many = items.toLocaleString('en')
     return [
       {
@@ -234,7 +234,7 @@ async function benchVerification(): Promise<Row[]> {
       },
       {
         what: `hb verify, 3 differences among ${many} items`,
-        note: `found in ${findSeconds.toFixed(1)} s; found and mended in ${mendSeconds.toFixed(1)} s`,
+        note: `found in ${findSeconds.toFixed(1)} s; found and repaired in ${repairSeconds.toFixed(1)} s`,
       },
     ]
   })

@@ -1,5 +1,5 @@
 // What verification costs, and how long it takes: the rate of updates with the master's own passes and without, in
-// turn, the CPU time of a pass on either side, and the time to find and mend three differences.
+// turn, the CPU time of a pass on either side, and the time to find and repair three differences.
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Master, type File } from '../src/index.ts'
@@ -20,7 +20,7 @@ export interface VerificationResult {
   readonly slaveCpu: number
   readonly passSeconds: number
   readonly findSeconds: number
-  readonly mendSeconds: number
+  readonly repairSeconds: number
 }
 
 const rounds = tiny ? 1 : 3
@@ -61,10 +61,10 @@ export async function measureVerification(pair: Pair, items: number): Promise<Ve
   await hb('start', '-d', pair.slave)
   await hb('wait', '-d', pair.master, '--timeout', '600')
   const findSeconds = await timed(() => hb('verify', '-d', pair.master).catch(() => {}))
-  const mendSeconds = await timed(() => hb('verify', '-d', pair.master, '--repair'))
+  const repairSeconds = await timed(() => hb('verify', '-d', pair.master, '--repair'))
   await master.close()
   const [without, beside] = [median(rates.off), median(rates['10s'])]
-  return { without, beside, masterCpu, slaveCpu, passSeconds, findSeconds, mendSeconds }
+  return { without, beside, masterCpu, slaveCpu, passSeconds, findSeconds, repairSeconds }
 }
 
 /** So that the interval of the default, a day, can be reckoned from a much shorter one. */

@@ -51,9 +51,9 @@ hb scrub -d /srv/north --rate 20MiB`,
   program.addCommand(command)
 }
 
-function reportLines({ name, bytes, damages, mended }: ScrubReport): string[] {
+function reportLines({ name, bytes, damages, repaired }: ScrubReport): string[] {
   return [
-    ...mended.map(({ path, kept, what }) => {
+    ...repaired.map(({ path, kept, what }) => {
       if (what !== undefined) return `repaired: ${path}: ${what}`
       return kept === null
         ? `repaired: ${path}, which was missing`
@@ -69,9 +69,9 @@ function damageText({ part, path, offset, txn, message }: Damage): string {
   return `${part}: ${path}, byte ${offset}${transaction}: ${message}`
 }
 
-function damageError({ damages, unmended }: ScrubReport): HotBackupError {
+function damageError({ damages, unrepaired }: ScrubReport): HotBackupError {
   const [first] = damages
   const more = damages.length > 1 ? `; ${count(damages.length - 1)} more` : ''
-  const why = unmended === null ? '' : `; it could not be repaired: ${unmended}`
+  const why = unrepaired === null ? '' : `; it could not be repaired: ${unrepaired}`
   return new HotBackupError('ERR_DAMAGED', `${first?.path}: ${first?.message}${more}${why}`)
 }

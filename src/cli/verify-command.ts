@@ -70,7 +70,7 @@ function stepText(step: VerifyStep, time: number): string {
       return 'waiting for the slaves'
     case 'comparing':
       return 'asking the slaves'
-    case 'mending':
+    case 'repairing':
       return 'writing items again'
   }
 }
@@ -85,18 +85,18 @@ function outcomeLines(outcome: VerifyOutcome, repair: boolean, form: ByteForm | 
 }
 
 function slaveLines(
-  { name, mended, left, more }: VerifiedSlave,
+  { name, repaired, left, more }: VerifiedSlave,
   repair: boolean,
   form: ByteForm | null,
 ): string[] {
   const lines = [
-    ...(repair ? mended.map(row => `  repaired: ${differenceText(row, form)}`) : []),
+    ...(repair ? repaired.map(row => `  repaired: ${differenceText(row, form)}`) : []),
     ...left.map(row => `  ${differenceText(row, form)}`),
   ]
   if (more > 0) lines.push(`  and ${counted(more, 'difference')} more`)
   if (lines.length === 0) return [`${name}: the same`]
-  const found = mended.length + left.length + more
-  const done = repair ? `, ${count(mended.length)} repaired` : ''
+  const found = repaired.length + left.length + more
+  const done = repair ? `, ${count(repaired.length)} repaired` : ''
   return [`${name}: ${counted(found, 'difference')}${done}`, ...lines]
 }
 
@@ -122,8 +122,8 @@ function outcomeToJson({ slaves, ...pass }: VerifyOutcome, form: ByteForm | null
     differences.map(row => differenceToJson(row, form))
   return {
     ...pass,
-    slaves: slaves.map(({ name, found, mended, left, more }) => {
-      return { name, found: rows(found), mended: rows(mended), left: rows(left), more }
+    slaves: slaves.map(({ name, found, repaired, left, more }) => {
+      return { name, found: rows(found), repaired: rows(repaired), left: rows(left), more }
     }),
   }
 }

@@ -1,4 +1,4 @@
-// Where a key stands in the text of hb.toml, for people who are to mend it.
+// Where a key stands in the text of hb.toml, for people who are to repair it.
 
 /** "log.fsync"; of the second slave "slaves.address". */
 export function keyText(keys: readonly string[]): string {

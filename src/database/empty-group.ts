@@ -1,6 +1,6 @@
 // Makes an empty group of one that is damaged, without believing anything of it. What it referred to is not freed:
 // nobody knows whose it is by now. But frames that cannot be read are written anew, so that they are not met again as
-// damage that is still to be mended; they belong to nobody then.
+// damage that is still to be repaired; they belong to nobody then.
 import { copyFrame, readBigValue } from './big-value.ts'
 import { type FrameCache } from './cache.ts'
 import { ChainGuard } from './chain-guard.ts'

@@ -1,5 +1,5 @@
 // Goes over whole files in the background: for damage, where somebody has met some or suspects it, and to count their
-// items again after it has been mended.
+// items again after it has been repaired.
 import { type Accounts } from './accounts.ts'
 import { type HashedFile } from './hashed-file.ts'
 import { type DamagedRange, type Quarantine } from './quarantine.ts'

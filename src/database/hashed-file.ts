@@ -277,7 +277,7 @@ export class HashedFile {
     if (before !== null) this.#changed(hashId(bytes, idStart, idEnd), before)
   }
 
-  /** An update of an item that is quarantined: the mend will bring what it makes of it. */
+  /** An update of an item that is quarantined: the repair will bring what it makes of it. */
   #leftOut(bytes: Uint8Array, idStart: number, idEnd: number): boolean {
     return this.#quarantine.at(this.number, hashId(bytes, idStart, idEnd)) !== undefined
   }

@@ -1,11 +1,11 @@
 // Groups that nobody may use, because a frame of theirs is damaged: reads are refused, and what the log says of them is
 // not applied, until a clear-group record empties the group and the items follow (see apply.ts). It is the log that
-// mends, so whoever replays it from wherever comes to the same state. All of this is part of the database's state at
+// repairs, so whoever replays it from wherever comes to the same state. All of this is part of the database's state at
 // its stamp: the catalog has it. So a frame that can be read again after a restart, and has missed updates, is not
 // taken for good; and a crash before the checkpoint forgets it together with the updates that were left out.
 //
 // Quarantined are ranges of the hash, since those stay when a file gets another modulo: at first exactly the group,
-// less when a part of it has been mended.
+// less when a part of it has been repaired.
 //
 // What a damaged group refers to is never freed: nobody knows whose it is by now. A resize gives it back.
 import { HotBackupError } from '../errors.ts'
@@ -65,7 +65,7 @@ export class Quarantine {
   #ranges: DamagedRange[] = []
   readonly #listeners: (() => void)[] = []
   /** What becomes of a damaged group, as errors tell it. */
-  next = 'it is mended by the server when that runs and reaches its peer'
+  next = 'it is repaired by the server when that runs and reaches its peer'
 
   constructor(ranges: readonly DamagedRange[]) {
     this.#ranges = [...ranges]

@@ -74,7 +74,7 @@ export class ChangedItems {
     record.reset(bytes, start, end)
     while (record.next()) {
       this.#maps.note(record)
-      // A mend, which only writes what was there.
+      // A repair, which only writes what was there.
       if (record.type === RecordType.clearGroup) return
       if (mine || txn <= this.#fork.txn || record.fileNumber === 0) continue
       const file = this.#maps.get(record.fileNumber)

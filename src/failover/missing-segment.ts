@@ -79,13 +79,13 @@ export async function* missingTransactions(
         record.reset(scan.bytes, start, end)
         const updates: MissingUpdate[] = []
         // Only writes what was there.
-        let mends = false
+        let repairs = false
         while (record.next()) {
           maps.note(record)
-          mends ||= record.type === RecordType.clearGroup
+          repairs ||= record.type === RecordType.clearGroup
           if (isUpdate(record.type)) updates.push(updateOf(record, maps, path))
         }
-        if (updates.length > 0 && !mends) yield { txn, updates, bytes: scan.bytes, start, end }
+        if (updates.length > 0 && !repairs) yield { txn, updates, bytes: scan.bytes, start, end }
       }
     }
   } finally {

@@ -1,4 +1,4 @@
-// Copies of what recovery has cut off a segment (SEGMENT.torn), and of damaged segments that were mended
+// Copies of what recovery has cut off a segment (SEGMENT.torn), and of damaged segments that were repaired
 // (SEGMENT.corrupt). Nobody needs them but who wants to know what happened; they go with their segment.
 import { basename, dirname, join } from 'node:path'
 import type { Disk } from '../platform/disk.ts'

@@ -1,5 +1,5 @@
 // Pieces of segments for a peer whose own copy is damaged: the bytes as they lie here, as far as they are durable. What
-// they are worth is the peer's to check (mend.ts): this side may be damaged, too.
+// they are worth is the peer's to check (repair.ts): this side may be damaged, too.
 import { join } from 'node:path'
 import { isHotBackupError } from '../errors.ts'
 import { isNotFound, isUnreadable, type Disk } from '../platform/disk.ts'

@@ -32,7 +32,12 @@ export async function scrubLog(
   const found: LogDamage[] = []
   if (damaged) {
     const path = join(directory, durableName)
-    found.push({ path, offset: 0, txn: null, message: 'it is not valid; the next start mends it' })
+    found.push({
+      path,
+      offset: 0,
+      txn: null,
+      message: 'it is not valid; the next start repairs it',
+    })
   }
   let before: LogPosition | null = null
   for (const [index, file] of files.entries()) {

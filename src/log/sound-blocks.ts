@@ -35,7 +35,7 @@ export async function* soundBlocks(disk: Disk, directory: string): AsyncGenerato
   const { mark, damaged } = await readDurableState(disk, directory)
   yield* new SoundBlocks(readingAround(disk), directory, mark).all()
   if (!damaged) return
-  const message = 'it is not valid; the next start mends it'
+  const message = 'it is not valid; the next start repairs it'
   yield { damage: { path: join(directory, durableName), offset: 0, txn: null, message } }
 }
 

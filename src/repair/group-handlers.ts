@@ -1,12 +1,12 @@
-// Carries out the operations on a server's data by which damaged groups are mended: one is written into the log again
-// for a slave, or what "hb scrub" has found is looked at by the server that has the database open, and mended.
+// Carries out the operations on a server's data by which damaged groups are repaired: one is written into the log again
+// for a slave, or what "hb scrub" has found is looked at by the server that has the database open, and repaired.
 import type { Handler } from '../control/handler.ts'
 import { handler } from '../control/operation.ts'
 import { damagedGroups } from '../database/damaged-groups.ts'
 import type { Database } from '../database/database.ts'
 import type { HashedFile } from '../database/hashed-file.ts'
 import { turn, type Clock } from '../platform/clock.ts'
-import type { GroupMends } from './group-mends.ts'
+import type { GroupRepairs } from './group-repairs.ts'
 import { repairOperations } from './repair-operations.ts'
 
 /** Examined in one go. */
@@ -19,14 +19,14 @@ export interface FrameSource {
   readonly checkpoint: () => Promise<void>
 }
 
-export function groupHandler(mends: GroupMends): Handler {
-  return handler(repairOperations.mendGroup, async range => ({
-    txn: await mends.writeAgain(range),
+export function groupHandler(repairs: GroupRepairs): Handler {
+  return handler(repairOperations.repairGroup, async range => ({
+    txn: await repairs.writeAgain(range),
   }))
 }
 
 export function frameHandler({ database, clock, checkpoint }: FrameSource): Handler {
-  return handler(repairOperations.mendFrames, async ({ frames }) => {
+  return handler(repairOperations.repairFrames, async ({ frames }) => {
     for (const fileNumber of new Set(frames.map(([number]) => number))) {
       const file = database.fileByNumber(fileNumber)
       if (file !== undefined) await examine(file, clock)

@@ -1,5 +1,5 @@
 // A master, groups of whose database are damaged, fetches their items from a slave that has applied what the master
-// had: nothing changes a damaged group until it is mended. One slave after the other is asked, again and again.
+// had: nothing changes a damaged group until it is repaired. One slave after the other is asked, again and again.
 // Everything else goes on; so does the master when there is no slave, and refuses these groups alone. A file that is
 // not replicated is on no slave, and one that is being filled not as a whole.
 import type { Database } from '../database/database.ts'
@@ -12,14 +12,14 @@ import type { Platform } from '../platform/platform.ts'
 import { askGroup } from '../ship/ask-group.ts'
 import type { Config } from '../config/config.ts'
 import { readKey } from '../config/key.ts'
-import type { GroupMends } from './group-mends.ts'
+import type { GroupRepairs } from './group-repairs.ts'
 
 const retryFirstMs = 100
 const retryLastMs = 2000
 
 /** A group cannot be read, or can be read again: it was fetched from a slave. */
 export interface GroupEvent {
-  readonly type: 'group-damaged' | 'group-mended'
+  readonly type: 'group-damaged' | 'group-repaired'
   readonly message: string
 }
 
@@ -28,7 +28,7 @@ export interface GroupRescueParts {
   readonly config: Config
   readonly database: Database
   readonly log: Pick<LogWriter, 'identity' | 'lastTxn' | 'synced'>
-  readonly mends: GroupMends
+  readonly repairs: GroupRepairs
   readonly happened: (event: GroupEvent) => void
 }
 
@@ -92,7 +92,7 @@ export class GroupRescue {
           failure ??= `${name} cannot be read after it was written`
           continue
         }
-        happened({ type: 'group-mended', message: `${name} can be read again` })
+        happened({ type: 'group-repaired', message: `${name} can be read again` })
       }
       quarantine.next = this.#nextText(failure)
       this.#tell()
@@ -130,9 +130,9 @@ export class GroupRescue {
     return file === undefined ? `file number ${range.fileNumber}` : groupsText(file, range)
   }
 
-  /** Null when it is mended, or why not. */
+  /** Null when it is repaired, or why not. */
   async #fetch(range: DamagedRange): Promise<string | null> {
-    const { platform, config, log, mends } = this.#parts
+    const { platform, config, log, repairs } = this.#parts
     const { link, slaves } = config
     let failure = 'there is no slave'
     for (const { name, address } of slaves) {
@@ -147,7 +147,7 @@ export class GroupRescue {
         const { fileNumber, from, to } = range
         const peer = { address, key, timeoutMs: link.timeoutMs }
         const question = { databaseId, lineageId, txn, fileNumber, from, to }
-        await mends.restore(range, await askGroup(platform, peer, question))
+        await repairs.restore(range, await askGroup(platform, peer, question))
         return null
       } catch (error) {
         if (!isHotBackupError(error)) throw error

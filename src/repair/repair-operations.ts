@@ -1,4 +1,4 @@
-// The operations by which servers are verified and damage is mended (see control/operation.ts).
+// The operations by which servers are verified and damage is repaired (see control/operation.ts).
 import * as v from 'valibot'
 import { base64, bytes, operation, text, whole, type Input } from '../control/operation.ts'
 import { differencesStatus } from '../control/status-operation.ts'
@@ -35,27 +35,27 @@ export const verifyOperations = {
 }
 
 /** Writes a group into the log again, for a slave whose own is damaged. Answers with the last transaction. */
-const mendGroup = operation('mend-group', {
+const repairGroup = operation('repair-group', {
   ...masters,
   request: v.object({ fileNumber: whole, from: whole, to: whole }),
   answer: v.object({ txn: whole }),
 })
 
 /**
- * Has frames mended that are damaged on the disk: file number, generation and frame; or none, to ask again. Answers
+ * Has frames repaired that are damaged on the disk: file number, generation and frame; or none, to ask again. Answers
  * with what is still damaged; null when nothing is, and then all of it lies in a checkpoint.
  */
-const mendFrames = operation('mend-frames', {
+const repairFrames = operation('repair-frames', {
   data: true,
   refusal: () => new HotBackupError('ERR_NOT_RUNNING', 'the server does not run'),
   request: v.object({ frames: v.array(v.tuple([whole, whole, whole])) }),
   answer: v.object({ left: v.nullable(text) }),
 })
 
-/** Mends what is damaged in the log, beside the server's work, and tells what that was. */
-const mend = operation('mend', {
+/** Repairs what is damaged in the log, beside the server's work, and tells what that was. */
+const repair = operation('repair', {
   answer: v.object({
-    mended: v.array(v.object({ path: text, kept: v.nullable(text) })),
+    repaired: v.array(v.object({ path: text, kept: v.nullable(text) })),
   }),
 })
 
@@ -80,7 +80,7 @@ const differences = operation('differences', {
   }),
 })
 
-export const repairOperations = { mendGroup, mendFrames, mend, differences }
+export const repairOperations = { repairGroup, repairFrames, repair, differences }
 
 /** As it travels. */
 export function pageOf(page: DifferencesPage): Input<typeof differences.answer> {

@@ -1,5 +1,5 @@
 // hb scrub: reads everything that lies in a server's directory and says what is damaged; also while the server works,
-// which it does not hold up. With `repair` the log is mended from a peer, by whoever owns the directory.
+// which it does not hold up. With `repair` the log is repaired from a peer, by whoever owns the directory.
 import path from 'node:path'
 import { damagedPromotion, readPromotion } from '../config/promotion-file.ts'
 import { ask } from '../control/operation.ts'
@@ -22,7 +22,7 @@ import { readFenced } from '../config/fence.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { recoveryPurpose } from '../control/owner.ts'
 import type { Log } from '../config/messages-log.ts'
-import { mendStopped } from './mend.ts'
+import { repairStopped } from './log-from-peers.ts'
 import { repairOperations } from './repair-operations.ts'
 
 export interface Damage {
@@ -45,15 +45,15 @@ export interface ScrubReport {
   /** Of segments and data files. */
   readonly bytes: number
   readonly damages: readonly Damage[]
-  /** What was mended. */
-  readonly mended: readonly {
+  /** What was repaired. */
+  readonly repaired: readonly {
     readonly path: string
     readonly kept: string | null
     /** Of a frame: where it is, and what was wrong with it. */
     readonly what?: string
   }[]
-  /** Why something could not be mended; null when it was not to be, or could. */
-  readonly unmended: string | null
+  /** Why something could not be repaired; null when it was not to be, or could. */
+  readonly unrepaired: string | null
 }
 
 export interface ScrubOptions {
@@ -71,7 +71,7 @@ const lookAgainMs = 100
 const looksMax = 100
 /** So long the other side may take to give what is missing. */
 const patienceMs = 30_000
-/** So many are mended in one go. */
+/** So many are repaired in one go. */
 const framesMax = 10_000
 
 /** Throws ERR_NOT_A_SERVER, ERR_CONFIG, ERR_LOG_VERSION, ERR_DISK. */
@@ -85,15 +85,15 @@ export async function scrub(
   const config = await loadConfig(platform.disk, layout, newRole('slave'))
   const reading = new Reading(platform, options, (await ownerOf(platform, layout)) !== null)
   let log = await damagesOfLog(platform, layout, reading)
-  let mended: ScrubReport['mended'] = []
-  let unmended: string | null = null
+  let repaired: ScrubReport['repaired'] = []
+  let unrepaired: string | null = null
   if (options.repair && log.length > 0) {
     try {
-      mended = await mend(platform, layout, config, options.say)
+      repaired = await repair(platform, layout, config, options.say)
       log = await damagesOfLog(platform, layout, reading)
     } catch (error) {
       if (!isHotBackupError(error)) throw error
-      unmended = error.message
+      unrepaired = error.message
     }
   }
   let database = await damagesOfDatabase(platform, layout, config, reading)
@@ -103,15 +103,18 @@ export async function scrub(
   if (options.repair && frames.length > 0) {
     const before = database
     try {
-      await mendFrames(platform, directory, frames, options.access)
+      await repairFrames(platform, directory, frames, options.access)
     } catch (error) {
       if (!isHotBackupError(error)) throw error
-      unmended ??= error.message
+      unrepaired ??= error.message
     }
     database = await damagesOfDatabase(platform, layout, config, reading)
     const left = new Set(database.map(({ message }) => message))
     const gone = before.filter(({ message }) => !left.has(message))
-    mended = [...mended, ...gone.map(({ message, path }) => ({ path, kept: null, what: message }))]
+    repaired = [
+      ...repaired,
+      ...gone.map(({ message, path }) => ({ path, kept: null, what: message })),
+    ]
   }
   const damages = [
     ...log,
@@ -119,7 +122,7 @@ export async function scrub(
     ...(await damagesOfAcks(platform, layout)),
     ...(await damagesOfRest(platform, layout, config)),
   ]
-  return { name: config.name, bytes: reading.bytes, damages, mended, unmended }
+  return { name: config.name, bytes: reading.bytes, damages, repaired, unrepaired }
 }
 
 /** Counts, shows and paces what is read. */
@@ -184,12 +187,12 @@ async function damagesOfDatabase(
   const [ofFrame, ofWhole] =
     type === 'slave'
       ? [
-          '"hb scrub --repair" has its group mended by the log; for more than that, "hb seed" on the master.',
-          'No group can be mended here: make the slave anew, by "hb seed" on the master.',
+          '"hb scrub --repair" has its group repaired by the log; for more than that, "hb seed" on the master.',
+          'No group can be repaired here: make the slave anew, by "hb seed" on the master.',
         ]
       : [
           '"hb scrub --repair" fetches its group from a slave; else let a slave take over ("hb promote").',
-          'No group can be mended here: let a slave take over ("hb promote"), or restore a save ("hb restore").',
+          'No group can be repaired here: let a slave take over ("hb promote"), or restore a save ("hb restore").',
         ]
   return found.map(damage => {
     return {
@@ -261,7 +264,7 @@ async function damagesOfRest(
 }
 
 /** By whoever has the database open; on a master by this process when nobody has. */
-function mendFrames(
+function repairFrames(
   platform: Platform,
   directory: string,
   frames: readonly FramePlace[],
@@ -271,33 +274,33 @@ function mendFrames(
     const places = frames.map(
       ({ fileNumber, generation, frame }) => [fileNumber, generation, frame] as const,
     )
-    let { left } = await ask(data, repairOperations.mendFrames, { frames: places })
+    let { left } = await ask(data, repairOperations.repairFrames, { frames: places })
     for (let waited = 0; left !== null; waited += lookAgainMs) {
       if (waited > patienceMs) throw new HotBackupError('ERR_GROUP_DAMAGED', left)
       await sleep(platform.clock, lookAgainMs)
-      left = (await ask(data, repairOperations.mendFrames, { frames: [] })).left
+      left = (await ask(data, repairOperations.repairFrames, { frames: [] })).left
     }
   })
 }
 
 /** By the process that owns the server; by this one when nobody does. */
-async function mend(
+async function repair(
   platform: Platform,
   layout: Layout,
   config: Config,
   say: Log,
-): Promise<ScrubReport['mended']> {
+): Promise<ScrubReport['repaired']> {
   const client = await reach(platform, layout, 'owner')
   if (client !== null) {
     try {
-      return (await ask(client, repairOperations.mend, {})).mended
+      return (await ask(client, repairOperations.repair, {})).repaired
     } finally {
       client.close()
     }
   }
   const lock = await platform.locks.acquire(layout.ownerLock, recoveryPurpose, () => {})
   try {
-    return await mendStopped(platform, layout, config, say)
+    return await repairStopped(platform, layout, config, say)
   } finally {
     await lock.release()
   }

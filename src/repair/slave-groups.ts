@@ -1,18 +1,18 @@
 // A slave, groups of whose database are damaged, asks its master to write them into the log again, as soon as that
-// streams; the mend comes with the log, in its turn. Everything else is applied meanwhile.
+// streams; the repair comes with the log, in its turn. Everything else is applied meanwhile.
 import type { Database } from '../database/database.ts'
 import { groupsText, type DamagedRange } from '../database/quarantine.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
-import type { MendQuestions } from '../wire/mend-questions.ts'
-import type { GroupRange } from '../wire/messages/mend.ts'
+import type { RepairQuestions } from '../wire/repair-questions.ts'
+import type { GroupRange } from '../wire/messages/repair.ts'
 import type { Log } from '../config/messages-log.ts'
 
 export interface SlaveGroupsParts {
   readonly clock: Clock
   readonly database: Database
   /** The master that streams, if it can be asked. */
-  readonly master: () => Pick<MendQuestions, 'ask'> | null
+  readonly master: () => Pick<RepairQuestions, 'ask'> | null
   readonly say: Log
 }
 
@@ -21,7 +21,7 @@ const retryMs = 5000
 
 export class SlaveGroups {
   readonly #parts: SlaveGroupsParts
-  /** With which transaction the mend comes, as the master says. */
+  /** With which transaction the repair comes, as the master says. */
   readonly #coming = new Map<DamagedRange, number>()
   readonly #told = new Map<DamagedRange, string>()
   #asking = false
@@ -80,7 +80,7 @@ export class SlaveGroups {
     } catch (error) {
       if (!isHotBackupError(error)) throw error
       quarantine.next = `the master has not given it: ${error.message}`
-      this.#parts.say('warn', `a damaged group was not mended: ${error.message}`)
+      this.#parts.say('warn', `a damaged group was not repaired: ${error.message}`)
     } finally {
       this.#asking = false
     }

@@ -29,7 +29,7 @@ export interface VerifyOptions {
 
 export type VerifyStep =
   | { readonly step: 'looking'; readonly itemsDone: number; readonly itemsTotal: number }
-  | { readonly step: 'waiting' | 'comparing' | 'mending' }
+  | { readonly step: 'waiting' | 'comparing' | 'repairing' }
 
 /** What was found on one slave. */
 export interface VerifiedSlave {
@@ -37,7 +37,7 @@ export interface VerifiedSlave {
   /** Everything that differed, by item where items differed. */
   readonly found: readonly Difference[]
   /** What of it is the same now. */
-  readonly mended: readonly Difference[]
+  readonly repaired: readonly Difference[]
   /** What differs still. */
   readonly left: readonly Difference[]
   /** Differences above what a slave keeps. */
@@ -127,9 +127,9 @@ class Verification {
       }
     }
     note()
-    for (let round = 0; repair && round < roundsMax && mendable(now).length > 0; round++) {
-      progress({ step: 'mending' })
-      await this.#mend(now)
+    for (let round = 0; repair && round < roundsMax && repairable(now).length > 0; round++) {
+      progress({ step: 'repairing' })
+      await this.#repair(now)
       now = await this.#compareItems(slaves, now, row => isRange(row) || row.id.length > 0)
       note()
     }
@@ -137,9 +137,9 @@ class Verification {
       const { rows: left, more } = now.get(name)!
       const keys = new Set(left.map(keyOf))
       const all = [...found.get(name)!.values()]
-      const mended = all.filter(row => !keys.has(keyOf(row)) && !isRange(row))
+      const repaired = all.filter(row => !keys.has(keyOf(row)) && !isRange(row))
       // A range whose items are known is no difference of its own.
-      return { name, found: [...mended, ...left], mended, left, more }
+      return { name, found: [...repaired, ...left], repaired, left, more }
     })
     return { ...pass, slaves: outcome }
   }
@@ -176,8 +176,8 @@ class Verification {
     return this.#ask(slaves)
   }
 
-  async #mend(findings: Findings): Promise<void> {
-    for (const [{ account, file }, rows] of byFile(mendable(findings))) {
+  async #repair(findings: Findings): Promise<void> {
+    for (const [{ account, file }, rows] of byFile(repairable(findings))) {
       const packer = new ItemPacker()
       const ids = new Map(rows.map(({ id }) => [id.toString('latin1'), id]))
       for (const id of ids.values()) packer.add(id, noValue)
@@ -220,7 +220,7 @@ function isRange({ kind }: Difference): boolean {
   return kind === 'groups' || kind === 'unreadable'
 }
 
-function mendable(findings: Findings): Difference[] {
+function repairable(findings: Findings): Difference[] {
   return [...findings.values()].flatMap(({ rows }) => rows.filter(({ id }) => id.length > 0))
 }
 

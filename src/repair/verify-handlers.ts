@@ -1,5 +1,5 @@
 // Carries out the operations of "hb verify" on a master's data: marks of everything at full speed, marks of some ranges
-// item by item, and the mending of items.
+// item by item, and the repair of items.
 import { hashEnd } from '../database/hash.ts'
 import type { HashedFile } from '../database/hashed-file.ts'
 import { Tally } from '../database/tally.ts'

@@ -15,7 +15,7 @@ import type { Updates } from '../updates/updates.ts'
 /** Items that are counted in one turn. */
 const countedItems = 1000
 
-/** Of one transaction that mends. */
+/** Of one transaction that repairs. */
 const repairBytes = 1 * MiB
 
 /** Of one record; some megabytes. */

@@ -45,7 +45,7 @@ export function linkTrouble(
 /** Who follows for less than this, or does not get on for less than this, may be flapping or slow. */
 const steadyMsMax = 10_000
 const lookMsMax = 1000
-/** So often broken and mended again within one trouble, it is told while it happens to follow, too. */
+/** So often broken and repaired again within one trouble, it is told while it happens to follow, too. */
 const breaksMin = 3
 
 interface State {

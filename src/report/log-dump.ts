@@ -59,7 +59,7 @@ export async function dumpLog(
   await dump(disk, sources, options, sink, directory)
   if (!damaged) return
   const path = join(directory, durableName)
-  const message = `${path} is not valid: what has been shown may not have been durable; the next start mends it`
+  const message = `${path} is not valid: what has been shown may not have been durable; the next start repairs it`
   throw new HotBackupError('ERR_LOG_CORRUPT', message, { path, offset: 0 })
 }
 

@@ -13,7 +13,7 @@ import { missingHandler } from '../failover/missing-replay.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import { frameHandler, groupHandler } from '../repair/group-handlers.ts'
-import { mendRunning, ownDatabaseId, slavePeers } from '../repair/mend.ts'
+import { repairRunning, ownDatabaseId, slavePeers } from '../repair/log-from-peers.ts'
 import { repairOperations } from '../repair/repair-operations.ts'
 import { verifyHandlers } from '../repair/verify-handlers.ts'
 import { replayOperations } from '../replay/replay-operations.ts'
@@ -30,7 +30,7 @@ export function dataHandlers(parts: Parts, clock: Clock): Handler[] {
     ...updateHandlers(parts),
     ...readHandlers(source),
     ...verifyHandlers({ ...source, marks: parts.marks, verification: parts.verification }),
-    groupHandler(parts.mends),
+    groupHandler(parts.repairs),
     frameHandler({ database, clock, checkpoint }),
   ]
 }
@@ -46,9 +46,9 @@ export function ownerHandlers(
   return [
     ...copyHandlers({ database, retention, hold: () => checkpointer.hold() }),
     missingHandler({ disk: platform.disk, layout, name: config.name, database, log, updates }),
-    handler(repairOperations.mend, async () => {
+    handler(repairOperations.repair, async () => {
       const peers = slavePeers(platform, config, await ownDatabaseId(platform, layout), say)
-      return { mended: await mendRunning(platform, layout, retention, peers, say) }
+      return { repaired: await repairRunning(platform, layout, retention, peers, say) }
     }),
     handler(reloadOperation, () => config.reload()),
     ...[replayOperations.applyUpdates, failoverOperations.promote].map(refused),

@@ -9,7 +9,7 @@ import type { Platform } from '../platform/platform.ts'
 import { leftOut } from '../slave/lost-found.ts'
 import type { Config } from '../config/config.ts'
 import { FilePatterns } from '../config/file-patterns.ts'
-import { GroupMends } from '../repair/group-mends.ts'
+import { GroupRepairs } from '../repair/group-repairs.ts'
 import { GroupRescue, type GroupEvent } from '../repair/group-rescue.ts'
 import { databaseOptions } from '../config/database-options.ts'
 import { checkNotRejoining } from '../config/fence.ts'
@@ -32,9 +32,9 @@ const freshAckWaitMs = 1000
 export type MasterEvent =
   CommitEvent | QueueEvent | HelperEvent | VerifyEvent | LogDamageEvent | GroupEvent | DiskEvent
 
-/** Something in the log fails its check, or did: it has been mended with a slave's bytes. */
+/** Something in the log fails its check, or did: it has been repaired with a slave's bytes. */
 export interface LogDamageEvent {
-  readonly type: 'log-damaged' | 'log-mended'
+  readonly type: 'log-damaged' | 'log-repaired'
   readonly message: string
 }
 
@@ -77,7 +77,7 @@ export interface Parts {
   readonly replication: Replication
   readonly marks: VerifyMarks
   readonly verification: ContinuousVerification
-  readonly mends: GroupMends
+  readonly repairs: GroupRepairs
   readonly rescue: GroupRescue
   readonly retention: Retention
 }
@@ -86,7 +86,7 @@ export interface Parts {
 export function tellOf({ happened }: PartsEvents): Log {
   return (level, message) => {
     if (level === 'error') happened({ type: 'log-damaged', message })
-    else if (level === 'warn') happened({ type: 'log-mended', message })
+    else if (level === 'warn') happened({ type: 'log-repaired', message })
   }
 }
 
@@ -149,13 +149,13 @@ export async function openParts(
       path: layout.verify,
       failed: message => events.happened({ type: 'verify-failed', message }),
     })
-    const mends = new GroupMends(database, updates)
+    const repairs = new GroupRepairs(database, updates)
     const { happened } = events
-    const rescue = new GroupRescue({ platform, config, database, log, mends, happened })
+    const rescue = new GroupRescue({ platform, config, database, log, repairs, happened })
     const retention = retentionOf(platform, layout, config, log, database, events)
     log.spare = retention.spareFor(layout.log)
     checkpointer.diskRoom.spare = retention.spareFor(layout.database)
-    const workers = { commits, queue, updates, replication, marks, verification, mends, rescue }
+    const workers = { commits, queue, updates, replication, marks, verification, repairs, rescue }
     return { lock, database, log, checkpointer, retention, ...workers }
   } catch (error) {
     await log?.close()

@@ -10,7 +10,7 @@ import type { Platform } from '../platform/platform.ts'
 import { OwnLog } from '../ship/own-log.ts'
 import { Shipper, type ShipperOptions } from '../ship/shipper.ts'
 import { Gatekeeper } from '../slave/gatekeeper.ts'
-import type { GroupRange } from '../wire/messages/mend.ts'
+import type { GroupRange } from '../wire/messages/repair.ts'
 import { addressText } from '../config/address.ts'
 import type { Config } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
@@ -26,8 +26,8 @@ import { failoverOperations } from '../failover/failover-operations.ts'
 import { pageOf, repairOperations } from '../repair/repair-operations.ts'
 import { ControlServer } from '../control/control.ts'
 import { Seeder, withSeeds } from '../backup/seeder.ts'
-import { withSoundLog } from '../repair/mend.ts'
-import { ShipperMending } from '../repair/shipper-mending.ts'
+import { withSoundLog } from '../repair/log-from-peers.ts'
+import { ShipperRepair } from '../repair/shipper-repair.ts'
 import {
   checkNotRejoining,
   fencedError,
@@ -65,7 +65,7 @@ interface Parts {
   /** Looks now and then whether the owner has died. */
   readonly watch: OwnerWatch
   readonly queueWatch: QueueWatch
-  readonly mending: ShipperMending
+  readonly repair: ShipperRepair
 }
 
 export class ShipperServer {
@@ -100,8 +100,8 @@ export class ShipperServer {
       await recoverLog(platform, layout, config, say)
       const seeder: Seeder = new Seeder(platform, layout, config, say, slave => shipper.add(slave))
       await seeder.forget()
-      const mending = new ShipperMending(platform, layout, config, say)
-      const fence = new Fence(platform, layout, config, say, seeder, mending)
+      const repair = new ShipperRepair(platform, layout, config, say)
+      const fence = new Fence(platform, layout, config, say, seeder, repair)
       const shipper = await fence.shipper()
       config.onChange(() => fence.slavesChanged())
       const gatekeeper = await startGatekeeper(platform, layout, config, shipper, say)
@@ -126,7 +126,7 @@ export class ShipperServer {
       })
       const watch = new OwnerWatch(platform, layout, config, say)
       const queueWatch = new QueueWatch(platform, layout, config, say)
-      const links = { shipper, seeder, gatekeeper, fence, mending }
+      const links = { shipper, seeder, gatekeeper, fence, repair }
       return new ShipperServer({ config, lock, control, watch, queueWatch, ...links })
     } catch (error) {
       await lock.release()
@@ -151,14 +151,14 @@ export class ShipperServer {
   }
 
   async #stop(): Promise<void> {
-    const { watch, queueWatch, control, gatekeeper, fence, shipper, mending, lock } = this.#parts
+    const { watch, queueWatch, control, gatekeeper, fence, shipper, repair, lock } = this.#parts
     await watch.stop()
     await queueWatch.stop()
     await control.close()
     await gatekeeper?.stop()
     await fence.stop()
     await shipper.stop()
-    await mending.stop()
+    await repair.stop()
     await lock.release()
   }
 }
@@ -204,11 +204,11 @@ class Fence {
   readonly #config: Config
   readonly #say: Log
   readonly #seeder: Seeder
-  readonly #mending: ShipperMending
+  readonly #repair: ShipperRepair
   #shipper: Shipper | null = null
   #met = false
   #telling: Promise<void> = Promise.resolve()
-  #mends: Promise<unknown> = Promise.resolve()
+  #repairs: Promise<unknown> = Promise.resolve()
   #stopped = false
 
   constructor(
@@ -217,14 +217,14 @@ class Fence {
     config: Config,
     say: Log,
     seeder: Seeder,
-    mending: ShipperMending,
+    repair: ShipperRepair,
   ) {
     this.#platform = platform
     this.#layout = layout
     this.#config = config
     this.#say = say
     this.#seeder = seeder
-    this.#mending = mending
+    this.#repair = repair
   }
 
   async shipper(): Promise<Shipper> {
@@ -242,8 +242,8 @@ class Fence {
       ...options,
       slaves: over ? [] : options.slaves,
       needsSeed: slave => this.#seeder.needed(slave),
-      damaged: error => this.#mending.damaged(error),
-      mend: range => this.#mendGroup(range),
+      damaged: error => this.#repair.damaged(error),
+      repair: range => this.#repairGroup(range),
       fenced: ({ timeline, lineageId, serverName }, { address }) => {
         const lineage = Buffer.from(lineageId).toString('hex')
         const time = this.#platform.clock.now()
@@ -264,20 +264,20 @@ class Fence {
     this.#stopped = true
     await this.#seeder.stop()
     await this.#telling
-    await this.#mends
+    await this.#repairs
   }
 
   /** By whoever has the master open, or by this process when nobody has; one after the other. */
-  #mendGroup(range: GroupRange): Promise<number> {
+  #repairGroup(range: GroupRange): Promise<number> {
     const { directory } = this.#layout
-    const mended = this.#mends.then(() =>
+    const repaired = this.#repairs.then(() =>
       withData(this.#platform, directory, 'write', async data => {
-        const { txn } = await ask(data, repairOperations.mendGroup, range)
+        const { txn } = await ask(data, repairOperations.repairGroup, range)
         return txn
       }),
     )
-    this.#mends = mended.catch(() => {})
-    return mended
+    this.#repairs = repaired.catch(() => {})
+    return repaired
   }
 
   async #tell(fenced: Fenced): Promise<void> {
@@ -339,7 +339,7 @@ export async function shipperOptions(
 }
 
 /**
- * After a crash `log/durable` may be older than the log is. Opening the log mends that; nobody but the owner may do
+ * After a crash `log/durable` may be older than the log is. Opening the log repairs that; nobody but the owner may do
  * it, so this process is the owner for a moment, unless somebody is already.
  */
 async function recoverLog(

@@ -14,7 +14,7 @@ import { failoverOperations, type PromoteReport } from '../failover/failover-ope
 import type { Clock } from '../platform/clock.ts'
 import { frameHandler } from '../repair/group-handlers.ts'
 import { repairOperations, verifyOperations } from '../repair/repair-operations.ts'
-import type { SlaveMending } from '../repair/slave-mending.ts'
+import type { SlaveRepair } from '../repair/slave-repair.ts'
 import type { ApplySwitch } from '../replay/apply-switch.ts'
 import type { ManualReplays } from '../replay/manual-replays.ts'
 import { replayOperations } from '../replay/replay-operations.ts'
@@ -33,7 +33,7 @@ export interface SlaveServices {
   readonly replays: ManualReplays
   readonly receiver: Receiver
   readonly shipping: SlaveShipping
-  readonly mending: SlaveMending
+  readonly repair: SlaveRepair
   readonly status: () => SlaveStatus
   readonly promote: () => Promise<PromoteReport>
   readonly tryPromotion: () => Promise<void>
@@ -43,7 +43,7 @@ export interface SlaveServices {
 const mastersOperations = [
   ...Object.values(updateOperations),
   ...Object.values(verifyOperations),
-  repairOperations.mendGroup,
+  repairOperations.repairGroup,
 ]
 
 export function slaveHandlers(services: SlaveServices): Handler[] {
@@ -66,7 +66,7 @@ export function slaveHandlers(services: SlaveServices): Handler[] {
       return {}
     }),
     statisticsHandler(receiver, () => shipping.shipper),
-    handler(repairOperations.mend, async () => ({ mended: await services.mending.mend() })),
+    handler(repairOperations.repair, async () => ({ repaired: await services.repair.repair() })),
     seedHandler(slave => shipping.seed(slave)),
     handler(reloadOperation, services.reload),
     ...copyHandlers({ database, retention, hold }),

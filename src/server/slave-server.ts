@@ -21,9 +21,9 @@ import { LiveConfig } from '../config/live-config.ts'
 import { ControlServer } from '../control/control.ts'
 import { installSeed } from '../backup/seed-install.ts'
 import { DirectorySeedTaker } from '../backup/seed-taker.ts'
-import { ownDatabaseId, slavePeers, withSoundLog } from '../repair/mend.ts'
+import { ownDatabaseId, slavePeers, withSoundLog } from '../repair/log-from-peers.ts'
 import { SlaveGroups } from '../repair/slave-groups.ts'
-import { SlaveMending } from '../repair/slave-mending.ts'
+import { SlaveRepair } from '../repair/slave-repair.ts'
 import { checkNotRejoining } from '../config/fence.ts'
 import {
   checkPromotable,
@@ -96,7 +96,7 @@ export class SlaveServer {
     this.#reopen = resolve
   })
   readonly #replays: ManualReplays
-  readonly #mending: SlaveMending
+  readonly #repair: SlaveRepair
   readonly #groups: SlaveGroups
   readonly #applySwitch: ApplySwitch
 
@@ -137,7 +137,7 @@ export class SlaveServer {
       replayer: this.#replayer,
       master: () => this.#receiver?.status().master?.name ?? null,
     })
-    this.#mending = new SlaveMending({
+    this.#repair = new SlaveRepair({
       platform,
       layout,
       retention: this.#retention,
@@ -155,7 +155,7 @@ export class SlaveServer {
       helpers,
       say,
     })
-    const master = () => this.#receiver?.mends ?? null
+    const master = () => this.#receiver?.repairs ?? null
     this.#groups = new SlaveGroups({ clock: platform.clock, database: data.database, master, say })
   }
 
@@ -242,7 +242,7 @@ export class SlaveServer {
           say('error', `${what}: ${error.message}`, { code: error.code, alarm: reopen })
           server.#receiver?.ackSoon()
           if (reopen) server.#reopen()
-          else if (error.code === 'ERR_LOG_CORRUPT') server.#mending.damaged(error)
+          else if (error.code === 'ERR_LOG_CORRUPT') server.#repair.damaged(error)
           else if (error.code === 'ERR_DATABASE_CORRUPT') server.#receiver?.askForCopy()
           else if (error.code === 'ERR_DISK') data.log.fail(error)
         },
@@ -299,8 +299,8 @@ export class SlaveServer {
       this.#say,
       {
         receiver: this.#receiver,
-        damaged: error => this.#mending.damaged(error),
-        mend: range => this.#groups.passOn(range),
+        damaged: error => this.#repair.damaged(error),
+        repair: range => this.#groups.passOn(range),
       },
     )
     const shipping = this.#shipping
@@ -315,7 +315,7 @@ export class SlaveServer {
         replays: this.#replays,
         receiver: this.#receiver,
         shipping,
-        mending: this.#mending,
+        repair: this.#repair,
         status: () => this.status(),
         promote: () => this.promote(),
         tryPromotion: () => this.#tryPromotion(),
@@ -430,7 +430,7 @@ export class SlaveServer {
 
   async #endLinks(): Promise<void> {
     this.#groups.stop()
-    await this.#mending.stop()
+    await this.#repair.stop()
     await this.#helpers?.stop()
     await this.#receiver?.stop()
     await this.#keeping

@@ -14,7 +14,7 @@ import { shipperOptions } from './shipper-server.ts'
 interface Source {
   readonly receiver: Receiver
   readonly damaged: LinkOptions['damaged']
-  readonly mend: LinkOptions['mend']
+  readonly repair: LinkOptions['repair']
 }
 
 export class SlaveShipping {
@@ -83,7 +83,7 @@ export class SlaveShipping {
   }
 
   async #open(): Promise<{ readonly shipper: Shipper; readonly seeder: Seeder }> {
-    const { receiver, damaged, mend } = this.#source
+    const { receiver, damaged, repair } = this.#source
     const seeder: Seeder = new Seeder(
       this.#platform,
       this.#layout,
@@ -97,7 +97,7 @@ export class SlaveShipping {
       upstream: () => receiver.upstream,
       needsSeed: slave => seeder.needed(slave),
       damaged,
-      mend,
+      repair,
     })
     return { shipper, seeder }
   }

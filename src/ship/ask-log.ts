@@ -1,5 +1,5 @@
 // A master whose own log is damaged asks a slave for the bytes, over a connection of its own to the slave's port.
-import type { PieceSource } from '../log/mend.ts'
+import type { PieceSource } from '../log/repair.ts'
 import { HotBackupError } from '../errors.ts'
 import { heartbeatMsDefault } from '../limits.ts'
 import type { Platform } from '../platform/platform.ts'

@@ -5,7 +5,7 @@ import type { Address, SharedKey } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { LinkLog } from '../wire/link-log.ts'
 import type { Fence } from '../wire/messages/fence.ts'
-import type { GroupRange } from '../wire/messages/mend.ts'
+import type { GroupRange } from '../wire/messages/repair.ts'
 import type { OwnLog } from './own-log.ts'
 
 export type LinkPlatform = Pick<Platform, 'disk' | 'network' | 'clock' | 'random' | 'processes'>
@@ -29,7 +29,7 @@ export interface LinkOptions {
   /** What is to be sent cannot be read: it is damaged (ERR_LOG_CORRUPT). */
   readonly damaged: (error: HotBackupError) => void
   /** Has a group, which is damaged on the slave, written into the log again; resolves with the transaction. */
-  readonly mend: (range: GroupRange) => Promise<number>
+  readonly repair: (range: GroupRange) => Promise<number>
 }
 
 /** The log that is shipped, as far as it is durable. */

@@ -15,7 +15,7 @@ import { refusalOf } from '../wire/messages/refuse.ts'
 import type { Welcome } from '../wire/messages/welcome.ts'
 import { followingText, positionText } from '../wire/position-text.ts'
 import { groupsVersion } from '../wire/protocol.ts'
-import { answerMend } from './answer-mend.ts'
+import { answerRepair } from './answer-repair.ts'
 import { backoffMs } from './backoff.ts'
 import { countAgain } from './dropped.ts'
 import { LinkAck } from './link-ack.ts'
@@ -323,8 +323,8 @@ export class Link {
     call.stream = new RunStream(reader, channel, startTxn, windowBytes, mark, failed)
     call.questions.version = welcome.version
     const { answers, version } = call.questions
-    const mends = version >= groupsVersion ? (['ask-mend'] as const) : []
-    channel.established('ack', 'rewind', 'refuse', 'ask-log', ...answers, ...mends)
+    const repairs = version >= groupsVersion ? (['ask-repair'] as const) : []
+    channel.established('ack', 'rewind', 'refuse', 'ask-log', ...answers, ...repairs)
     channel.send({ name: 'start', position: welcome.position })
     // Its word counts only now that its history is known to be this one.
     this.#kept.found(hello, welcome)
@@ -405,8 +405,8 @@ export class Link {
         if (call.welcome === null) call.channel.established(...firstMessages)
         void this.#source.log.answer(call.channel, message)
         return
-      case 'ask-mend':
-        void answerMend(this.#options.mend, call.channel, message)
+      case 'ask-repair':
+        void answerRepair(this.#options.repair, call.channel, message)
         return
       default:
         throw new HotBackupError('ERR_WIRE', `a slave sends no ${message.name.toUpperCase()}`)

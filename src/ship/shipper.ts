@@ -41,8 +41,8 @@ export interface ShipperOptions {
   readonly needsSeed?: LinkOptions['needsSeed']
   /** See LinkOptions. */
   readonly damaged?: LinkOptions['damaged']
-  /** See LinkOptions; by default nothing is mended. */
-  readonly mend?: LinkOptions['mend']
+  /** See LinkOptions; by default nothing is repaired. */
+  readonly repair?: LinkOptions['repair']
 }
 
 /** A log that has not begun is looked at this often. */
@@ -87,7 +87,7 @@ export class Shipper {
       fenced: options.fenced ?? (() => {}),
       needsSeed: options.needsSeed ?? (() => {}),
       damaged: options.damaged ?? (() => {}),
-      mend: options.mend ?? noMend,
+      repair: options.repair ?? noRepair,
     }
     const open = (slave: LinkOptions['slave']) =>
       Link.open(platform, { ...linkOptions, slave }, source, acksDirectory)
@@ -215,7 +215,7 @@ function sameAddress(a: Address, b: Address): boolean {
   return a.host === b.host && a.port === b.port
 }
 
-function noMend(): Promise<number> {
+function noRepair(): Promise<number> {
   const text = 'this server cannot write into the log'
   return Promise.reject(new HotBackupError('ERR_GROUP_DAMAGED', text))
 }

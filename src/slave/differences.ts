@@ -159,7 +159,7 @@ export class Differences {
     }
     const room = differencesMax - this.rows().length
     const needed = range.items?.length ?? 1
-    // Which items differ is then found out later, when others are mended.
+    // Which items differ is then found out later, when others are repaired.
     const short = needed <= room ? range : { ...range, items: null }
     if (room >= 1) this.#ranges.push(short)
     else this.#more++

@@ -8,7 +8,7 @@
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { unsyncedBytesMax } from '../limits.ts'
 import type { LogPosition } from '../log/chain.ts'
-import type { PieceSource } from '../log/mend.ts'
+import type { PieceSource } from '../log/repair.ts'
 import type { PieceQuestion } from '../log/pieces.ts'
 import { identityBytes } from '../log/segment.ts'
 import type { LogWriter } from '../log/writer.ts'
@@ -18,7 +18,7 @@ import { answerLog } from '../wire/answer-log.ts'
 import { Channel } from '../wire/channel.ts'
 import type { LinkLog } from '../wire/link-log.ts'
 import { LogQuestions } from '../wire/log-questions.ts'
-import { MendQuestions } from '../wire/mend-questions.ts'
+import { RepairQuestions } from '../wire/repair-questions.ts'
 import type { Message } from '../wire/messages.ts'
 import type { Applying, Progress } from '../wire/messages/ack.ts'
 import type { DifferencesPage } from '../wire/messages/differences.ts'
@@ -97,7 +97,7 @@ export class ReceiverSession {
   #intake: Intake | null = null
   #seed: SeedSession | null = null
   #questions: LogQuestions | null = null
-  #mends: MendQuestions | null = null
+  #repairs: RepairQuestions | null = null
   #ackPlanned = false
   /** What the last ack said; null when the next one is to go out in any case. */
   #acknowledged: Progress | null = null
@@ -153,9 +153,9 @@ export class ReceiverSession {
     return this.#state === 'streaming' ? this.#questions : null
   }
 
-  /** To ask the master to mend groups; null when it does not stream, or cannot be asked. */
-  get mends(): MendQuestions | null {
-    return this.#state === 'streaming' ? this.#mends : null
+  /** To ask the master to repair groups; null when it does not stream, or cannot be asked. */
+  get repairs(): RepairQuestions | null {
+    return this.#state === 'streaming' ? this.#repairs : null
   }
 
   /** Tells the master how far the slave is, at the end of this turn of the event loop, unless it was told so last. */
@@ -196,7 +196,7 @@ export class ReceiverSession {
     this.#change('ended', error?.message ?? 'the master hung up')
     void this.#seed?.end()
     this.#questions?.end(error)
-    this.#mends?.end(error)
+    this.#repairs?.end(error)
     this.#events.ended(error)
   }
 
@@ -273,8 +273,8 @@ export class ReceiverSession {
       case 'log-piece':
         this.#questions?.answered(message)
         return
-      case 'mended':
-        this.#mends?.answered(message)
+      case 'repaired':
+        this.#repairs?.answered(message)
         return
       case 'ask-group':
         this.#askedForGroup(message)
@@ -378,8 +378,8 @@ export class ReceiverSession {
       this.#questions ??= new LogQuestions(this.#channel, this.#master.databaseId)
     }
     const answers = this.#questions === null ? [] : (['log-piece'] as const)
-    if (this.#version >= groupsVersion) this.#mends ??= new MendQuestions(this.#channel)
-    const mended = this.#mends === null ? [] : (['mended'] as const)
+    if (this.#version >= groupsVersion) this.#repairs ??= new RepairQuestions(this.#channel)
+    const repaired = this.#repairs === null ? [] : (['repaired'] as const)
     this.#channel.established(
       'segment',
       'blocks',
@@ -388,7 +388,7 @@ export class ReceiverSession {
       ...asked,
       ...wanted,
       ...answers,
-      ...mended,
+      ...repaired,
     )
     this.#change('streaming', `streaming ${followingText(position)}`)
     this.#events.streaming()

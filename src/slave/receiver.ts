@@ -4,7 +4,7 @@
 import { HotBackupError } from '../errors.ts'
 import { connectionsMax, heartbeatMsDefault, linkTimeoutMsDefault } from '../limits.ts'
 import { sameIdentity } from '../log/chain.ts'
-import type { PieceSource } from '../log/mend.ts'
+import type { PieceSource } from '../log/repair.ts'
 import type { LogWriter } from '../log/writer.ts'
 import {
   addressText,
@@ -15,7 +15,7 @@ import {
 } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { LinkLog } from '../wire/link-log.ts'
-import type { MendQuestions } from '../wire/mend-questions.ts'
+import type { RepairQuestions } from '../wire/repair-questions.ts'
 import type { Applying } from '../wire/messages/ack.ts'
 import type { DifferencesPage } from '../wire/messages/differences.ts'
 import type { Hello } from '../wire/messages/hello.ts'
@@ -207,14 +207,14 @@ export class Receiver {
     }
   }
 
-  /** The log of the master that streams, for mending this one; null while there is none that can be asked. */
+  /** The log of the master that streams, to repair this one; null while no master can be asked. */
   get mastersLog(): PieceSource | null {
     return this.#session?.mastersLog ?? null
   }
 
   /** To ask the master that streams; null while there is none that can be asked. */
-  get mends(): MendQuestions | null {
-    return this.#session?.mends ?? null
+  get repairs(): RepairQuestions | null {
+    return this.#session?.repairs ?? null
   }
 
   /** What this slave has done since its start. */

@@ -413,7 +413,7 @@ export class Updates {
     this.#change(encode, file)
   }
 
-  #change(encode: (encoder: RecordEncoder) => void, file?: HashedFile, mends = false): void {
+  #change(encode: (encoder: RecordEncoder) => void, file?: HashedFile, repairs = false): void {
     this.gate.check()
     if (this.#closed) throw new HotBackupError('ERR_CLOSED', 'the master is closed')
     if (file?.deleted === true) throw noFile(file)
@@ -426,8 +426,8 @@ export class Updates {
       encode(encoder)
       encoder.endTransaction()
       log.checkRoom()
-      // Others are told that they cannot be updated: the mend would undo it.
-      if (!mends) this.#database.refuseDamaged(encoder.bytes, start, encoder.end)
+      // Others are told that they cannot be updated: the repair would undo it.
+      if (!repairs) this.#database.refuseDamaged(encoder.bytes, start, encoder.end)
       this.#database.apply(encoder.bytes, start, encoder.end, log.lastTxn + 1)
     } catch (error) {
       log.abandon()

@@ -10,7 +10,7 @@ export interface GroupItem {
 
 const headerBytes = 6
 
-/** Sorts them. Throws ERR_TRANSACTION_SIZE when they are too many for one mend. */
+/** Sorts them. Throws ERR_TRANSACTION_SIZE when they are too many for one repair. */
 export function packGroup(items: GroupItem[]): Buffer {
   items.sort((a, b) => a.id.compare(b.id))
   const bytes = items.reduce(

@@ -1,6 +1,6 @@
 // The questions for bytes of the peer's log that have gone out over one connection, and are not answered yet.
 import { HotBackupError } from '../errors.ts'
-import type { PieceSource } from '../log/mend.ts'
+import type { PieceSource } from '../log/repair.ts'
 import type { Channel } from './channel.ts'
 import type { LogPiece } from './messages/log-piece.ts'
 

@@ -16,7 +16,7 @@ import { helloCodec, type Hello } from './messages/hello.ts'
 import { historyCodec, type HistoryMessage } from './messages/history.ts'
 import { joinCodec, type Join } from './messages/join.ts'
 import { askLogCodec, logPieceCodec, type AskLog, type LogPiece } from './messages/log-piece.ts'
-import { askMendCodec, mendedCodec, type AskMend, type Mended } from './messages/mend.ts'
+import { askRepairCodec, repairedCodec, type AskRepair, type Repaired } from './messages/repair.ts'
 import { pingCodec, pongCodec, type Ping, type Pong } from './messages/ping.ts'
 import { promoteCodec, type Promote } from './messages/promote.ts'
 import { refuseCodec, type Refuse } from './messages/refuse.ts'
@@ -73,8 +73,8 @@ export type SmallMessage =
   | LogPiece
   | AskDifferences
   | DifferencesMessage
-  | AskMend
-  | Mended
+  | AskRepair
+  | Repaired
   | AskGroup
   | GroupPiece
 export type Message = SmallMessage | Blocks
@@ -107,8 +107,8 @@ const codecs: CodecTable = {
   'log-piece': logPieceCodec,
   'ask-differences': askDifferencesCodec,
   differences: differencesCodec,
-  'ask-mend': askMendCodec,
-  mended: mendedCodec,
+  'ask-repair': askRepairCodec,
+  repaired: repairedCodec,
   'ask-group': askGroupCodec,
   'group-piece': groupPieceCodec,
 }

@@ -15,8 +15,8 @@
 //
 // HELLO names the protocol versions that the master speaks, and the slave chooses one. Version 2 is version 1 with
 // ASK-STATISTICS and STATISTICS, version 3 has ASK-LOG and LOG-PIECE as well, version 4 ASK-DIFFERENCES and
-// DIFFERENCES, and version 5 ASK-MEND, MENDED, ASK-GROUP and GROUP-PIECE. The frame, the first four bytes of HELLO, and
-// all of REFUSE are the same in every version, so that an unknown one can be refused in words.
+// DIFFERENCES, and version 5 ASK-REPAIR, REPAIRED, ASK-GROUP and GROUP-PIECE. The frame, the first four bytes of HELLO,
+// and all of REFUSE are the same in every version, so that an unknown one can be refused in words.
 // Any change here or in messages/ goes into man/hb-link.5 as well.
 import { HotBackupError } from '../errors.ts'
 
@@ -62,8 +62,8 @@ export const MessageType = {
   'log-piece': 22,
   'ask-differences': 23,
   differences: 24,
-  'ask-mend': 25,
-  mended: 26,
+  'ask-repair': 25,
+  repaired: 26,
   'ask-group': 27,
   'group-piece': 28,
 } as const

@@ -23,7 +23,7 @@ const never = [
   'system log',
   'hb stop',
   'delete the old',
-  'mend',
+  'such as the disk',
   'internal error',
 ]
 

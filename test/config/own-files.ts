@@ -37,7 +37,7 @@ const kinds: readonly {
       `${segment}.torn`,
       `${segment}.torn.2`,
       `${segment}.corrupt`,
-      `${segment}.mend`,
+      `${segment}.repair`,
       'durable',
       'try.tmp',
     ],

@@ -382,7 +382,7 @@ t.test('damage in any file of the database is found', async t => {
     await file.close()
   }, /cannot be proved/)
 
-  // A disk that fails in the middle of a transaction: the database takes no more, and is mended by replay.
+  // A disk that fails in the middle of a transaction: the database takes no more, and is repaired by replay.
   const disk = await pristine()
   const database = await openDatabase(disk)
   disk.failNext('read', 'ENODEV')

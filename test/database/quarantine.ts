@@ -39,14 +39,14 @@ type Turn =
   | 'background'
   | 'read'
   | { readonly damage: number }
-  | { readonly mend: number }
+  | { readonly repair: number }
 
 const arbitraryTurn: fc.Arbitrary<Turn> = fc.oneof(
   { weight: 24, arbitrary: fc.array(arbitraryStep, { minLength: 1, maxLength: 4 }) },
   { weight: 4, arbitrary: fc.constantFrom('checkpoint' as const, 'begin' as const) },
   { weight: 3, arbitrary: fc.constantFrom('build' as const, 'adopt' as const) },
   { weight: 5, arbitrary: fc.record({ damage: fc.nat() }) },
-  { weight: 3, arbitrary: fc.record({ mend: fc.nat() }) },
+  { weight: 3, arbitrary: fc.record({ repair: fc.nat() }) },
   { weight: 4, arbitrary: fc.constantFrom('background' as const, 'read' as const) },
   { weight: 2, arbitrary: fc.constantFrom('crash' as const, 'heal' as const) },
 )
@@ -104,7 +104,7 @@ class World {
 
   /** What was read wrongly once can be read again. */
   async heal(): Promise<void> {
-    for (const path of this.spoiled) if (await this.disk.exists(path)) this.disk.mend(path)
+    for (const path of this.spoiled) if (await this.disk.exists(path)) this.disk.repair(path)
     this.spoiled.clear()
     for (const { path, offset, value } of this.flips.splice(0)) {
       // Work in the background may remove it at any later moment, so all of the rest is done at once.
@@ -123,13 +123,13 @@ class World {
   }
 
   /** The master writes a group, or a part of it, into the log. */
-  mend(choice: number): void {
+  repair(choice: number): void {
     const { ranges } = this.database.quarantine
     const range = ranges[choice % Math.max(1, ranges.length)]
     if (range === undefined) return
     const middle = Math.floor((range.from + range.to) / 2)
     const half = choice % 3 === 0 && middle > range.from
-    this.history.mend(range.fileNumber, range.from, half ? middle : range.to)
+    this.history.repair(range.fileNumber, range.from, half ? middle : range.to)
     this.history.replay(this.database)
   }
 
@@ -186,7 +186,7 @@ class World {
     return refused
   }
 
-  /** All of it is found and mended, and everything else is done. */
+  /** All of it is found and repaired, and everything else is done. */
   async finish(): Promise<void> {
     await this.settle()
     await this.crash() // Nothing is in memory that hides what the disk has.
@@ -200,7 +200,7 @@ class World {
         throw new Error(`no end: ${quarantine.size} ranges, ${jobs}, ${work.checkpointDue}`)
       }
       while (work.busy) work.step(7)
-      if (quarantine.size > 0) this.mend(round)
+      if (quarantine.size > 0) this.repair(round)
       else if (work.checkpointDue) await checkpoint(this.database)
       else if (work.jobs().length > 0) await this.#jobs()
       else return
@@ -232,7 +232,7 @@ const belowZero: readonly Turn[] = [
   [{ type: 'writeItem', file: 0, id: 0, length: 4000 }],
   'checkpoint',
   [{ type: 'createFile', account: 0, file: 0, modulo: 1 }],
-  { mend: 0 },
+  { repair: 0 },
   'build',
   [{ type: 'deleteItem', file: 0, id: 0 }],
   { damage: 0 },
@@ -258,8 +258,8 @@ const belowZero: readonly Turn[] = [
 ]
 
 for (const [how, options] of Object.entries({ 'with helpers': helped, 'at once': {} })) {
-  t.test(`whatever is damaged is refused, and mended by the log, resizing ${how}`, async t => {
-    const seen = { damaged: 0, refused: 0, mended: 0, crashes: 0, adopted: 0 }
+  t.test(`whatever is damaged is refused, and repaired by the log, resizing ${how}`, async t => {
+    const seen = { damaged: 0, refused: 0, repaired: 0, crashes: 0, adopted: 0 }
     await holds(
       t,
       'any history',
@@ -279,9 +279,9 @@ for (const [how, options] of Object.entries({ 'with helpers': helped, 'at once':
             if (history.add(turn as Step[]) !== null) history.replay(database)
           } else if (typeof turn === 'object' && 'damage' in turn) {
             await world.damage(turn.damage)
-          } else if (typeof turn === 'object' && 'mend' in turn) {
-            world.mend(turn.mend)
-            if (database.quarantine.size < size) seen.mended++
+          } else if (typeof turn === 'object' && 'repair' in turn) {
+            world.repair(turn.repair)
+            if (database.quarantine.size < size) seen.repaired++
           } else if (turn === 'checkpoint' || turn === 'begin') {
             await world.settle()
             world.running = checkpoint(database, turn === 'begin')
@@ -315,7 +315,7 @@ for (const [how, options] of Object.entries({ 'with helpers': helped, 'at once':
     )
     t.ok(seen.damaged > 10, `${seen.damaged} groups were found damaged`)
     t.ok(seen.refused > 10, `${seen.refused} reads were refused`)
-    t.ok(seen.mended > 0, `${seen.mended} times one was mended on the way`)
+    t.ok(seen.repaired > 0, `${seen.repaired} times one was repaired on the way`)
     t.ok(seen.crashes > 10, `${seen.crashes} crashes`)
     if (options === helped) t.ok(seen.adopted > 0, `${seen.adopted} results of helpers`)
   })
@@ -342,7 +342,7 @@ t.test('a sector that the disk does not give is damage of its group, and of no o
   const refused = world.read()
   t.ok(refused > 0 && refused < 40, `${refused} of 40 items are refused`)
   t.match(world.database.quarantine.ranges, [{ cause: { message: /frame 1 .*cannot be read/ } }])
-  world.mend(1)
+  world.repair(1)
   await checkpoint(world.database)
   await world.crash()
   t.equal(world.read(), 0)

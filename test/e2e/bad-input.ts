@@ -79,7 +79,7 @@ t.test('damage to files that lie still', async t => {
   t.match(verify.stderr, new RegExp(`${name}.*(byte|offset)`), 'it says where')
   const start = await hb('start', '-d', pair.slave)
   t.equal(start.code, 5, 'the server refuses: there is nobody to ask')
-  t.match(start.stderr, /ERR_LOG_CORRUPT.*could not be mended: no master .* has called/)
+  t.match(start.stderr, /ERR_LOG_CORRUPT.*could not be repaired: no master .* has called/)
   t.ok(readFileSync(segment).equals(flipped), 'and does not touch it')
 
   const newer = Buffer.from(intact)

@@ -105,8 +105,8 @@ t.test('four servers in a row, a loop, and a slave that moves', async t => {
   await ok('apply', '-d', d.directory, 'on')
   t.equal((await hb('digest', '-d', d.directory)).code, 5, 'a group is damaged')
   const readable = async () => (await hb('digest', '-d', d.directory)).code === 0
-  await until('it is mended', readable)
-  t.strictSame(new Set(await digests(servers, master.lastTxn)).size, 1, 'it is mended')
+  await until('it is repaired', readable)
+  t.strictSame(new Set(await digests(servers, master.lastTxn)).size, 1, 'it is repaired')
 
   await t.test('a loop is refused, and the others go on', async t => {
     await ok('stop', '-d', d.directory)

@@ -1,6 +1,6 @@
-// Damage at rest, between real servers: bits that flip in a log are mended with the bytes of the other side, by the
+// Damage at rest, between real servers: bits that flip in a log are repaired with the bytes of the other side, by the
 // servers themselves, on either side, stopped or at work, and in the end both logs are the same files; what flips in a
-// database is mended group by group, through the log, while everything else goes on.
+// database is repaired group by group, through the log, while everything else goes on.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -80,7 +80,7 @@ t.test('bits flip', async t => {
     t.ok(sameSegments(pair))
     t.equal(kept(pair.slave), 2, 'the damaged ones are kept')
     const messages = messagesOf(pair.slave)
-    t.match(messages, /has been mended from byte/)
+    t.match(messages, /has been repaired from byte/)
     await ok('log', 'verify', '-d', pair.slave)
   })
 
@@ -91,7 +91,7 @@ t.test('bits flip', async t => {
     flip(files[1]!)
     await startAlone(pair.slave)
     t.equal(kept(pair.slave), 4)
-    await ok('write', '-d', pair.master, 'A', 'F', 'after', 'mending')
+    await ok('write', '-d', pair.master, 'A', 'F', 'after', 'repair')
     const { master, slave } = await pair.digests()
     t.equal(slave, master)
     t.ok(sameSegments(pair))
@@ -103,8 +103,8 @@ t.test('bits flip', async t => {
     const events: MasterEvent[] = []
     const master = await Master.open(pair.master, { onEvent: event => events.push(event) })
     const types = events.map(event => event.type)
-    t.match(types, ['log-damaged', 'log-mended'])
-    await master.account('A').file('F').write('later', 'mending')
+    t.match(types, ['log-damaged', 'log-repaired'])
+    await master.account('A').file('F').write('later', 'repair')
     await master.close()
     t.equal(kept(pair.master), 1)
   })
@@ -121,7 +121,7 @@ t.test('bits flip', async t => {
     t.equal(kept(pair.master), 2)
   })
 
-  await t.test('in what nobody reads: hb scrub finds it all, and mends the log', async t => {
+  await t.test('in what nobody reads: hb scrub finds it all, and repairs the log', async t => {
     for (const directory of [pair.master, pair.slave]) {
       t.match(await ok('scrub', '-d', directory), /nothing is damaged/)
       const [, second, third] = segments(directory)
@@ -139,7 +139,7 @@ t.test('bits flip', async t => {
     const missing = segments(pair.slave)[4]!
     rmSync(missing)
     const json = await ok('scrub', '-d', pair.slave, '--repair', '--json')
-    t.match(JSON.parse(json), { damages: [], mended: [{ path: missing, kept: null }] })
+    t.match(JSON.parse(json), { damages: [], repaired: [{ path: missing, kept: null }] })
     t.ok(sameSegments(pair))
   })
 
@@ -201,7 +201,7 @@ function itemsIn(groups: readonly number[], modulo: number): string[] {
   })
 }
 
-/** Resolves when both sides have the same digest: a slave that meets damage has it mended first. */
+/** Resolves when both sides have the same digest: a slave that meets damage has it repaired first. */
 async function inStep(pair: Pair): Promise<void> {
   for (;;) {
     await ok('wait', '-d', pair.master, '--timeout', '60')
@@ -275,7 +275,7 @@ t.test('groups of a database are damaged', async t => {
   })
 
   await t.test('on a master, while an application writes', async t => {
-    // What lies behind a checkpoint would mend it: the log has all three groups.
+    // What lies behind a checkpoint would repair it: the log has all three groups.
     const before = await Master.open(pair.master)
     await before.checkpoint()
     await before.close()
@@ -308,7 +308,7 @@ t.test('groups of a database are damaged', async t => {
     t.match(await file.read(one!), /round|value/)
     t.equal((await file.read(two!))?.toString(), 'met by a write: it is in the log')
     t.equal((await file.read(well!))?.toString(), 'goes on')
-    const told = events.filter(({ type }) => type === 'group-damaged' || type === 'group-mended')
+    const told = events.filter(({ type }) => type === 'group-damaged' || type === 'group-repaired')
     t.ok(told.length >= 4, `${told.length} events`)
     await master.checkpoint()
     await master.close()
@@ -363,7 +363,7 @@ t.test(
       code: 0,
       stdout: /Stopped: run "hb start"; .*header.*\nLog +transactions 1 to 3/,
     })
-    // Nobody calls who could mend it.
+    // Nobody calls who could repair it.
     const module = new URL('../../src/cli/hb-slave.js', import.meta.url).pathname
     const server = spawn(process.execPath, [module, '-d', slave], {
       stdio: ['ignore', 'ignore', 'pipe'],

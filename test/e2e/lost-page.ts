@@ -71,7 +71,7 @@ t.test('a page is lost', async t => {
         }
         const scrubbed = await hb('scrub', '-d', directory)
         t.match(scrubbed, { code: 5, stdout: /byte 8192: A F, group 2: frame 2/ })
-        // The servers mend it by themselves, or a repair does; neither loses an item.
+        // The servers repair it by themselves, or a repair does; neither loses an item.
         for (const one of [pair.slave, pair.master]) await startAlone(one)
         await ok('apply', '-d', pair.slave, 'on')
         await hb('verify', '-d', pair.master, '--repair', '--timeout', '60')

@@ -174,7 +174,7 @@ t.test('a link that is cut, stalled and slow', { timeout: 900_000 }, async t => 
     proxy.cut()
     await until('it is cut', () => Promise.resolve(proxy.connections > connections))
     await pause(50)
-    proxy.mend()
+    proxy.repair()
   }
   await caughtUp()
   t.pass(`cut ${cuts} times`)
@@ -183,7 +183,7 @@ t.test('a link that is cut, stalled and slow', { timeout: 900_000 }, async t => 
   await until('the master hangs up', async () => /ERR_WIRE_TIMEOUT/.test(await says(master)))
   await until('so does the slave', async () => /Wait incoming call/.test(await says(slave)))
   await traffic.more(100)
-  proxy.mend()
+  proxy.repair()
   await caughtUp()
   t.pass('stalled')
   proxy.slow(200, 20)
@@ -193,7 +193,7 @@ t.test('a link that is cut, stalled and slow', { timeout: 900_000 }, async t => 
   const { connections } = proxy
   await traffic.more(100)
   t.equal(proxy.connections, connections, 'slow is not dead')
-  proxy.mend()
+  proxy.repair()
   await caughtUp()
   // Another connection of the same server takes the place of the first.
   proxy.stall()
@@ -203,7 +203,7 @@ t.test('a link that is cut, stalled and slow', { timeout: 900_000 }, async t => 
   await running(master)
   await caughtUp()
   t.pass('twice')
-  proxy.mend()
+  proxy.repair()
   await traffic.kill()
   await checkPair(t, pair, traffic.ids)
 })

@@ -1,4 +1,4 @@
-// A slave that has been damaged: one item changed, one missing and one too many among many are found and mended by
+// A slave that has been damaged: one item changed, one missing and one too many among many are found and repaired by
 // "hb verify" while an application goes on writing; and found by the master's own passes. With real processes.
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -83,7 +83,7 @@ const expected = [
 interface Report {
   readonly slaves: readonly {
     readonly found: readonly { readonly kind: string; readonly id: string }[]
-    readonly mended: readonly { readonly kind: string }[]
+    readonly repaired: readonly { readonly kind: string }[]
     readonly left: readonly { readonly kind: string }[]
   }[]
 }
@@ -91,7 +91,7 @@ interface Report {
 const byKind = <T extends { readonly kind: string }>(rows: readonly T[]) =>
   rows.toSorted((a, b) => (a.kind < b.kind ? -1 : 1))
 
-t.test('three differences are found and mended while an application writes', async t => {
+t.test('three differences are found and repaired while an application writes', async t => {
   const { pair, master } = await filled(t)
   const stopWriting = keepWriting(master)
   t.match(await ok('verify', '-d', pair.master), /beta: the same\n$/, 'nothing in flight counts')
@@ -111,11 +111,11 @@ t.test('three differences are found and mended while an application writes', asy
   t.match(readFileSync(path.join(pair.slave, 'messages.log'), 'utf8'), /differs from the master/)
 
   t.equal((await hb('verify', '-d', pair.master, 'SALES', 'SMALL')).code, 0, 'another file')
-  const mended = await hb('verify', '-d', pair.master, 'SALES', '--repair')
-  t.equal(mended.code, 0, mended.stderr)
-  t.match(mended.stdout, /beta: 3 differences, 3 repaired\n/)
+  const repaired = await hb('verify', '-d', pair.master, 'SALES', '--repair')
+  t.equal(repaired.code, 0, repaired.stderr)
+  t.match(repaired.stdout, /beta: 3 differences, 3 repaired\n/)
   for (const { kind, id } of expected) {
-    t.match(mended.stdout, `  repaired: SALES CUSTOMERS: "${id}" is ${kind}\n`)
+    t.match(repaired.stdout, `  repaired: SALES CUSTOMERS: "${id}" is ${kind}\n`)
   }
   t.match(await ok('verify', '-d', pair.master, '--repair'), /beta: the same\n$/)
   t.ok((await stopWriting()) > 100, 'the application went on')

@@ -117,7 +117,7 @@ export class History {
   }
 
   /** A transaction that empties a range of hashes of a file and writes its items again; none without the file. */
-  mend(fileNumber: number, from: number, to: number): void {
+  repair(fileNumber: number, from: number, to: number): void {
     const found = this.files().find(({ file }) => file.number === fileNumber)
     if (found === undefined) return
     const encoder = new RecordEncoder(1024, 0)

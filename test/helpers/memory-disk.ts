@@ -143,7 +143,7 @@ export class MemoryDisk implements Disk {
   }
 
   /** The device can read all of the file's sectors again. */
-  mend(path: string): void {
+  repair(path: string): void {
     this.#content(path, 'open').bad.clear()
   }
 

@@ -66,7 +66,7 @@ export class Proxy {
   }
 
   /** As it was. What stood still is lost. */
-  mend(): void {
+  repair(): void {
     const lost = this.#stalled
     this.#stalled = false
     this.#cutAfter = Infinity

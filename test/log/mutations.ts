@@ -11,7 +11,7 @@ import { BlockChain, historyStart, type LogPosition } from '../../src/log/chain.
 import { placeOf } from '../../src/log/cut-back.ts'
 import { readDurableMark } from '../../src/log/durable.ts'
 import { extractBehind } from '../../src/log/extract.ts'
-import { mendLog } from '../../src/log/mend.ts'
+import { repairLog } from '../../src/log/repair.ts'
 import { readPiece } from '../../src/log/pieces.ts'
 import { LogReader } from '../../src/log/reader.ts'
 import { recoverLog } from '../../src/log/recovery.ts'
@@ -378,20 +378,20 @@ async function check(segment: number, changes: readonly Mutation[]): Promise<voi
       return readPiece(sound.disk, logDirectory, { databaseId, segmentFirstTxn, offset, length })
     },
   }
-  const mended = await outcome(disk, () =>
-    mendLog(disk, logDirectory, { ...bounds, sealedOnly: false }, source),
+  const repaired = await outcome(disk, () =>
+    repairLog(disk, logDirectory, { ...bounds, sealedOnly: false }, source),
   )
-  if (mended instanceof HotBackupError) {
+  if (repaired instanceof HotBackupError) {
     // What cannot be read behind the last block may have been durable, and no peer holds it.
     const open = path === files.at(-1)!.path
     if (open && changes.some(({ kind }) => kind === 'unreadable')) return
-    throw mended
+    throw repaired
   }
   if (oldest) return // It may have been removed: it is not missed.
-  if ((await readAll(disk)).join() !== written.join()) throw new Error('mend: not everything')
+  if ((await readAll(disk)).join() !== written.join()) throw new Error('repair: not everything')
   // Behind the last block there may be what recovery takes for a torn end.
   const { fault } = await verifyLog(disk, logDirectory)
-  if (fault !== null && !fault.torn) throw new Error('mend: a fault is left')
+  if (fault !== null && !fault.torn) throw new Error('repair: a fault is left')
 }
 
 t.test('the first block header of a sealed segment is zero', async t => {

@@ -482,7 +482,7 @@ t.test('what the disk does not give is damage, and never a torn end', async t =>
     const [damage, ...more] = await scrubLog(disk, logDirectory, async () => {})
     t.strictSame(more, [])
     t.match(damage, { path, message: /EIO|cannot read/ })
-    disk.mend(path)
+    disk.repair(path)
   }
   t.ok(disk.contents(path).equals(whole), 'nothing has been cut')
   t.strictSame(await readAll(disk), written, 'and it is read when the disk gives it again')

@@ -1,5 +1,5 @@
 // Verification of a slave against its master through the log: random histories on two databases, whose layouts differ,
-// with holds, checkpoints and crashes; damage is found, exactly, and mended, and nothing else is ever taken for damage.
+// with holds, checkpoints and crashes; exactly what is damaged is found and repaired.
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
@@ -322,7 +322,7 @@ t.test('no history is ever taken for damage', async t => {
   t.ok(seen.slices > 20 && seen.holds > 20, JSON.stringify(seen))
 })
 
-t.test('damage is found, all of it and nothing else, and mended', async t => {
+t.test('damage is found, all of it and nothing else, and repaired', async t => {
   const property = fc.asyncProperty(
     fc.array(turns(4), { maxLength: 80, size: 'max' }),
     fc.array(turns(0), { maxLength: 20, size: 'max' }),
@@ -350,7 +350,7 @@ t.test('damage is found, all of it and nothing else, and mended', async t => {
         if (turn.what === 'updates' && two.history.add(turn.steps) !== null) two.master.replay()
       }
       await two.pass()
-      if (two.known().length > 0) throw new Error('mended, and different again')
+      if (two.known().length > 0) throw new Error('repaired, and different again')
       await two.close()
     },
   )

@@ -79,7 +79,7 @@ t.test('a short absence is no alarm, and neither is what nobody knows', async t 
   t.strictSame(await world.after(50 * second), [], 'taken out of hb.toml, and in again')
 })
 
-t.test('what only a person can mend is an alarm at once, and one alarm', async t => {
+t.test('what only a person can repair is an alarm at once, and one alarm', async t => {
   const world = new World(t)
   world.south({ trouble: needsCopy })
   t.strictSame(await world.after(second), [

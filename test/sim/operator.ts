@@ -151,7 +151,7 @@ export class Operator {
       // What could not be read, and what a crash may leave for the next start, is told as well.
       const real = damages.filter(
         ({ message, path }) =>
-          !/EIO|the next start mends it/.test(message) && !path.endsWith('.ack'),
+          !/EIO|the next start repairs it/.test(message) && !path.endsWith('.ack'),
       )
       const [damage] = real
       if (damage === undefined || node.damaged) return

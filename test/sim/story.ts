@@ -361,7 +361,7 @@ export class Story {
     return node
   }
 
-  /** Refused, mended or without effect: but nothing that was acknowledged is missing without a word. */
+  /** Refused, repaired or without effect: but nothing that was acknowledged is missing without a word. */
   async #damageIsMet(node: Node, acknowledged: number): Promise<void> {
     await this.sleep(5000)
     this.look()

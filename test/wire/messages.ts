@@ -5,7 +5,7 @@ import t from 'tap'
 import { HotBackupError, isHotBackupError } from '../../src/errors.ts'
 import { blockBytesMax, cascadeServersMax, refusalBytesMax } from '../../src/limits.ts'
 import { crc32 } from '../../src/log/crc.ts'
-import { pieceBytesMax } from '../../src/log/mend.ts'
+import { pieceBytesMax } from '../../src/log/repair.ts'
 import { Liveness, type LivenessView } from '../../src/wire/liveness.ts'
 import { MessageReader } from '../../src/wire/message-reader.ts'
 import {
@@ -193,8 +193,8 @@ const samples: readonly SmallMessage[] = [
   },
   { name: 'log-piece', token: far, data: null },
   { name: 'log-piece', token: far, data: new Uint8Array(777).fill(7) },
-  { name: 'ask-mend', token: far, fileNumber: 7, from: 8, to: 2 ** 32 },
-  { name: 'mended', token: far, txn: far, text: 'größer' },
+  { name: 'ask-repair', token: far, fileNumber: 7, from: 8, to: 2 ** 32 },
+  { name: 'repaired', token: far, txn: far, text: 'größer' },
   {
     name: 'ask-group',
     token: far,
@@ -226,7 +226,7 @@ function read(bytes: Buffer, chunkBytes: number, allowed = everyName): Message[]
 }
 
 /** Gives a frame the CRC that it should have, so that what is behind the CRC gets tested. */
-function mended(frame: Buffer, payloadBytes = frame.length - frameHeaderBytes): Buffer {
+function repaired(frame: Buffer, payloadBytes = frame.length - frameHeaderBytes): Buffer {
   const header = crc32(frame, 0, 12)
   const end = frameHeaderBytes + payloadBytes
   frame.writeUInt32LE(crc32(frame, frameHeaderBytes, end, header), 12)
@@ -291,7 +291,7 @@ t.test(
       for (let length = frameHeaderBytes; length < whole.length; length++) {
         const cut = Buffer.from(whole.subarray(0, length))
         cut.writeUInt32LE(length - frameHeaderBytes, 8)
-        const code = refusal(() => read(mended(cut), length))
+        const code = refusal(() => read(repaired(cut), length))
         if (code !== 'ERR_WIRE' && code !== 'ERR_LINK_REFUSED') {
           wrong.push(`payload of ${length - frameHeaderBytes}: ${code}`)
         }
@@ -366,7 +366,7 @@ t.test('fields that contradict each other or cannot be counted with are refused'
     if (message === undefined) throw new TypeError('no such sample')
     const frame = encodeMessage(message)
     change(frame)
-    return () => read(mended(frame), frame.length)
+    return () => read(repaired(frame), frame.length)
   }
   const at = (offset: number) => frameHeaderBytes + offset
   const wire = (message: RegExp) => ({ code: 'ERR_WIRE', message })
@@ -438,11 +438,11 @@ t.test('fields that contradict each other or cannot be counted with are refused'
     changed(piece + 1, f => f.writeUInt32LE(776, at(12))),
     wire(/1 bytes too many/),
   )
-  const [mend, group] = ['ask-mend', 'ask-group'].map(wanted =>
+  const [repair, group] = ['ask-repair', 'ask-group'].map(wanted =>
     samples.findIndex(({ name }) => name === wanted),
   ) as [number, number]
   t.throws(
-    changed(mend, f => f.writeUInt32LE(8, at(16))),
+    changed(repair, f => f.writeUInt32LE(8, at(16))),
     wire(/hashes from 8 to 8/),
   )
   t.throws(
@@ -465,7 +465,7 @@ t.test('versions are negotiated, and refused in words', async t => {
     const frame = encodeMessage(hello)
     frame.writeUInt16LE(low, frameHeaderBytes)
     frame.writeUInt16LE(high, frameHeaderBytes + 2)
-    return mended(frame)
+    return repaired(frame)
   }
   const newer = protocolVersionMax + 1
   const [message] = read(ofVersions(protocolVersionMin, newer), 64)
@@ -479,11 +479,11 @@ t.test('versions are negotiated, and refused in words', async t => {
   // Only the first two fields of an unknown version's HELLO have to be where we look for them.
   const strange = Buffer.concat([ofVersions(newer, newer).subarray(0, 20), Buffer.alloc(9, 0xff)])
   strange.writeUInt32LE(13, 8)
-  t.throws(() => read(mended(strange), 64), refused)
+  t.throws(() => read(repaired(strange), 64), refused)
   // What a newer program appends is not looked at.
   const longer = Buffer.concat([encodeMessage(hello), Buffer.from('more')])
   longer.writeUInt32LE(longer.length - frameHeaderBytes, 8)
-  t.strictSame(read(mended(longer), 64), [hello])
+  t.strictSame(read(repaired(longer), 64), [hello])
 })
 
 t.test('a refusal is cut at a character, cleaned, and never without a code', async t => {
@@ -500,7 +500,7 @@ t.test('a refusal is cut at a character, cleaned, and never without a code', asy
   )
   t.match(read(other, 99), [{ code: 'ERR_LINK_REFUSED' }], 'a code that is not for the wire')
   other.writeUInt16LE(999, frameHeaderBytes)
-  t.match(read(mended(other), 99), [{ code: 'ERR_LINK_REFUSED' }], 'a code from the future')
+  t.match(read(repaired(other), 99), [{ code: 'ERR_LINK_REFUSED' }], 'a code from the future')
 })
 
 t.test('arbitrary bytes end in an error of ours, or in nothing', async t => {
@@ -513,7 +513,7 @@ t.test('arbitrary bytes end in an error of ours, or in nothing', async t => {
       ])
       frame.writeUInt8(type, 4)
       frame.writeUInt32LE(payload.length, 8)
-      return mended(frame)
+      return repaired(frame)
     })
   const anything = fc.oneof(
     fc.uint8Array({ maxLength: 200 }).map(bytes => Buffer.from(bytes)),

@@ -404,11 +404,11 @@ const rows: readonly (readonly [SmallMessage, Readonly<Record<string, number | s
     { token: far, held: 1, length: 3, data: '010203' },
   ],
   [
-    { name: 'ask-mend', token: far, fileNumber: 7, from: 8, to: 2 ** 32 },
+    { name: 'ask-repair', token: far, fileNumber: 7, from: 8, to: 2 ** 32 },
     { token: far, file: 7, from: 8, to: 0 },
   ],
   [
-    { name: 'mended', token: far, txn: 9, text: 'süd' },
+    { name: 'repaired', token: far, txn: 9, text: 'süd' },
     { token: far, txn: 9, 'text length': 4, text: hexOf('süd') },
   ],
   [

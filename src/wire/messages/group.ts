@@ -20,10 +20,10 @@
 //   16  digest       32 bytes  SHA-256 of all of them
 //   48  length       u32       of the data, 0 to 65,536
 //   52  data
-import { pieceBytesMax } from '../../log/mend.ts'
+import { pieceBytesMax } from '../../log/repair.ts'
 import { identityBytes } from '../../log/segment.ts'
 import type { Codec } from '../codec.ts'
-import { readRange, writeRange, type GroupRange } from './mend.ts'
+import { readRange, writeRange, type GroupRange } from './repair.ts'
 
 export interface GroupQuestion extends GroupRange {
   readonly databaseId: Uint8Array

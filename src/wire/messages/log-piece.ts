@@ -16,7 +16,7 @@
 //    9  reserved     3 bytes   0
 //   12  length       u32       of the data, 0 to 65,536: less than was asked for where the durable blocks end
 //   16  data
-import { pieceBytesMax } from '../../log/mend.ts'
+import { pieceBytesMax } from '../../log/repair.ts'
 import type { PieceQuestion } from '../../log/pieces.ts'
 import { identityBytes } from '../../log/segment.ts'
 import type { Codec } from '../codec.ts'

@@ -1,14 +1,14 @@
-// A log that is damaged is mended with the bytes of a peer before anybody gives up: a master asks its slaves, a slave
+// A log that is damaged is repaired with the bytes of a peer before anybody gives up: a master asks its slaves, a slave
 // the slaves that it feeds, and then its master, which it must wait for, since a slave calls nobody.
 //
-// While a server works only sealed segments are mended, beside it; what it writes itself is looked at when it opens.
+// While a server works only sealed segments are repaired, beside it; what it writes itself is looked at when it opens.
 import { Database } from '../database/database.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { databaseIdOf, mendLog, type MendedSegment, type PieceSource } from '../log/mend.ts'
+import { databaseIdOf, repairLog, type RepairedSegment, type PieceSource } from '../log/repair.ts'
 import type { Platform } from '../platform/platform.ts'
 import { listAcks } from '../ship/ack-file.ts'
 import { withSlavesLog } from '../ship/ask-log.ts'
-import { withMastersLog } from '../slave/mending-port.ts'
+import { withMastersLog } from '../slave/repair-port.ts'
 import type { Config } from '../config/config.ts'
 import { readServerId } from '../config/identity.ts'
 import { readKey } from '../config/key.ts'
@@ -20,8 +20,8 @@ import type { Retention } from '../updates/retention.ts'
 export type Peers = <T>(work: (source: PieceSource) => Promise<T>) => Promise<T>
 
 /**
- * Opens what needs the log; if that is damaged, mends it and opens again. The caller owns the server. Throws what
- * `open` throws, with the reason if the log could not be mended.
+ * Opens what needs the log; if that is damaged, repairs it and opens again. The caller owns the server. Throws what
+ * `open` throws, with the reason if the log could not be repaired.
  */
 export async function withSoundLog<T>(
   platform: Platform,
@@ -35,10 +35,10 @@ export async function withSoundLog<T>(
   } catch (error) {
     if (!isHotBackupError(error, 'ERR_LOG_CORRUPT') || !mayAsk(config)) throw error
     say('error', `the log is damaged: ${error.message}`, { code: error.code, ...error.place })
-    const mended = await mendStopped(platform, layout, config, say).catch((reason: unknown) => {
-      throw unmended(error, reason)
+    const repaired = await repairStopped(platform, layout, config, say).catch((reason: unknown) => {
+      throw unrepaired(error, reason)
     })
-    if (mended.length === 0) throw error
+    if (repaired.length === 0) throw error
     return open()
   }
 }
@@ -48,20 +48,20 @@ function mayAsk({ type, slaves }: Config): boolean {
   return type === 'slave' || slaves.length > 0
 }
 
-function unmended(damage: HotBackupError, reason: unknown): unknown {
+function unrepaired(damage: HotBackupError, reason: unknown): unknown {
   if (!isHotBackupError(reason)) return reason
   const why = reason.message === damage.message ? 'nobody holds it' : reason.message
-  const message = `${damage.message}; it could not be mended: ${why}`
+  const message = `${damage.message}; it could not be repaired: ${why}`
   return new HotBackupError('ERR_LOG_CORRUPT', message, damage.place, reason)
 }
 
-/** Mends the log of a server that nobody has open but the caller. Throws why it cannot be mended. */
-export async function mendStopped(
+/** Repairs the log of a server that nobody has open but the caller. Throws why it cannot be repaired. */
+export async function repairStopped(
   platform: Platform,
   layout: Layout,
   config: Config,
   say: Log,
-): Promise<readonly MendedSegment[]> {
+): Promise<readonly RepairedSegment[]> {
   const { disk } = platform
   const databaseId = await ownDatabaseId(platform, layout)
   const database = await Database.open(platform, layout.directory, {
@@ -74,38 +74,38 @@ export async function mendStopped(
   const knownDurableTxn = Math.max(database.stamp.txn, ...acknowledged)
   await database.close()
   const bounds = { knownDurableTxn, ownPromises, sealedOnly: false }
-  const mend = (source: PieceSource) => mendLog(disk, layout.log, bounds, source)
-  const mended = await firstOf([
+  const repair = (source: PieceSource) => repairLog(disk, layout.log, bounds, source)
+  const repaired = await firstOf([
     ...slavePeers(platform, config, databaseId, say),
     ...(config.type === 'slave' ? [masterPeer(platform, layout, config, databaseId, say)] : []),
-  ])(mend)
-  tell(mended, say)
-  return mended
+  ])(repair)
+  tell(repaired, say)
+  return repaired
 }
 
-/** Mends the sealed segments of a server that works. `peers`: see `slavePeers`; on a slave, its link. */
-export async function mendRunning(
+/** Repairs the sealed segments of a server that works. `peers`: see `slavePeers`; on a slave, its link. */
+export async function repairRunning(
   { disk }: Pick<Platform, 'disk'>,
   layout: Layout,
   retention: Retention,
   peers: readonly Peers[],
   say: Log,
-): Promise<readonly MendedSegment[]> {
+): Promise<readonly RepairedSegment[]> {
   const release = retention.hold()
   try {
     const bounds = { knownDurableTxn: 0, ownPromises: false, sealedOnly: true }
-    const mended = await firstOf(peers)(source => mendLog(disk, layout.log, bounds, source))
-    tell(mended, say)
-    return mended
+    const repaired = await firstOf(peers)(source => repairLog(disk, layout.log, bounds, source))
+    tell(repaired, say)
+    return repaired
   } finally {
     release()
   }
 }
 
-function tell(mended: readonly MendedSegment[], say: Log): void {
-  for (const { path, kept, offset, txn, bytes } of mended) {
+function tell(repaired: readonly RepairedSegment[], say: Log): void {
+  for (const { path, kept, offset, txn, bytes } of repaired) {
     const copy = kept === null ? 'it was missing' : `what was there lies in ${kept}`
-    const text = `${path} has been mended from byte ${offset} on, with ${bytes} bytes of a peer; ${copy}`
+    const text = `${path} has been repaired from byte ${offset} on, with ${bytes} bytes of a peer; ${copy}`
     say('warn', text, { path, offset, txn, bytes })
   }
 }

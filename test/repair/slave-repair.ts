@@ -1,10 +1,10 @@
-// Mending on a slave at work: when it is stopped nothing of it goes on, and an error of the disk behind it is said.
+// Repair on a slave at work: when it is stopped nothing of it goes on, and an error of the disk behind it is said.
 import t from 'tap'
 import { layoutOf } from '../../src/config/layout.ts'
 import { HotBackupError } from '../../src/errors.ts'
 import { readPiece } from '../../src/log/pieces.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
-import { SlaveMending } from '../../src/repair/slave-mending.ts'
+import { SlaveRepair } from '../../src/repair/slave-repair.ts'
 import type { Retention } from '../../src/updates/retention.ts'
 import {
   commitEach,
@@ -19,8 +19,8 @@ const turns = async () => {
   for (let i = 0; i < 50; i++) await new Promise(setImmediate)
 }
 
-/** `look` is called when the log is verified again, behind the mending. */
-async function makeMending(look: () => Promise<void>) {
+/** `look` is called when the log is verified again, behind the repair. */
+async function makeRepair(look: () => Promise<void>) {
   const disk = new MemoryDisk()
   const log = await openHistory({ disk })
   await commitEach(log, 5)
@@ -34,7 +34,7 @@ async function makeMending(look: () => Promise<void>) {
       return list(path)
     },
   })
-  const mending = new SlaveMending({
+  const repair = new SlaveRepair({
     platform: { ...nodePlatform, disk, clock: new HandClock() },
     layout: layoutOf('/server'),
     retention: { hold: () => () => {} } as unknown as Retention,
@@ -49,17 +49,17 @@ async function makeMending(look: () => Promise<void>) {
     reopen: () => happened.reopened++,
     say: (_, message) => said.push(message),
   })
-  mending.damaged(new HotBackupError('ERR_LOG_CORRUPT', 'a block is damaged'))
-  return { mending, said, happened }
+  repair.damaged(new HotBackupError('ERR_LOG_CORRUPT', 'a block is damaged'))
+  return { repair, said, happened }
 }
 
 t.test('stopping waits for what comes of it, and opens nothing again', async t => {
   let goOn = () => {}
   const held = new Promise<void>(resolve => (goOn = resolve))
-  const { mending, happened } = await makeMending(() => held)
+  const { repair, happened } = await makeRepair(() => held)
   while (!happened.verifying) await turns()
   let stopped = false
-  const stopping = mending.stop().then(() => (stopped = true))
+  const stopping = repair.stop().then(() => (stopped = true))
   await turns()
   t.equal(stopped, false, 'the log is still being read')
   goOn()
@@ -67,11 +67,14 @@ t.test('stopping waits for what comes of it, and opens nothing again', async t =
   t.equal(happened.reopened, 0)
 })
 
-t.test('a disk that fails behind the mending is said', async t => {
+t.test('a disk that fails behind the repair is said', async t => {
   const failing = () => Promise.reject(new HotBackupError('ERR_DISK', 'the disk is gone'))
-  const { mending, said, happened } = await makeMending(failing)
+  const { repair, said, happened } = await makeRepair(failing)
   for (let i = 0; i < 20 && said.length < 2; i++) await turns()
-  t.match(said, ['the log is damaged: a block is damaged', /could not be mended: the disk is gone/])
+  t.match(said, [
+    'the log is damaged: a block is damaged',
+    /could not be repaired: the disk is gone/,
+  ])
   t.equal(happened.reopened, 0)
-  await mending.stop()
+  await repair.stop()
 })

@@ -1,5 +1,5 @@
-// One segment that is being mended: its own blocks as far as they are valid, the peer's where they are not. What the
-// peer sends is held against the chain before it is put into SEGMENT.mend, beside the segment, which stays as it is.
+// One segment that is being repaired: its own blocks as far as they are valid, the peer's where they are not. What the
+// peer sends is held against the chain before it is put into SEGMENT.repair, beside the segment, which stays as it is.
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import { copyFile } from '../platform/file-copy.ts'
@@ -27,7 +27,7 @@ export interface PieceSource {
 /** What a peer is asked for at once: no more than a message holds. */
 export const pieceBytesMax = 64 * 1024
 
-const unfinishedSuffix = '.mend'
+const unfinishedSuffix = '.repair'
 
 /** Whether a file of that name is a segment that is being built, or that a crash left half built. */
 export function isUnfinishedSegment(name: string): boolean {
@@ -35,7 +35,7 @@ export function isUnfinishedSegment(name: string): boolean {
   return parseSegmentName(segment) !== null
 }
 
-/** SEGMENT.mend, complete and durable but for its name. */
+/** SEGMENT.repair, complete and durable but for its name. */
 export interface BuiltSegment {
   readonly path: string
   readonly builtPath: string
@@ -50,7 +50,7 @@ export interface BuiltSegment {
   readonly end: LogPosition
 }
 
-export class SegmentMending {
+export class SegmentRepair {
   readonly path: string
   /** Null when the segment is missing. */
   readonly file: DiskFile | null
@@ -86,9 +86,9 @@ export class SegmentMending {
     there: boolean,
     firstTxn: number,
     source: PieceSource,
-  ): Promise<SegmentMending> {
+  ): Promise<SegmentRepair> {
     const file = there ? await disk.open(path, 'read') : null
-    return new SegmentMending(disk, path, file, firstTxn, source)
+    return new SegmentRepair(disk, path, file, firstTxn, source)
   }
 
   /** Enters the segment with the chain that leads to it; null for the first one. */

@@ -1,14 +1,14 @@
-// Mends a damaged log with the bytes of a peer, which holds the same ones: every block is checked here, and where one
+// Repairs a damaged log with the bytes of a peer, which holds the same ones: every block is checked here, and where one
 // fails, that block alone is asked for and must join the blocks before and behind it. What is valid is (chain.ts)
 // what is always valid; a peer that is damaged itself, or has another history, changes nothing.
 //
-//   1. build     SEGMENT.mend beside each damaged segment: its own bytes, with the peer's blocks in their places
-//                (mend-segment.ts). A segment that is missing is built whole.
+//   1. build     SEGMENT.repair beside each damaged segment: its own bytes, with the peer's blocks in their places
+//                (segment-repair.ts). A missing segment is built whole.
 //   2. check     goes on to the end of the log: the block that log/durable names must be where it says. Then each
-//                SEGMENT.mend is read again from front to back.
-//   3. replace   the damaged segment is copied to SEGMENT.corrupt, synced; then SEGMENT.mend, synced long since, takes
-//                its name. Nothing of the log is ever missing: interrupted, the next mending begins anew with what is
-//                still damaged.
+//                SEGMENT.repair is read again from front to back.
+//   3. replace   the damaged segment is copied to SEGMENT.corrupt and synced; SEGMENT.repair, already synced, takes
+//                its name. No part of the log is ever missing: after an interruption the next repair starts over
+//                with what is still damaged.
 //
 // What lies above all that was known to be durable is left as it is: a torn end is recovery's (recovery.ts). But what
 // the disk does not give may have been durable, wherever it lies: a peer must have it.
@@ -22,11 +22,11 @@ import { BlockChain, type BlockFault } from './chain.ts'
 import { markMismatch, readDurableState, type DurableMark } from './durable.ts'
 import { freeCopyPath } from './kept-copies.ts'
 import {
-  SegmentMending,
+  SegmentRepair,
   isUnfinishedSegment,
   type BuiltSegment,
   type PieceSource,
-} from './mend-segment.ts'
+} from './segment-repair.ts'
 import { readingAround } from './reading-around.ts'
 import type { RecoveryBounds } from './recovery.ts'
 import { SegmentScan } from './scan.ts'
@@ -34,14 +34,14 @@ import { decodeSegmentHeader, identityBytes, segmentHeaderBytes, segmentName } f
 import { checkName, readSegmentHeader, segmentFiles, type SegmentFile } from './segments.ts'
 import { describeFault, laterPromise, tailFault } from './tail.ts'
 
-export { pieceBytesMax, type PieceSource } from './mend-segment.ts'
+export { pieceBytesMax, type PieceSource } from './segment-repair.ts'
 
-export interface MendOptions extends RecoveryBounds {
+export interface RepairOptions extends RecoveryBounds {
   /** A server writes the last segment: it is left alone, and those before it must lead to it. */
   readonly sealedOnly: boolean
 }
 
-export interface MendedSegment {
+export interface RepairedSegment {
   readonly path: string
   /** Where the damaged one lies now; null: it was missing. */
   readonly kept: string | null
@@ -53,24 +53,24 @@ export interface MendedSegment {
 }
 
 /**
- * Mends what can be mended, all or nothing, and returns what that was: nothing when the log is in order. The caller
+ * Repairs what can be repaired, all or nothing, and returns what that was: nothing when the log is in order. The caller
  * sees to it that nobody writes or removes segments (but for the last one, with `sealedOnly`). Throws
  * ERR_LOG_CORRUPT when the peer does not hold what is missing, or what it sends does not fit here; ERR_LOG_VERSION,
  * ERR_DISK, ERR_DISK_FULL, and what `source` throws.
  */
-export async function mendLog(
+export async function repairLog(
   disk: Disk,
   directory: string,
-  options: MendOptions,
+  options: RepairOptions,
   source: PieceSource,
-): Promise<readonly MendedSegment[]> {
+): Promise<readonly RepairedSegment[]> {
   await removeUnfinished(disk, directory)
   const { mark } = await readDurableState(disk, directory)
   try {
-    const built = await new Mending(disk, directory, options, mark, source).run()
-    const mended: MendedSegment[] = []
-    for (const segment of built) mended.push(await replace(readingAround(disk), segment))
-    return mended
+    const built = await new Repair(disk, directory, options, mark, source).run()
+    const repaired: RepairedSegment[] = []
+    for (const segment of built) repaired.push(await replace(readingAround(disk), segment))
+    return repaired
   } catch (error) {
     await removeUnfinished(disk, directory)
     throw error
@@ -106,7 +106,7 @@ async function removeUnfinished(disk: Disk, directory: string): Promise<void> {
   }
 }
 
-async function replace(disk: Disk, segment: BuiltSegment): Promise<MendedSegment> {
+async function replace(disk: Disk, segment: BuiltSegment): Promise<RepairedSegment> {
   const { path, builtPath, replaces, offset, txn, bytes } = segment
   let kept: string | null = null
   if (replaces) {
@@ -120,10 +120,10 @@ async function replace(disk: Disk, segment: BuiltSegment): Promise<MendedSegment
 }
 
 /** Goes through the log from its first segment to its end. */
-class Mending {
+class Repair {
   readonly #disk: Disk
   readonly #directory: string
-  readonly #options: MendOptions
+  readonly #options: RepairOptions
   readonly #mark: DurableMark | null
   readonly #source: PieceSource
   readonly #built: BuiltSegment[] = []
@@ -136,7 +136,7 @@ class Mending {
   constructor(
     disk: Disk,
     directory: string,
-    options: MendOptions,
+    options: RepairOptions,
     mark: DurableMark | null,
     source: PieceSource,
   ) {
@@ -192,7 +192,7 @@ class Mending {
   /** `until`: the transactions up to there were durable; null for the last segment, where each is looked at. */
   async #segment(firstTxn: number, until: number | null, there: boolean): Promise<void> {
     const path = join(this.#directory, segmentName(firstTxn))
-    const segment = await SegmentMending.open(this.#disk, path, there, firstTxn, this.#source)
+    const segment = await SegmentRepair.open(this.#disk, path, there, firstTxn, this.#source)
     try {
       const chain = await segment.enter(this.#chain)
       this.#chain = chain
@@ -200,7 +200,7 @@ class Mending {
       const advance = new Advance(path, 'byte', chain.offset)
       for (;;) {
         const fault = await segment.accept(chain)
-        if (fault !== null && !(await this.#mended(segment, chain, fault, until))) break
+        if (fault !== null && !(await this.#repaired(segment, chain, fault, until))) break
         advance.to(chain.offset)
         this.#checkMark(chain)
       }
@@ -212,8 +212,8 @@ class Mending {
   }
 
   /** Takes the peer's block at the end of the chain. False where nothing more needs to be there. */
-  async #mended(
-    segment: SegmentMending,
+  async #repaired(
+    segment: SegmentRepair,
     chain: BlockChain,
     fault: BlockFault,
     until: number | null,
@@ -226,7 +226,7 @@ class Mending {
     if (kind === 'newer' || kind === 'foreign') {
       const code = kind === 'newer' ? 'ERR_LOG_VERSION' : 'ERR_LOG_CORRUPT'
       const what = describeFault(fault, chain.block)
-      const message = `${path}, byte ${offset}, transaction ${txn}: ${what}, and is whole: it cannot be mended`
+      const message = `${path}, byte ${offset}, transaction ${txn}: ${what}, and is whole: it cannot be repaired`
       throw new HotBackupError(code, message, { path, offset, txn })
     }
     if (await segment.takePeers(chain)) return true
@@ -238,8 +238,8 @@ class Mending {
   }
 
   /** Was what should follow in the last segment known to be durable? */
-  async #wasDurable({ path, file }: SegmentMending, chain: BlockChain): Promise<boolean> {
-    // What the disk does not give may have been; in the mended segment it would look like a torn end.
+  async #wasDurable({ path, file }: SegmentRepair, chain: BlockChain): Promise<boolean> {
+    // What the disk does not give may have been; in the repaired segment it would look like a torn end.
     if ((this.#missedTo.get(path) ?? 0) > chain.offset) return true
     const txn = chain.txn + 1
     const { knownDurableTxn, ownPromises } = this.#options

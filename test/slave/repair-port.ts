@@ -1,13 +1,13 @@
 // Damage in a log, and the other side of a link, which is asked for the bytes: a slave that streams, a slave that can
-// let nobody in, and a master that calls its slave. What is done with the bytes is test/log/mend.ts's matter.
+// let nobody in, and a master that calls its slave. What is done with the bytes is test/log/repair.ts's matter.
 import t, { type Test } from 'tap'
 import { fileFlags } from '../../src/log/file-flags.ts'
-import { mendLog } from '../../src/log/mend.ts'
+import { repairLog } from '../../src/log/repair.ts'
 import type { RecordEncoder } from '../../src/log/record.ts'
 import { verifyLog } from '../../src/log/verify.ts'
 import { withSlavesLog } from '../../src/ship/ask-log.ts'
 import { GroupAnswers } from '../../src/slave/group-answers.ts'
-import { withMastersLog, type MendingPortOptions } from '../../src/slave/mending-port.ts'
+import { withMastersLog, type RepairPortOptions } from '../../src/slave/repair-port.ts'
 import {
   Master,
   Slave,
@@ -48,7 +48,7 @@ function flip({ world, log }: Master | Slave, index: number, at = 200): void {
 const closed = { knownDurableTxn: 0, ownPromises: false, sealedOnly: false }
 const running = { ...closed, sealedOnly: true }
 
-async function checkMended(t: Test, world: World, directory: string): Promise<void> {
+async function checkRepaired(t: Test, world: World, directory: string): Promise<void> {
   const { fault } = await verifyLog(world.disk, directory, { ownPromises: false })
   t.equal(fault, null, directory)
 }
@@ -60,9 +60,9 @@ t.test('a slave that streams asks its master, beside the stream', async t => {
   flip(slave, 2, 20)
   const source = slave.receiver.mastersLog
   t.ok(source)
-  const mending = mendLog(world.disk, '/s/log', running, source!)
+  const repair = repairLog(world.disk, '/s/log', running, source!)
   await master.put(5)
-  t.equal((await mending).length, 2)
+  t.equal((await repair).length, 2)
   await until('the stream goes on', () => master.status().durableTxn === master.log.lastTxn)
   t.strictSame(await segmentsOf(slave), await segmentsOf(master))
   t.equal(await source!.read(77_777, 0, 10), null, 'a segment that the master has not')
@@ -94,7 +94,7 @@ t.test('a slave that can let nobody in asks the master that calls', async t => {
 
   const { databaseId } = historyOne
   const said: string[] = []
-  const options: MendingPortOptions = {
+  const options: RepairPortOptions = {
     serverId: identity(2),
     databaseId,
     key: null,
@@ -105,22 +105,22 @@ t.test('a slave that can let nobody in asks the master that calls', async t => {
     logger: (_level, message) => said.push(message),
   }
   let tries = 0
-  const mended = withMastersLog(world, options, async source => {
+  const repaired = withMastersLog(world, options, async source => {
     // The first connection breaks; the master calls again.
     if (tries++ === 0) {
       for (const wire of world.network.wires) wire.cut()
       await source.read(1, 0, 10)
     }
-    return mendLog(world.disk, '/s/log', closed, source)
+    return repairLog(world.disk, '/s/log', closed, source)
   })
   await foreign.ship([{ name: 'beta', address }])
   await until('it is refused', () => foreign.status().lastError !== null)
   t.match(foreign.status().lastError, { code: 'ERR_LINK_FOREIGN' })
   await master.ship([{ name: 'beta', address }])
-  t.equal((await mended).length, 2)
+  t.equal((await repaired).length, 2)
   t.equal(tries, 2)
   t.match(said, ['"alpha" is asked for what is damaged in the log'])
-  await checkMended(t, world, '/s/log')
+  await checkRepaired(t, world, '/s/log')
   await foreign.close()
   await master.hangUp()
 
@@ -149,17 +149,17 @@ t.test('a master asks its slave', async t => {
   flip(master, -1)
   const { address } = slave.receiver
   const peer = { address, key: null, timeoutMs: 10_000 }
-  const mended = await withSlavesLog(world, peer, historyOne.databaseId, source =>
-    mendLog(world.disk, '/m/log', closed, source),
+  const repaired = await withSlavesLog(world, peer, historyOne.databaseId, source =>
+    repairLog(world.disk, '/m/log', closed, source),
   )
-  t.equal(mended.length, 2)
-  await checkMended(t, world, '/m/log')
+  t.equal(repaired.length, 2)
+  await checkRepaired(t, world, '/m/log')
   t.equal(slave.receiver.status().strangers, 0)
   t.equal(slave.receiver.status().state, 'Idle', 'the stream was not disturbed')
 
   flip(master, 1)
   const wrong = withSlavesLog(world, peer, identity(0xee), source =>
-    mendLog(world.disk, '/m/log', closed, source),
+    repairLog(world.disk, '/m/log', closed, source),
   )
   const { message } = await failure(wrong, 'ERR_LOG_CORRUPT')
   t.match(message, /the peer does not hold it/, 'another database')

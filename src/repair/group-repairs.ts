@@ -1,6 +1,6 @@
-// The master's part in mending a group that is damaged somewhere: one transaction, or several for a large group, in
-// which the log empties it and its items follow. Each part is exact at its transaction; to whoever holds the group
-// undamaged, it changes nothing.
+// The master's part in the repair of a group that is damaged on some server: one transaction, or several for a large
+// group, in which the log empties the group and writes its items. Each part is exact at its transaction; a server that
+// holds the group undamaged is not changed by it.
 import type { Database } from '../database/database.ts'
 import { hashId } from '../database/hash.ts'
 import type { HashedFile } from '../database/hashed-file.ts'
@@ -9,7 +9,7 @@ import { vouchFor } from '../database/vouch.ts'
 import { HotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import type { GroupItem } from '../wire/group-items.ts'
-import type { GroupRange } from '../wire/messages/mend.ts'
+import type { GroupRange } from '../wire/messages/repair.ts'
 import type { Updates, GroupPart } from '../updates/updates.ts'
 
 /** Items that are counted in one turn. */
@@ -17,7 +17,7 @@ const countedItems = 1000
 /** One transaction is about so large, unless an item is larger. */
 const partBytes = 8 * MiB
 
-export class GroupMends {
+export class GroupRepairs {
   readonly #database: Database
   readonly #updates: Pick<Updates, 'writeGroup'>
 

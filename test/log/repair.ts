@@ -1,8 +1,8 @@
-// A damaged log is mended with the bytes of a peer, and only with bytes that belong there: whatever is broken,
+// A damaged log is repaired with the bytes of a peer, and only with bytes that belong there: whatever is broken,
 // wherever, the segments are the peer's in the end, or nothing has changed.
 import t, { type Test } from 'tap'
 import { readDurableMark } from '../../src/log/durable.ts'
-import { mendLog, type MendOptions, type PieceSource } from '../../src/log/mend.ts'
+import { repairLog, type RepairOptions, type PieceSource } from '../../src/log/repair.ts'
 import { readPiece } from '../../src/log/pieces.ts'
 import { segmentName } from '../../src/log/segment.ts'
 import { segmentFiles } from '../../src/log/segments.ts'
@@ -21,7 +21,7 @@ import { MemoryDisk } from '../helpers/memory-disk.ts'
 import { long } from '../helpers/long-form.ts'
 
 const count = 16
-const options: MendOptions = { knownDurableTxn: count, ownPromises: false, sealedOnly: false }
+const options: RepairOptions = { knownDurableTxn: count, ownPromises: false, sealedOnly: false }
 const pathOf = (firstTxn: number) => `${logDirectory}/${segmentName(firstTxn)}`
 
 interface Sample {
@@ -114,8 +114,8 @@ async function segmentBytes({ disk, segments }: Sample, last: number): Promise<r
   })
 }
 
-/** Breaks, proves it broken, mends, reads, appends, reads again. */
-async function breakAndMend(
+/** Breaks, proves it broken, repairs, reads, appends, reads again. */
+async function breakAndRepair(
   t: Test,
   size: number,
   damage: (broken: Sample) => unknown,
@@ -131,15 +131,19 @@ async function breakAndMend(
   )
   t.ok(fault, 'it is broken')
   const source = peer(whole)
-  const mended = await mendLog(disk, logDirectory, options, source)
-  t.equal(mended.length, damaged)
+  const repaired = await repairLog(disk, logDirectory, options, source)
+  t.equal(repaired.length, damaged)
   disk.crash()
   const last = whole.segments.at(-1)!
   t.strictSame(await segmentBytes(broken, last), await segmentBytes(whole, last))
-  for (const { kept } of mended) if (kept !== null) t.ok(await disk.exists(kept), 'it is kept')
+  for (const { kept } of repaired) if (kept !== null) t.ok(await disk.exists(kept), 'it is kept')
   // What nobody was told of may be rubbish: recovery cuts it off.
   t.not((await verifyLog(disk, logDirectory, { ownPromises: false })).fault?.torn, false)
-  t.strictSame(await mendLog(disk, logDirectory, options, source), [], 'nothing is left to mend')
+  t.strictSame(
+    await repairLog(disk, logDirectory, options, source),
+    [],
+    'nothing is left to repair',
+  )
   t.strictSame(await readAll(disk), whole.written)
   const log = await openHistory({ disk, segmentBytes: size, knownDurableTxn: count })
   const more = await commitEach(log, 3)
@@ -156,9 +160,9 @@ t.test('whatever is damaged, in whichever segment', async t => {
       for (const index of Object.values(places)) {
         const first = segments[index]!
         const hurt = (broken: Sample) => damage(broken, first, blocksOf(broken, first))
-        await breakAndMend(t, 1024, hurt, 1)
+        await breakAndRepair(t, 1024, hurt, 1)
       }
-      await breakAndMend(t, 1 << 20, broken => damage(broken, 1, blocksOf(broken, 1)), 1)
+      await breakAndRepair(t, 1 << 20, broken => damage(broken, 1, blocksOf(broken, 1)), 1)
     })
   }
 })
@@ -180,7 +184,7 @@ t.test('sectors that the disk does not give', async t => {
             broken.disk.spoil(pathOf(first), offset)
           }
         }
-        await breakAndMend(t, size, hurt, 1, itemBytes)
+        await breakAndRepair(t, size, hurt, 1, itemBytes)
       }
     })
   }
@@ -226,7 +230,7 @@ t.test('more than one segment', async t => {
     ],
   }
   for (const [name, [damaged, damage]] of Object.entries(rows)) {
-    await t.test(name, t => breakAndMend(t, 1024, broken => damage(broken, 0, []), damaged))
+    await t.test(name, t => breakAndRepair(t, 1024, broken => damage(broken, 0, []), damaged))
   }
 })
 
@@ -235,7 +239,7 @@ async function refused(t: Test, broken: Sample, source: PieceSource, why: RegExp
   const { disk } = broken
   const names = await disk.list(logDirectory)
   const before = names.map(({ name }) => disk.contents(`${logDirectory}/${name}`).toString('hex'))
-  const error = await failure(mendLog(disk, logDirectory, options, source), 'ERR_LOG_CORRUPT')
+  const error = await failure(repairLog(disk, logDirectory, options, source), 'ERR_LOG_CORRUPT')
   t.match(error.message, why)
   t.strictSame(await disk.list(logDirectory), names)
   const after = names.map(({ name }) => disk.contents(`${logDirectory}/${name}`).toString('hex'))
@@ -297,17 +301,17 @@ t.test('a peer that cannot help changes nothing', async t => {
       read: (first, offset, length) =>
         first === third ? Promise.reject(new Error('cut')) : whole.read(first, offset, length),
     }
-    await t.rejects(mendLog(broken.disk, logDirectory, options, breaking), /cut/)
-    t.notOk((await broken.disk.list(logDirectory)).some(({ name }) => name.endsWith('.mend')))
+    await t.rejects(repairLog(broken.disk, logDirectory, options, breaking), /cut/)
+    t.notOk((await broken.disk.list(logDirectory)).some(({ name }) => name.endsWith('.repair')))
   })
 })
 
 t.test('only what is damaged is asked for', async t => {
   const [broken, whole] = [await sample(1 << 20), peer(await sample(1 << 20))]
   flip(broken, 1, blocksOf(broken, 1)[3]! + 80)
-  const [mended] = await mendLog(broken.disk, logDirectory, options, whole)
+  const [repaired] = await repairLog(broken.disk, logDirectory, options, whole)
   const [from, to] = blocksOf(broken, 1).slice(3, 5) as [number, number]
-  t.match(mended, { offset: from, txn: 4, bytes: to - from })
+  t.match(repaired, { offset: from, txn: 4, bytes: to - from })
 })
 
 t.test('a torn end is left to recovery', async t => {
@@ -321,8 +325,8 @@ t.test('a torn end is left to recovery', async t => {
   flip(broken, segmentFirstTxn, offset - 20)
   flip(broken, broken.segments[1]!, 200)
   const tail = broken.disk.contents(pathOf(segmentFirstTxn))
-  const mended = await mendLog(broken.disk, logDirectory, options, peer(await sample()))
-  t.equal(mended.length, 1)
+  const repaired = await repairLog(broken.disk, logDirectory, options, peer(await sample()))
+  t.equal(repaired.length, 1)
   t.ok(broken.disk.contents(pathOf(segmentFirstTxn)).equals(tail))
   const recovered = await openLog({ disk: broken.disk, segmentBytes: 1024 })
   t.equal(recovered.lastTxn, count)
@@ -352,14 +356,17 @@ t.test('what the disk does not give may have been durable: it is never a torn en
 
   const source = peer(await long(known))
   const before = broken.disk.contents(pathOf(1))
-  const error = await failure(mendLog(broken.disk, logDirectory, bounds, source), 'ERR_LOG_CORRUPT')
+  const error = await failure(
+    repairLog(broken.disk, logDirectory, bounds, source),
+    'ERR_LOG_CORRUPT',
+  )
   t.match(error.message, /transaction 13: damaged, and the peer does not hold it/)
   t.ok(broken.disk.contents(pathOf(1)).equals(before), 'nothing has changed')
 
   // A peer that has been given the rest has a mark that says so.
   const log = await openLog({ disk: whole.disk, segmentBytes: 1 << 20 })
   await log.close()
-  t.equal((await mendLog(broken.disk, logDirectory, bounds, peer(whole))).length, 1)
+  t.equal((await repairLog(broken.disk, logDirectory, bounds, peer(whole))).length, 1)
   const recovered = await openLog({ disk: broken.disk, segmentBytes: 1 << 20 })
   t.equal(recovered.lastTxn, 16)
   await recovered.close()
@@ -372,9 +379,9 @@ t.test('what the disk does not give may have been durable: it is never a torn en
   flip(far, 1, blocks[known]! + 100)
   far.disk.spoil(pathOf(1), blocks[16]! - 1)
   const some = peer(await long(known, 300_000))
-  await failure(mendLog(far.disk, logDirectory, bounds, some), 'ERR_LOG_CORRUPT')
-  far.disk.mend(pathOf(1))
-  t.equal((await mendLog(far.disk, logDirectory, bounds, some)).length, 1, 'else it is torn')
+  await failure(repairLog(far.disk, logDirectory, bounds, some), 'ERR_LOG_CORRUPT')
+  far.disk.repair(pathOf(1))
+  t.equal((await repairLog(far.disk, logDirectory, bounds, some)).length, 1, 'else it is torn')
 })
 
 t.test('on a master a later promise counts as well', async t => {
@@ -384,8 +391,8 @@ t.test('on a master a later promise counts as well', async t => {
   flip(broken, 1, fifth! + 80)
   await failure(openLog({ disk: broken.disk }), 'ERR_LOG_CORRUPT')
   const own = { ...options, knownDurableTxn: 0, ownPromises: true }
-  const mended = await mendLog(broken.disk, logDirectory, own, peer(await sample(1 << 20)))
-  t.equal(mended.length, 1)
+  const repaired = await repairLog(broken.disk, logDirectory, own, peer(await sample(1 << 20)))
+  t.equal(repaired.length, 1)
   t.strictSame(await readAll(broken.disk), [])
   const log = await openLog({ disk: broken.disk })
   t.equal(log.lastTxn, count)
@@ -400,14 +407,14 @@ t.test('while a server writes the last segment, that is left alone', async t => 
   const log = await openLog({ disk: broken.disk, segmentBytes: 1024 })
   const sealed = { ...options, sealedOnly: true }
   flip(broken, last, 120)
-  t.equal((await mendLog(broken.disk, logDirectory, sealed, peer(whole))).length, 1)
+  t.equal((await repairLog(broken.disk, logDirectory, sealed, peer(whole))).length, 1)
   flip(broken, last, 120)
   const more = await commitEach(log, 5)
   await log.close()
   t.strictSame(await readAll(broken.disk), [...whole.written, ...more])
 })
 
-t.test('a power failure at any moment leaves a log that can be mended', async t => {
+t.test('a power failure at any moment leaves a log that can be repaired', async t => {
   const random = seeded(7)
   const whole = await sample()
   const last = whole.segments.at(-1)!
@@ -420,13 +427,13 @@ t.test('a power failure at any moment leaves a log that can be mended', async t 
     broken.disk.before = () => {
       if (++operations === at) broken.disk.crash(() => random() < 0.5)
     }
-    finished = await mendLog(broken.disk, logDirectory, options, peer(whole)).then(
+    finished = await repairLog(broken.disk, logDirectory, options, peer(whole)).then(
       () => operations < at,
       () => false,
     )
     broken.disk.before = null
-    await mendLog(broken.disk, logDirectory, options, peer(whole))
+    await repairLog(broken.disk, logDirectory, options, peer(whole))
     t.strictSame(await segmentBytes(broken, last), await segmentBytes(whole, last), `at ${at}`)
-    t.notOk((await broken.disk.list(logDirectory)).some(({ name }) => name.endsWith('.mend')))
+    t.notOk((await broken.disk.list(logDirectory)).some(({ name }) => name.endsWith('.repair')))
   }
 })

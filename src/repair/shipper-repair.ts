@@ -1,5 +1,5 @@
-// A master's shipper that meets damage in the log. Mending is the owner's: an application that has the master open is
-// asked to; when nobody has, this process owns the directory for as long as it takes.
+// Repairs damage that a master's shipper meets in the log. The process that has the master open does it; when there
+// is none, this one owns the directory until the log is repaired.
 import { ask } from '../control/operation.ts'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
@@ -8,18 +8,18 @@ import { reach } from '../control/reach.ts'
 import type { Layout } from '../config/layout.ts'
 import { recoveryPurpose } from '../control/owner.ts'
 import type { Log } from '../config/messages-log.ts'
-import { mendStopped } from './mend.ts'
+import { repairStopped } from './log-from-peers.ts'
 import { repairOperations } from './repair-operations.ts'
 
-/** Damage that could not be mended is not tried again at every call of a link. */
+/** Damage that could not be repaired is not tried again at every call of a link. */
 const retryMs = 10_000
 
-export class ShipperMending {
+export class ShipperRepair {
   readonly #platform: Platform
   readonly #layout: Layout
   readonly #config: Config
   readonly #say: Log
-  #mending: Promise<void> | null = null
+  #running: Promise<void> | null = null
   #triedAt = -Infinity
 
   constructor(platform: Platform, layout: Layout, config: Config, say: Log) {
@@ -31,23 +31,23 @@ export class ShipperMending {
 
   damaged(error: HotBackupError): void {
     const now = this.#platform.clock.monotonic()
-    if (this.#mending !== null || now - this.#triedAt < retryMs) return
+    if (this.#running !== null || now - this.#triedAt < retryMs) return
     this.#triedAt = now
     this.#say('error', `the log is damaged: ${error.message}`, { code: error.code, ...error.place })
-    this.#mending = this.#mend()
+    this.#running = this.#repair()
       .catch((reason: unknown) => {
-        this.#say('error', `the log could not be mended: ${String(reason)}`)
+        this.#say('error', `the log could not be repaired: ${String(reason)}`)
       })
       .finally(() => {
-        this.#mending = null
+        this.#running = null
       })
   }
 
   async stop(): Promise<void> {
-    await this.#mending
+    await this.#running
   }
 
-  async #mend(): Promise<void> {
+  async #repair(): Promise<void> {
     const { locks } = this.#platform
     let lock
     try {
@@ -58,7 +58,7 @@ export class ShipperMending {
       return
     }
     try {
-      await mendStopped(this.#platform, this.#layout, this.#config, this.#say)
+      await repairStopped(this.#platform, this.#layout, this.#config, this.#say)
     } finally {
       await lock.release()
     }
@@ -68,8 +68,8 @@ export class ShipperMending {
     const client = await reach(this.#platform, this.#layout, 'owner')
     if (client === null) throw new HotBackupError('ERR_CLOSED', 'the master does not answer')
     try {
-      const answer = await ask(client, repairOperations.mend, {})
-      this.#say('warn', 'the log has been mended by the process that has the master open', answer)
+      const answer = await ask(client, repairOperations.repair, {})
+      this.#say('warn', 'the log has been repaired by the process that has the master open', answer)
     } finally {
       client.close()
     }

@@ -1,17 +1,16 @@
-// A slave at work that meets damage in its log: asks its master for the bytes over the link, beside everything else, as
-// soon as that streams. What cannot be mended so, in the segment that is being written, is mended when the slave opens
-// itself again (mend.ts).
+// Repairs damage that a running slave meets in its log: asks its master for the bytes over the link as soon as that
+// streams. Damage in the segment that is being written is repaired when the slave reopens (log-from-peers.ts).
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import type { MendedSegment, PieceSource } from '../log/mend.ts'
+import type { RepairedSegment, PieceSource } from '../log/repair.ts'
 import { verifyLog } from '../log/verify.ts'
 import type { Timer } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { Layout } from '../config/layout.ts'
 import type { Log } from '../config/messages-log.ts'
 import type { Retention } from '../updates/retention.ts'
-import { mendRunning, type Peers } from './mend.ts'
+import { repairRunning, type Peers } from './log-from-peers.ts'
 
-export interface SlaveMendingParts {
+export interface SlaveRepairParts {
   readonly platform: Platform
   readonly layout: Layout
   readonly retention: Retention
@@ -28,19 +27,19 @@ export interface SlaveMendingParts {
 /** The master streams again soon, or it does not. */
 const retryMs = 1000
 
-export class SlaveMending {
-  readonly #parts: SlaveMendingParts
-  #mending: Promise<readonly MendedSegment[]> | null = null
+export class SlaveRepair {
+  readonly #parts: SlaveRepairParts
+  #running: Promise<readonly RepairedSegment[]> | null = null
   /** What `damaged` has begun, with what comes of it. */
   #trying: Promise<void> | null = null
   #timer: Timer | null = null
   #stopped = false
 
-  constructor(parts: SlaveMendingParts) {
+  constructor(parts: SlaveRepairParts) {
     this.#parts = parts
   }
 
-  /** Somebody has met damage: it is mended as soon as there is a peer that can be asked. */
+  /** Somebody has met damage: it is repaired as soon as there is a peer that can be asked. */
   damaged(error: HotBackupError): void {
     if (this.#stopped || this.#timer !== null || this.#trying !== null) return
     const { say } = this.#parts
@@ -50,23 +49,23 @@ export class SlaveMending {
 
   #try(): void {
     this.#timer = null
-    this.#trying = this.#mendAndGoOn().finally(() => {
+    this.#trying = this.#repairAndContinue().finally(() => {
       this.#trying = null
     })
   }
 
-  async #mendAndGoOn(): Promise<void> {
+  async #repairAndContinue(): Promise<void> {
     const { standsStill, reopen, say, platform } = this.#parts
     try {
-      const mended = await this.mend()
-      if (!standsStill() || !(mended.length > 0 || (await this.#stillDamaged()))) return
+      const repaired = await this.repair()
+      if (!standsStill() || !(repaired.length > 0 || (await this.#stillDamaged()))) return
       if (!this.#stopped) reopen()
     } catch (error) {
       if (!isHotBackupError(error)) throw error
       if (this.#stopped) return
       if (error.code === 'ERR_NO_SLAVE' || error.code === 'ERR_WIRE') {
         this.#timer = platform.clock.after(retryMs, () => this.#try())
-      } else say('error', `the log could not be mended: ${error.message}`)
+      } else say('error', `the log could not be repaired: ${error.message}`)
     }
   }
 
@@ -77,25 +76,25 @@ export class SlaveMending {
     return fault !== null && !fault.torn
   }
 
-  /** Mends the sealed segments now. Throws ERR_NO_SLAVE when nobody can be asked, or why it cannot be mended. */
-  mend(): Promise<readonly MendedSegment[]> {
-    this.#mending ??= this.#mend().finally(() => {
-      this.#mending = null
+  /** Repairs the sealed segments now. Throws ERR_NO_SLAVE when nobody can be asked, or why it cannot be repaired. */
+  repair(): Promise<readonly RepairedSegment[]> {
+    this.#running ??= this.#repair().finally(() => {
+      this.#running = null
     })
-    return this.#mending
+    return this.#running
   }
 
-  async #mend(): Promise<readonly MendedSegment[]> {
+  async #repair(): Promise<readonly RepairedSegment[]> {
     const { platform, layout, retention, mastersLog, peers, say } = this.#parts
     const source = mastersLog()
     const master: Peers[] = source === null ? [] : [work => work(source)]
-    return mendRunning(platform, layout, retention, [...master, ...(await peers())], say)
+    return repairRunning(platform, layout, retention, [...master, ...(await peers())], say)
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
     this.#timer?.cancel()
     await this.#trying
-    await this.#mending?.catch(() => {})
+    await this.#running?.catch(() => {})
   }
 }

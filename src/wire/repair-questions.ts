@@ -1,14 +1,14 @@
-// What a slave has asked its master to mend over one connection, and has had no answer to yet.
+// What a slave has asked its master to repair over one connection, and has had no answer to yet.
 import { HotBackupError } from '../errors.ts'
 import type { Channel } from './channel.ts'
-import type { GroupRange, Mended } from './messages/mend.ts'
+import type { GroupRange, Repaired } from './messages/repair.ts'
 
 interface Question {
   readonly resolve: (txn: number) => void
   readonly reject: (error: HotBackupError) => void
 }
 
-export class MendQuestions {
+export class RepairQuestions {
   readonly #channel: Pick<Channel, 'send'>
   readonly #open = new Map<number, Question>()
   #token = 0
@@ -27,15 +27,15 @@ export class MendQuestions {
     const token = ++this.#token
     return new Promise((resolve, reject) => {
       this.#open.set(token, { resolve, reject })
-      this.#channel.send({ name: 'ask-mend', token, ...range })
+      this.#channel.send({ name: 'ask-repair', token, ...range })
     })
   }
 
   /** Throws ERR_WIRE when that was not asked. */
-  answered({ token, txn, text }: Mended): void {
+  answered({ token, txn, text }: Repaired): void {
     const question = this.#open.get(token)
     if (question === undefined) {
-      throw new HotBackupError('ERR_WIRE', 'a MENDED that was not asked for')
+      throw new HotBackupError('ERR_WIRE', 'a REPAIRED that was not asked for')
     }
     this.#open.delete(token)
     if (txn > 0) question.resolve(txn)

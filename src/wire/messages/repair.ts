@@ -1,4 +1,4 @@
-// ASK-MEND, slave to master, while it streams: a group of mine is damaged; write its items into the log again. From
+// ASK-REPAIR, slave to master, while it streams: a group of mine is damaged; write its items into the log again. From
 // protocol version 5 on.
 //
 //    0  token        u64  anything
@@ -7,9 +7,9 @@
 //   16  to           u32  first hash behind them; 0 is 2^32
 //   20  reserved     u32  0
 //
-// MENDED, master to slave: the answer.
+// REPAIRED, master to slave: the answer.
 //
-//    0  token        u64  that of the ASK-MEND
+//    0  token        u64  that of the ASK-REPAIR
 //    8  txn          u64  transaction in which all of it is in the log; 0 when it could not be done
 //   16  text length  u16  at most 1,024
 //   18  reserved     u16  0
@@ -25,13 +25,13 @@ export interface GroupRange {
   readonly to: number
 }
 
-export interface AskMend extends GroupRange {
-  readonly name: 'ask-mend'
+export interface AskRepair extends GroupRange {
+  readonly name: 'ask-repair'
   readonly token: number
 }
 
-export interface Mended {
-  readonly name: 'mended'
+export interface Repaired {
+  readonly name: 'repaired'
   readonly token: number
   /** 0: not done. */
   readonly txn: number
@@ -41,8 +41,8 @@ export interface Mended {
 const askBytes = 24
 const fixedBytes = 20
 
-export const askMendCodec: Codec<AskMend> = {
-  name: 'ask-mend',
+export const askRepairCodec: Codec<AskRepair> = {
+  name: 'ask-repair',
   bytesMin: askBytes,
   bytesMax: askBytes,
   write(fields, { token, ...range }) {
@@ -54,12 +54,12 @@ export const askMendCodec: Codec<AskMend> = {
     const token = fields.u64()
     const range = readRange(fields)
     fields.skip(4)
-    return { name: 'ask-mend', token, ...range }
+    return { name: 'ask-repair', token, ...range }
   },
 }
 
-export const mendedCodec: Codec<Mended> = {
-  name: 'mended',
+export const repairedCodec: Codec<Repaired> = {
+  name: 'repaired',
   bytesMin: fixedBytes,
   bytesMax: fixedBytes + refusalBytesMax,
   write(fields, { token, txn, text }) {
@@ -77,7 +77,7 @@ export const mendedCodec: Codec<Mended> = {
     fields.skip(2)
     const text = fields.text(length)
     fields.finish()
-    return { name: 'mended', token, txn, text }
+    return { name: 'repaired', token, txn, text }
   },
 }
 

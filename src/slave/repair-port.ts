@@ -4,7 +4,7 @@
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { connectionsMax } from '../limits.ts'
 import { sameIdentity } from '../log/chain.ts'
-import type { PieceSource } from '../log/mend.ts'
+import type { PieceSource } from '../log/repair.ts'
 import type { Address, Connection, Listener, SharedKey } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import { Channel } from '../wire/channel.ts'
@@ -14,9 +14,9 @@ import type { Hello } from '../wire/messages/hello.ts'
 import { askLogVersion } from '../wire/protocol.ts'
 import { hexId } from './receiver-handshake.ts'
 
-type MendingPlatform = Pick<Platform, 'network' | 'clock'>
+type RepairPlatform = Pick<Platform, 'network' | 'clock'>
 
-export interface MendingPortOptions {
+export interface RepairPortOptions {
   readonly serverId: Uint8Array
   readonly databaseId: Uint8Array
   readonly key: SharedKey | null
@@ -33,17 +33,17 @@ export interface MendingPortOptions {
  * Throws ERR_TIMEOUT when none has come, ERR_LISTEN, and what `work` throws.
  */
 export async function withMastersLog<T>(
-  platform: MendingPlatform,
-  options: MendingPortOptions,
+  platform: RepairPlatform,
+  options: RepairPortOptions,
   work: (source: PieceSource) => Promise<T>,
 ): Promise<T> {
-  const port = new MendingPort(platform, options, work)
+  const port = new RepairPort(platform, options, work)
   return port.done()
 }
 
-class MendingPort<T> {
-  readonly #platform: MendingPlatform
-  readonly #options: MendingPortOptions
+class RepairPort<T> {
+  readonly #platform: RepairPlatform
+  readonly #options: RepairPortOptions
   readonly #work: (source: PieceSource) => Promise<T>
   readonly #open = new Set<Channel>()
   #busy = false
@@ -52,8 +52,8 @@ class MendingPort<T> {
   #reject: (error: unknown) => void = () => {}
 
   constructor(
-    platform: MendingPlatform,
-    options: MendingPortOptions,
+    platform: RepairPlatform,
+    options: RepairPortOptions,
     work: (source: PieceSource) => Promise<T>,
   ) {
     this.#platform = platform
@@ -153,6 +153,6 @@ class MendingPort<T> {
       return new HotBackupError('ERR_LOG_CORRUPT', text)
     }
     if (!this.#busy) return null
-    return new HotBackupError('ERR_LINK_REFUSED', 'this slave is just being mended')
+    return new HotBackupError('ERR_LINK_REFUSED', 'this slave is just being repaired')
   }
 }
