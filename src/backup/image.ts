@@ -32,6 +32,7 @@ import {
 } from '../log/durable.ts'
 import { segmentHeaderBytes } from '../log/segment.ts'
 import { segmentFiles } from '../log/segments.ts'
+import { verifyLog } from '../log/verify.ts'
 import { readState, writeFileAtomic } from '../platform/atomic-file.ts'
 import { isNotFound, type Disk } from '../platform/disk.ts'
 import { isDatabaseFile, isLogFile, removeOwn } from '../config/own-files.ts'
@@ -70,7 +71,7 @@ type ImagePlatform = Pick<Platform, 'disk' | 'clock' | 'localSockets' | 'locks'>
 
 /**
  * Copies database and log into `target`, whose directories are there and empty. As long as `kept` takes, the owner
- * keeps the log that goes on behind the copy. Throws ERR_DISK, ERR_DISK_FULL, ERR_REOPENING,
+ * keeps the log that goes on behind the copy. Throws ERR_LOG_CORRUPT, ERR_DISK, ERR_DISK_FULL, ERR_REOPENING,
  * ERR_CLOSED when the server ends meanwhile time and again.
  */
 export async function copyImage(
@@ -353,4 +354,14 @@ async function copyLog(
     await writeFileAtomic(disk, path.join(to.log, durableName), encodeDurableMark(end))
   }
   await disk.syncDirectory(to.log)
+  await checkCopiedLog(disk, from, to)
+}
+
+/** A copy of a damaged log would be found to be useless only by the server that is made of it. */
+async function checkCopiedLog(disk: Disk, from: Layout, to: Layout): Promise<void> {
+  const { fault } = await verifyLog(disk, to.log, { ownPromises: false })
+  if (fault === null || fault.torn) return
+  const message = fault.message.replaceAll(to.log, from.log)
+  const place = { path: path.join(from.log, path.basename(fault.path)), offset: fault.offset }
+  throw new HotBackupError('ERR_LOG_CORRUPT', message, { ...place, txn: fault.txn })
 }

@@ -49,7 +49,7 @@ export interface SaveOptions {
 /**
  * Saves the server in `directory` to `to`, which must not be there, be empty, or hold half a save. Everything is
  * durable when it resolves. Throws ERR_UNSAFE for a target in a server's directory or a save, ERR_NOT_A_SERVER,
- * ERR_CONFIG, ERR_EXISTS, ERR_DISK, ERR_DISK_FULL, ERR_CLOSED.
+ * ERR_CONFIG, ERR_EXISTS, ERR_LOG_CORRUPT, ERR_DISK, ERR_DISK_FULL, ERR_CLOSED.
  */
 export async function saveServer(
   platform: SavePlatform,

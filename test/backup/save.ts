@@ -2,6 +2,7 @@
 // for whole when they are half.
 import {
   appendFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readFileSync,
@@ -247,6 +248,44 @@ t.test('what is not as it was saved is refused, and nothing is made of it', asyn
   const { config } = await restoreServer(nodePlatform, saved, target)
   t.equal(config.name, 'alpha', 'what was left half is begun again')
   t.equal(await digestOf(target), await digestOf(path.join(root, 'alpha')))
+})
+
+t.test('a damaged log is not saved as a sound one', async t => {
+  const directory = temporaryDirectory(t)
+  const alpha = path.join(directory, 'alpha')
+  await makeServer(alpha)
+  const config = path.join(alpha, 'hb.toml')
+  const text = readFileSync(config, 'utf8')
+  writeFileSync(config, text.replace(/^# segment_size.*$/m, 'segment_size = "64KiB"'))
+  const master = await Master.open(alpha)
+  const file = await (await master.createAccount('A')).createFile('F', { modulo: 7 })
+  for (let i = 0; i < 6; i++) await file.write(`item ${i}`, Buffer.alloc(40_000, i))
+  // As a crash leaves it: the whole log is needed.
+  const killed = path.join(directory, 'killed')
+  cpSync(alpha, killed, { recursive: true, filter: name => path.basename(name) !== 'run' })
+  await master.close()
+  const log = path.join(killed, 'log')
+  const [, second] = readdirSync(log).filter(name => name.endsWith('.log'))
+  const segment = path.join(log, second!)
+  const sound = readFileSync(segment)
+  const damages: readonly (readonly [string, Buffer])[] = [
+    ['zeros in place of its first block', Buffer.from(sound).fill(0, 96, 200)],
+    ['one byte of an item', Buffer.from(sound).fill(1, 20_000, 20_001)],
+    ['its end is missing', sound.subarray(0, 96)],
+    ['nothing is left of it', Buffer.alloc(0)],
+  ]
+  for (const [name, damaged] of damages) {
+    writeFileSync(segment, damaged)
+    const to = path.join(directory, name.replaceAll(' ', '-'))
+    await t.rejects(
+      saveServer(nodePlatform, killed, to),
+      { code: 'ERR_LOG_CORRUPT', message: new RegExp(`^${log}/`) },
+      name,
+    )
+    t.notOk(existsSync(path.join(to, 'manifest.json')), `${name}: it is no save`)
+  }
+  writeFileSync(segment, sound)
+  await t.resolves(saveServer(nodePlatform, killed, path.join(directory, 'sound')))
 })
 
 t.test('nothing that somebody has is written over', async t => {
