@@ -51,6 +51,9 @@ export function newRole(type: ServerType): Role {
   return { type, master: null, listen: null, slaves: [] }
 }
 
+/** Stands in for a role that is unknown: such a server may be stopped, promoted or rejoined, which says what it is. */
+export const unknownRole: Role = newRole('slave')
+
 /** Throws ERR_ROLE when there is no valid file, ERR_DISK. */
 export async function readRole(disk: Disk, layout: Layout): Promise<Role> {
   const unknown = (why: string, cause?: unknown) => {

@@ -8,6 +8,7 @@ import type { Platform } from '../platform/platform.ts'
 import type { ChildProcess } from '../platform/processes.ts'
 import { programPath, type Program } from '../programs.ts'
 import { loadConfig, type Config } from '../config/config.ts'
+import { unknownRole } from '../config/role.ts'
 import { liveHolder, statusNow, type Resident } from './reach.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { masterPurpose, serverPurpose, shipperPurpose, slavePurpose } from './owner.ts'
@@ -44,8 +45,11 @@ interface Place {
 function placesOf({ type }: Config, layout: Layout): readonly Place[] {
   const owners = type === 'master' ? [serverPurpose, masterPurpose] : [slavePurpose]
   const owner = { resident: 'owner', lock: layout.ownerLock, purposes: owners } as const
-  const shipper = { resident: 'shipper', lock: layout.shipperLock } as const
-  return type === 'master' ? [owner, { ...shipper, purposes: [shipperPurpose] }] : [owner]
+  return type === 'master' ? [owner, shipperPlace(layout)] : [owner]
+}
+
+function shipperPlace(layout: Layout): Place {
+  return { resident: 'shipper', lock: layout.shipperLock, purposes: [shipperPurpose] }
 }
 
 /** Null when the work is not being done. A command that has the lock for a moment is not the server. */
@@ -256,9 +260,9 @@ async function startError(
  */
 export async function stopServer(platform: BackgroundPlatform, directory: string): Promise<number> {
   const layout = layoutOf(directory)
-  const config = await loadConfig(platform.disk, layout)
+  const config = await loadConfig(platform.disk, layout, unknownRole)
   const supervisor = await liveHolder(platform, layout.supervisorLock)
-  const parts = await ownParts(platform, config, layout)
+  const parts = await ownParts(platform, layout)
   const first = parts[0] ?? supervisor
   if (first === null || first === undefined) {
     const hint = 'There is nothing to stop; "hb status" shows its state.'
@@ -275,21 +279,17 @@ export async function stopServer(platform: BackgroundPlatform, directory: string
     throw new HotBackupError('ERR_RUNNING', message, {}, undefined, 'Stop it there.')
   }
   if (supervisor !== null) await end(platform, [supervisor])
-  await end(platform, await ownParts(platform, config, layout))
+  await end(platform, await ownParts(platform, layout))
   return first.identity.pid
 }
 
-/** Not a program that has the master open. */
-async function ownParts(
-  platform: BackgroundPlatform,
-  config: Config,
-  layout: Layout,
-): Promise<LockHolder[]> {
-  const places = placesOf(config, layout)
+/** Whatever the role is: they are to end also when it is unknown. Not a program that has the master open. */
+async function ownParts(platform: BackgroundPlatform, layout: Layout): Promise<LockHolder[]> {
+  const purposes = [serverPurpose, slavePurpose]
+  const owner = { resident: 'owner', lock: layout.ownerLock, purposes } as const
+  const places = [owner, shipperPlace(layout)]
   const workers = await Promise.all(places.map(place => workerAt(platform, place)))
-  return workers.flatMap(worker =>
-    worker === null || worker.purpose === masterPurpose ? [] : [worker],
-  )
+  return workers.filter(worker => worker !== null)
 }
 
 async function end(platform: BackgroundPlatform, holders: readonly LockHolder[]): Promise<void> {
@@ -317,15 +317,14 @@ export async function standingStill<T>(
   work: () => Promise<T>,
 ): Promise<{ readonly result: T; readonly pid: number | null }> {
   const layout = layoutOf(directory)
-  const config = await loadConfig(platform.disk, layout)
   const supervisor = await liveHolder(platform, layout.supervisorLock)
-  if (supervisor === null) return alone(platform, config, layout, work)
+  if (supervisor === null) return alone(platform, layout, work)
   const pause = await platform.locks.acquire(layout.pauseLock, 'command', () => {})
   const wake = () => platform.processes.signal(supervisor.identity.pid, 'SIGUSR2')
   let result: T
   try {
     wake()
-    while ((await ownParts(platform, config, layout)).length > 0) {
+    while ((await ownParts(platform, layout)).length > 0) {
       await sleep(platform.clock, pollMs)
     }
     result = await work()
@@ -342,12 +341,11 @@ export async function standingStill<T>(
 /** Without a supervisor: parts that were started one by one. */
 async function alone<T>(
   platform: BackgroundPlatform,
-  config: Config,
   layout: Layout,
   work: () => Promise<T>,
 ): Promise<{ readonly result: T; readonly pid: number | null }> {
   const { directory } = layout
-  const ran = (await ownParts(platform, config, layout)).length > 0
+  const ran = (await ownParts(platform, layout)).length > 0
   if (ran) await stopServer(platform, directory)
   let result: T
   try {

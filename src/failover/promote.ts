@@ -7,6 +7,7 @@ import { sleep } from '../platform/clock.ts'
 import type { Platform } from '../platform/platform.ts'
 import { countLost } from '../slave/lost-found.ts'
 import type { Replayer } from '../slave/replayer.ts'
+import { unknownRole } from '../config/role.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import type { ControlClient } from '../control/control-client.ts'
 import { ask } from '../control/operation.ts'
@@ -24,7 +25,7 @@ import {
 import { collectStatus } from '../report/status.ts'
 import { checkNotRejoining } from '../config/fence.ts'
 import { failoverOperations, type PromoteReport } from './failover-operations.ts'
-import { nextTimeline, promoteLog, tryPromotion, unknownRole } from './promotion.ts'
+import { nextTimeline, promoteLog, tryPromotion } from './promotion.ts'
 
 type Parts = {
   readonly config: Config

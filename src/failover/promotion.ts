@@ -19,12 +19,10 @@ import type { Disk } from '../platform/disk.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { Config } from '../config/config.ts'
 import { changeRole, tryRole, type Change } from '../config/role-change.ts'
-import { newRole } from '../config/role.ts'
+import { unknownRole } from '../config/role.ts'
 import type { Layout } from '../config/layout.ts'
 
 const asMaster: Change = role => ({ ...role, type: 'master', master: null })
-/** A server whose role is unknown may be promoted: that says what it is. */
-export const unknownRole = newRole('slave')
 
 /**
  * Tries every step that may fail, and changes nothing. The caller owns the server. Throws ERR_CONFIG when hb.toml would

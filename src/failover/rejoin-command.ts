@@ -2,10 +2,10 @@
 import type { Platform } from '../platform/platform.ts'
 import { standingStill } from '../control/background.ts'
 import { loadConfig } from '../config/config.ts'
+import { unknownRole } from '../config/role.ts'
 import { liveHolder } from '../control/reach.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { masterPurpose, takeOwnership } from '../control/owner.ts'
-import { unknownRole } from './promotion.ts'
 import { rejoin, type RejoinOptions, type RejoinReport } from './rejoin.ts'
 
 /** The process of the slave's server that was started, if one ran before. */
@@ -18,10 +18,11 @@ export async function rejoinServer(
   options: RejoinOptions,
 ): Promise<RejoinOutcome> {
   const layout = layoutOf(directory)
-  const { type } = await loadConfig(platform.disk, layout, unknownRole)
+  // A wrong hb.toml is refused before anything is stopped.
+  await loadConfig(platform.disk, layout, unknownRole)
   // An application is not stopped for this: it must leave by itself.
   const owner = await liveHolder(platform, layout.ownerLock)
-  if (type === 'master' && owner?.purpose === masterPurpose) {
+  if (owner?.purpose === masterPurpose) {
     await (await takeOwnership(platform, layout, purpose, lost)).release()
   }
   const { result, pid } = await standingStill(platform, directory, () =>

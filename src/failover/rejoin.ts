@@ -37,13 +37,13 @@ import { addressText, isEverywhere, isLoopback, portDefault } from '../config/ad
 import { loadConfig, type Config } from '../config/config.ts'
 import { readServerId, readUpstream, writeUpstream } from '../config/identity.ts'
 import { readKey } from '../config/key.ts'
+import { unknownRole } from '../config/role.ts'
 import { changeRole, tryRole, type Change } from '../config/role-change.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { openMasterLog } from '../updates/master-log.ts'
 import { isDatabaseFile, isLogFile, removeOwn } from '../config/own-files.ts'
 import { ownMark } from './joining.ts'
 import { saveMissing, type MissingUpdates } from './missing-updates.ts'
-import { unknownRole } from './promotion.ts'
 
 export interface RejoinOptions {
   /** Where the new master listens; null: what has begun is gone on with, and that says where. */

@@ -267,6 +267,32 @@ t.test('the old master comes back as a slave; what it alone had is saved', async
   t.match(await replay('-d', master, ...missing.slice(2)), { code: 4, stderr: /ERR_WRONG_TYPE/ })
 })
 
+t.test('a server whose role is lost is stopped, and becomes a slave again', async t => {
+  const pair = await Pair.make(t)
+  await pair.start()
+  const { master, slave } = pair
+  await ok('create-account', '-d', master, 'SALES')
+  await ok('wait', '-d', master)
+  await ok('promote', '-d', slave)
+  const role = path.join(master, 'role')
+
+  writeFileSync(role, '')
+  t.match(await hb('stop', '-d', master), { code: 0 }, 'at work')
+  t.match(await hb('stop', '-d', master), { code: 4, stderr: /ERR_NOT_RUNNING/ })
+  t.match(await hb('start', '-d', master), { code: 4, stderr: /ERR_ROLE.*"hb rejoin"/ })
+  const back = ['rejoin', '-d', master, '--from', `127.0.0.1:${pair.port}`]
+  const listen = `127.0.0.1:${await freePort()}`
+  await ok(...back, '--listen', listen)
+  await ok('start', '-d', master)
+  await ok('wait', '-d', slave)
+
+  rmSync(role)
+  await ok(...back)
+  t.match(await statusOf(master), { type: 'slave', running: true }, 'it was running, and goes on')
+  await ok('wait', '-d', slave)
+  t.equal(await ok('digest', '-d', master), await ok('digest', '-d', slave))
+})
+
 t.test('another slave of the old master follows the new one, also when it had more', async t => {
   const pair = await Pair.make(t)
   const { master, slave } = pair
