@@ -1,6 +1,10 @@
-// Where the package's own files lie that are started or opened by path, rather than imported. The paths hold beside
-// this module as tsc writes it, and beside the chunk that a bundle has it in: bundles keep chunks at their root.
+// This package: its version, and where its own files lie that are started or opened by path, rather than imported. The
+// paths hold beside this module as tsc writes it, and beside the chunk that a bundle has it in: bundles keep chunks at
+// their root.
 import { fileURLToPath } from 'node:url'
+
+/** As package.json has it. */
+export const version = '0.1.0'
 
 export type Program =
   | 'cli/hb'

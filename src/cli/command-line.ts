@@ -19,8 +19,6 @@ import { checkTexts } from './byte-arguments.ts'
 import { Output, OutputClosed } from './output.ts'
 import { Progress } from './progress.ts'
 
-export const version = '0.1.0'
-
 /** The signals that end a command, and the exit status that says so. */
 const interruptions = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const
 type Interruption = keyof typeof interruptions

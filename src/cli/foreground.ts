@@ -5,6 +5,7 @@ import { type AlarmPolicy } from '../config/policies.ts'
 import { isHotBackupError, type HotBackupError } from '../errors.ts'
 import { openLineFile } from '../platform/node-line-file.ts'
 import { nodePlatform } from '../platform/node-platform.ts'
+import { version } from '../programs.ts'
 import type { Platform } from '../platform/platform.ts'
 import { Alarm } from '../report/alarm.ts'
 import { backgroundVariable } from '../control/background.ts'
@@ -23,14 +24,14 @@ import {
   execute,
   processStreams,
   tell,
-  version,
   withExamples,
   type ServerOptions,
 } from './command-line.ts'
 import { watchSignals } from './server-signals.ts'
 
 interface RunningServer {
-  stop(): Promise<void>
+  /** `goesOn`: the process starts it again at once. */
+  stop(goesOn: boolean): Promise<void>
   /** What of hb.toml is in force. */
   readonly config: LiveConfig
   /** Who follows whom here, for the alarm. */
@@ -133,9 +134,9 @@ async function serve(
       throw error
     }
   }
-  const end = (server: RunningServer): Promise<void> => {
+  const end = (server: RunningServer, goesOn: boolean): Promise<void> => {
     current.server = null
-    return server.stop()
+    return server.stop(goesOn)
   }
   let server = await begin(start)
   say('info', `${name} is ready`, { pid: process.pid })
@@ -151,13 +152,13 @@ async function serve(
   let reason = await next()
   while (reason === 'reseeded' || reason === 'reopen') {
     // What it holds is given up: that it could not be closed well does not matter.
-    await end(server).catch((error: unknown) => say('warn', `closing: ${String(error)}`))
+    await end(server, true).catch((error: unknown) => say('warn', `closing: ${String(error)}`))
     server = await begin((...args) => openAgain(nodePlatform, layout, () => start(...args)))
     say('info', `${name} is ready again`, { pid: process.pid })
     reason = await next()
   }
   if (reason === 'promoted') {
-    await end(server)
+    await end(server, ended.error === null)
     if (ended.error !== null) {
       say('error', errorText(ended.error))
       close()
@@ -176,7 +177,7 @@ async function serve(
     process.exit(ended.error.code === 'ERR_STOPPED' ? stoppedExitCode : code)
   }
   say('info', `${name} stops`, { reason })
-  await end(server)
+  await end(server, false)
   say('info', `${name} has stopped`)
   close()
 }

@@ -1,7 +1,8 @@
 // The commands of hb(1), put together. Those of a part are loaded when one of them is called: loading everything would
 // take longer than most commands take.
 import { Command } from 'commander'
-import { calledCommand, version, withCommands, type Context } from './command-line.ts'
+import { version } from '../programs.ts'
+import { calledCommand, withCommands, type Context } from './command-line.ts'
 import { addHelpCommand } from './help-command.ts'
 
 type AddCommands = (program: Command, context: Context) => void

@@ -13,13 +13,13 @@ import type {
 } from '../replay/replay-operations.ts'
 import { replayMissingOn } from '../server/missing-command.ts'
 import { replayServer } from '../replay/replay-command.ts'
+import { version } from '../programs.ts'
 import type { ByteForm } from '../text/byte-forms.ts'
 import { count, counted } from '../text/numbers.ts'
 import { formOf, jsonId, shownId, withForms, type FormOptions } from './byte-arguments.ts'
 import {
   collect,
   directoryOption,
-  version,
   wholeNumber,
   withExamples,
   type Context,

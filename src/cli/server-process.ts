@@ -4,15 +4,16 @@
 import { guardSignals } from '../platform/node-signals.ts'
 
 guardSignals()
-const [{ startResident }, { runServer }] = await Promise.all([
+const [{ residentServer }, { runServer }] = await Promise.all([
   import('../server/resident.ts'),
   import('./foreground.ts'),
 ])
 
+const start = residentServer()
 await runServer(
   'hb-server',
   'Own the log and the database of a server, in the foreground, until SIGTERM or SIGINT.',
-  startResident,
-  startResident,
+  start,
+  start,
   'the server',
 )

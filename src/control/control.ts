@@ -1,11 +1,9 @@
-// The control socket of a running process: how commands reach the server that it has open. A socket that was deleted
-// is made again. Requests of one connection are carried out one after the other, in order (envelope.ts).
-import path from 'node:path'
+// The control socket of a running process: how commands reach the server that it has open. Requests of one connection
+// are carried out one after the other, in order (envelope.ts).
 import { HotBackupError } from '../errors.ts'
-import type { Timer } from '../platform/clock.ts'
-import type { LocalListener } from '../platform/local-socket.ts'
+import type { Clock } from '../platform/clock.ts'
+import { KeptSocket, type KeptSocketPlatform } from '../platform/kept-socket.ts'
 import type { Connection } from '../platform/network.ts'
-import type { Platform } from '../platform/platform.ts'
 import type { Log } from '../config/messages-log.ts'
 import { decodeRequest, encodeError, encodeMessage, encodeNotice } from './envelope.ts'
 import { FrameDecoder, type Frame } from './frames.ts'
@@ -26,36 +24,15 @@ const waitingMax = 4
 /** A client that has heard that the server closes, and does not hang up, is cut off after this. */
 const goodbyeMs = 1000
 
-/** The path of the socket is looked at this often. */
-const lookMs = 1000
-
-type ControlPlatform = Pick<Platform, 'localSockets' | 'clock' | 'disk'>
-
 export class ControlServer {
-  readonly #platform: ControlPlatform
-  readonly #path: string
+  readonly #clock: Clock
   readonly #services: ControlServices
-  readonly #say: Log
   readonly #peers = new Set<ControlConnection>()
-  #listener: LocalListener | null = null
-  /** Listeners end with their last connection. */
-  readonly #ends: Promise<void>[] = []
-  #looking: Promise<void> = Promise.resolve()
-  #timer: Timer | null = null
-  #closed = false
-  /** It has been reported that commands cannot reach this process. */
-  #reported = false
+  #socket: KeptSocket | null = null
 
-  private constructor(
-    platform: ControlPlatform,
-    socket: string,
-    say: Log,
-    services: ControlServices,
-  ) {
-    this.#platform = platform
-    this.#path = socket
+  private constructor(clock: Clock, services: ControlServices) {
+    this.#clock = clock
     this.#services = services
-    this.#say = say
   }
 
   /**
@@ -63,74 +40,35 @@ export class ControlServer {
    * ERR_DISK.
    */
   static async start(
-    platform: ControlPlatform,
+    platform: KeptSocketPlatform,
     socket: string,
     say: Log,
     services: ControlServices,
   ): Promise<ControlServer> {
-    const server = new ControlServer(platform, socket, say, services)
-    await server.#listen()
-    server.#lookLater()
+    const server = new ControlServer(platform.clock, services)
+    server.#socket = await KeptSocket.open(
+      platform,
+      socket,
+      connection => server.#accept(connection),
+      say,
+    )
     return server
   }
 
-  async #listen(): Promise<void> {
-    this.#listener = await this.#platform.localSockets.listen(this.#path, connection => {
-      const peer = new ControlConnection(connection, this.#services, () => this.#peers.delete(peer))
-      this.#peers.add(peer)
-    })
-  }
-
-  #lookLater(): void {
-    if (this.#closed) return
-    const look = () => {
-      this.#looking = this.#look().then(() => this.#lookLater())
-    }
-    this.#timer = this.#platform.clock.after(lookMs, look, true)
-  }
-
-  /** Commands find this process by the path: what was deleted there is made again. */
-  async #look(): Promise<void> {
-    try {
-      if ((await this.#listener?.isThere()) === true || this.#closed) return
-      this.#endListener()
-      await this.#makeDirectory()
-      await this.#listen()
-      this.#reported = false
-      this.#say('warn', `the socket ${this.#path} was gone, and has been made again`)
-    } catch (error) {
-      if (!this.#reported) {
-        this.#say('error', `commands cannot reach this process: ${String(error)}`)
-      }
-      this.#reported = true
-    }
-  }
-
-  /** Its connections stay. The system removes what lies at the path when a listener is closed. */
-  #endListener(): void {
-    if (this.#listener !== null) this.#ends.push(this.#listener.close())
-    this.#listener = null
-  }
-
-  /** Not that of a server which was moved away. */
-  async #makeDirectory(): Promise<void> {
-    const { disk } = this.#platform
-    const directory = path.dirname(this.#path)
-    if (await disk.exists(path.dirname(directory))) await disk.makeDirectory(directory)
+  #accept(connection: Connection): void {
+    const peer = new ControlConnection(connection, this.#services, () => this.#peers.delete(peer))
+    this.#peers.add(peer)
   }
 
   /** Finishes the requests that are being carried out (but breaks off a long answer) and takes no others. */
   async close(): Promise<void> {
-    this.#closed = true
-    this.#timer?.cancel()
-    await this.#looking
-    this.#endListener()
+    await this.#socket?.close()
     const peers = [...this.#peers]
     await Promise.all(peers.map(peer => peer.close()))
-    const patience = this.#platform.clock.after(goodbyeMs, () => {
+    const patience = this.#clock.after(goodbyeMs, () => {
       for (const peer of peers) peer.drop()
     })
-    await Promise.all(this.#ends)
+    await this.#socket?.ended()
     patience.cancel()
   }
 }

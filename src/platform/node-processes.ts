@@ -2,7 +2,7 @@
 // a dead one whose pid was given away again counts as alive.
 import { execFile, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readlinkSync } from 'node:fs'
-import { hostname, setPriority } from 'node:os'
+import { arch, hostname, release, setPriority, type } from 'node:os'
 import { HotBackupError } from '../errors.ts'
 import { KiB } from '../limits.ts'
 import { runCommand, runCommandFrom } from './node-command.ts'
@@ -20,6 +20,19 @@ const outputBytesMax = 1024 * KiB
 
 export const nodeProcesses: Processes = {
   self,
+
+  host: { system: `${type()} ${release()} ${arch()}`, executable: process.execPath },
+
+  usage() {
+    const { rss, heapUsed } = process.memoryUsage()
+    const { user, system } = process.cpuUsage()
+    return {
+      rssBytes: rss,
+      heapBytes: heapUsed,
+      userSeconds: user / 1e6,
+      systemSeconds: system / 1e6,
+    }
+  },
 
   user: currentUser,
 

@@ -48,8 +48,19 @@ export interface CommandOptions {
   readonly timeoutMs: number
 }
 
+/** What this process has used since it started. */
+export interface Usage {
+  readonly rssBytes: number
+  readonly heapBytes: number
+  readonly userSeconds: number
+  readonly systemSeconds: number
+}
+
 export interface Processes {
   self(): ProcessIdentity
+  /** For people: the operating system, and the path of the program that runs this process. */
+  readonly host: { readonly system: string; readonly executable: string }
+  usage(): Usage
   /** The number of the user with whose rights this process works; 0 is root. Null where the system has none. */
   user(): number | null
   /**

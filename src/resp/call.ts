@@ -2,7 +2,7 @@
 // the other: what a handler needs after it has waited for something, it takes out before.
 import type { Access, DirectAccess } from './access.ts'
 import { Changes } from './changes.ts'
-import { loading, type Context, type Opened } from './context.ts'
+import type { Context, Opened } from './context.ts'
 import type { Space } from './keyspace.ts'
 import { Reply } from './reply.ts'
 import { ReplyError } from './reply-error.ts'
@@ -38,7 +38,7 @@ export class Call {
 
   get opened(): Opened {
     const { opened } = this.context
-    if (opened === null) throw new ReplyError(loading)
+    if (opened === null) throw new ReplyError(this.context.unavailable)
     return opened
   }
 

@@ -1,5 +1,6 @@
 // What all commands share: the server's settings, counts and clients, and what it has open.
 import type { Clock, Timer } from '../platform/clock.ts'
+import type { Usage } from '../platform/processes.ts'
 import type { Random } from '../platform/random.ts'
 import { DirectAccess } from './access.ts'
 import type { CommandInfo } from './command-info.ts'
@@ -53,14 +54,6 @@ export interface Identity {
   usage(this: void): Usage
 }
 
-/** What the process has taken so far. */
-export interface Usage {
-  readonly rssBytes: number
-  readonly heapBytes: number
-  readonly userSeconds: number
-  readonly systemSeconds: number
-}
-
 interface Paused {
   readonly writesOnly: boolean
   readonly end: Promise<void>
@@ -83,6 +76,7 @@ export class Context {
   readonly since: number
   readonly #fileOf: (index: number) => DatabaseFile
   #opened: Opened | null = null
+  #unavailable = loading
   #paused: Paused | null = null
 
   constructor(parts: ContextParts) {
@@ -126,8 +120,14 @@ export class Context {
     paused?.resume()
   }
 
-  /** From now on this is what commands work on. Whatever was watched counts as changed. */
-  use(store: Store | null): void {
+  /** The error of commands that need the database while it is not open. */
+  get unavailable(): string {
+    return this.#unavailable
+  }
+
+  /** Commands work on this from now on; none: they fail with `unavailable`. What was watched counts as changed. */
+  use(store: Store | null, unavailable: string = loading): void {
+    this.#unavailable = unavailable
     for (const session of this.sessions.values()) {
       if (session.watch !== null) session.watch.touched = true
       session.blocked?.unblock(unblocked)
@@ -148,5 +148,5 @@ export class Context {
   }
 }
 
-export const loading = 'LOADING the server is opening its database'
+const loading = 'LOADING the server is opening its database'
 const unblocked = 'UNBLOCKED the server changes its role'

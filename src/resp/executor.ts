@@ -6,7 +6,7 @@ import { Call, type Answer, type Runner } from './call.ts'
 import type { Command } from './command.ts'
 import { arityFits } from './command-info.ts'
 import type { CommandTable } from './command-table.ts'
-import { loading, type Context } from './context.ts'
+import type { Context } from './context.ts'
 import type { Reply } from './reply.ts'
 import { readOnly, ReplyError, tooLong, wrongIdLength } from './reply-error.ts'
 import type { Request } from './request.ts'
@@ -79,7 +79,9 @@ export class Executor implements Runner {
       return this.#refuse(session, command, 'ERR Command not allowed inside a transaction')
     }
     const { opened, paused } = this.#context
-    if (opened === null && !flags.has('loading')) return this.#refuse(session, command, loading)
+    if (opened === null && !flags.has('loading')) {
+      return this.#refuse(session, command, this.#context.unavailable)
+    }
     if (flags.has('write') && opened !== null) {
       const { writes } = opened.store
       if (writes === null) return this.#refuse(session, command, readOnly)

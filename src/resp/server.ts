@@ -3,7 +3,7 @@
 // round share one block of the log and one fsync.
 import { HotBackupError } from '../errors.ts'
 import { sleep, type Timer } from '../platform/clock.ts'
-import type { LocalListener } from '../platform/local-socket.ts'
+import { KeptSocket, type Report } from '../platform/kept-socket.ts'
 import type { Connection } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { Command } from './command.ts'
@@ -20,7 +20,7 @@ import type { Store } from './store.ts'
 import type { Users } from './user.ts'
 
 export interface RespServerOptions {
-  readonly platform: Pick<Platform, 'clock' | 'random' | 'localSockets'>
+  readonly platform: Pick<Platform, 'clock' | 'random' | 'localSockets' | 'disk'>
   readonly identity: Identity
   /** Null: not open yet. */
   readonly store: Store | null
@@ -33,6 +33,8 @@ export interface RespServerOptions {
   readonly users?: Users | null
   /** Hears of faults that no client is to blame for. */
   readonly fault?: (error: unknown) => void
+  /** Hears that the socket was deleted and made again. */
+  readonly report?: Report
 }
 
 /** The account of databases that hb.toml does not place elsewhere. */
@@ -56,7 +58,8 @@ export class RespServer implements Door {
   readonly parserLimits = defaultParserLimits
   readonly #platform: RespServerOptions['platform']
   readonly #socketPath: string | null
-  #listener: LocalListener | null = null
+  #socket: KeptSocket | null = null
+  readonly #report: Report
   readonly #connections = new Set<ClientConnection>()
   #nextId = 1
   /** Those that have something to do in the coming turn. */
@@ -87,22 +90,23 @@ export class RespServer implements Door {
       users: options.users ?? null,
     })
     this.#fault = options.fault ?? (() => {})
+    this.#report = options.report ?? (() => {})
     this.executor = new Executor(this.context, table, this.reply, this.#fault)
     this.context.use(options.store)
   }
 
   async listen(): Promise<void> {
-    const { localSockets } = this.#platform
-    if (this.#socketPath !== null) {
-      const path = this.#socketPath
-      this.#listener = await localSockets.listen(path, socket => this.#accept(socket, path))
+    const path = this.#socketPath
+    if (path !== null) {
+      const accept = (socket: Connection) => this.#accept(socket, path)
+      this.#socket = await KeptSocket.open(this.#platform, path, accept, this.#report)
     }
     this.#look()
   }
 
-  /** What commands work on from now on; null: they are answered with LOADING. */
-  use(store: Store | null): void {
-    this.context.use(store)
+  /** What commands work on from now on; null: their error is `unavailable`, or LOADING while the server opens it. */
+  use(store: Store | null, unavailable?: string): void {
+    this.context.use(store, unavailable)
   }
 
   /** Takes no more requests, lets replies leave that are under way, and closes all connections. */
@@ -114,12 +118,12 @@ export class RespServer implements Door {
   async #close(): Promise<void> {
     this.#timer?.cancel()
     const { clock } = this.#platform
-    const closed = this.#listener?.close()
+    await this.#socket?.close()
     const end = clock.monotonic() + closeMs
     for (const connection of this.#connections) connection.close(true)
     while (this.#connections.size > 0 && clock.monotonic() < end) await sleep(clock, closeLookMs)
     for (const connection of this.#connections) connection.close(false)
-    await closed
+    await this.#socket?.ended()
   }
 
   #accept(socket: Connection, localAddress: string): void {

@@ -239,10 +239,11 @@ export class Commits {
     await before.close()
   }
 
-  /** The transaction that enough slaves have got to. */
+  /** The transaction that enough slaves have got to; -1 when there are not `slaves` of them that are known. */
   #reach(level: AckLevel, slaves: number | null = null): number {
     const reached = (this.#acks?.acks() ?? []).map(ack => ackReach(ack, level))
-    return reached.sort((a, b) => b - a)[(slaves ?? this.#config.commit.slaves) - 1] ?? 0
+    const enough = reached.sort((a, b) => b - a)[(slaves ?? this.#config.commit.slaves) - 1]
+    return enough ?? (slaves === null ? 0 : -1)
   }
 
   /** Lets those go on whose transaction has got far enough. */

@@ -115,7 +115,7 @@ t.test('what cannot be made again is reported once, and tried again', async t =>
   const server = await ControlServer.start(nodePlatform, socket, say, services)
   renameSync(directory, `${directory}.moved`)
   await until('it is missed', async () => said.length > 0)
-  t.match(said, [/^error commands cannot reach this process: .*owner\.sock/])
+  t.match(said, [/^error this process cannot be reached: .*owner\.sock/])
   t.notOk(existsSync(directory), 'nothing is made where the server was')
   renameSync(`${directory}.moved`, directory)
   unlinkSync(socket)

@@ -261,6 +261,8 @@ export class Machine {
         const kill = (signal: string) => this.#signal(process, signal)
         return { pid: process.pid, exited: told, kill }
       },
+      host: { system: 'simulation', executable: 'node' },
+      usage: () => ({ rssBytes: 0, heapBytes: 0, userSeconds: 0, systemSeconds: 0 }),
       prepare: () => () => {},
       runCommand: () => Promise.resolve(null),
       output: () => Promise.resolve(null),
