@@ -149,6 +149,11 @@ class SenderWatch {
 }
 
 function slavesToWaitFor(config: Config, slave: string | null): string[] {
+  if (config.type === 'slave' && !config.slave.logSlaveUpdates) {
+    const message = `${config.name} is a slave and forwards nothing: log_slave_updates in hb.toml is off`
+    const hint = 'Wait on the master, or without --slave until this server has it itself.'
+    throw new HotBackupError('ERR_NO_SLAVE', message, {}, undefined, hint)
+  }
   const names = config.slaves.map(({ name }) => name)
   if (slave === null) {
     if (names.length > 0) return names

@@ -52,6 +52,15 @@ t.test('hb.toml is read again: what can be is in force, the rest is named', asyn
   await ok('wait', '-d', pair.master, '--timeout', '60')
   t.match(await ok('reload', '-d', pair.master), /: hb\.toml was read again; after a restart: link/)
 
+  const slaveToml = path.join(pair.slave, 'hb.toml')
+  const own = readFileSync(slaveToml, 'utf8')
+  writeFileSync(slaveToml, `${own}\n[[slaves]]\nname = "west"\naddress = "${address}"\n`)
+  t.match(await hb('wait', '-d', pair.slave, '--slave', 'west', '--timeout', '60'), {
+    code: 3,
+    stderr: /^hb: ERR_NO_SLAVE: beta is a slave and forwards nothing: log_slave_updates .* is off/,
+  })
+  writeFileSync(slaveToml, own)
+
   const pid = await pidOf(pair.master)
   writeFileSync(toml, before.replace('[queue]', '[queue]\nlimti = 5'))
   const wrong = await hb('reload', '-d', pair.master)
