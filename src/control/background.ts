@@ -245,11 +245,11 @@ async function startError(
 ): Promise<HotBackupError> {
   const text = (await readFile(disk, output, 64 * KiB).catch(() => null))?.toString() ?? ''
   const lines = text.trimEnd().split('\n')
-  const told = /^hb(?:-\w+)?: (ERR_\w+): (.*?)\.(?: [A-Z].*)?$/
+  const told = /^hb(?:-\w+)?: (ERR_\w+): (.*?)\.(?: ([A-Z].*))?$/
   const line = lines.findLast(each => told.test(each)) ?? lines.at(-1) ?? ''
-  const [, word, message = ''] = told.exec(line) ?? []
+  const [, word, message = '', hint] = told.exec(line) ?? []
   const code = errorCodes.find(known => known === word)
-  if (code !== undefined) return new HotBackupError(code, message)
+  if (code !== undefined) return new HotBackupError(code, message, {}, undefined, hint)
   const fallback: ErrorCode = 'ERR_NOT_RUNNING'
   return new HotBackupError(fallback, `${config.name} did not start: ${line || `see ${output}`}`)
 }

@@ -275,11 +275,24 @@ t.test('a server whose role is lost is stopped, and becomes a slave again', asyn
   await ok('wait', '-d', master)
   await ok('promote', '-d', slave)
   const role = path.join(master, 'role')
+  const known = readFileSync(role)
 
   writeFileSync(role, '')
   t.match(await hb('stop', '-d', master), { code: 0 }, 'at work')
   t.match(await hb('stop', '-d', master), { code: 4, stderr: /ERR_NOT_RUNNING/ })
   t.match(await hb('start', '-d', master), { code: 4, stderr: /ERR_ROLE.*"hb rejoin"/ })
+  const serverId = path.join(master, 'server.id')
+  const id = readFileSync(serverId)
+  writeFileSync(role, known)
+  writeFileSync(serverId, '')
+  const nobody = { code: 4, stderr: /ERR_NOT_A_SERVER: .*server.id is .*\. Put it back from/ }
+  t.match(
+    await hb('start', '-d', master),
+    nobody,
+    'with the hint of the process that did not start',
+  )
+  writeFileSync(serverId, id)
+  writeFileSync(role, '')
   const back = ['rejoin', '-d', master, '--from', `127.0.0.1:${pair.port}`]
   const listen = `127.0.0.1:${await freePort()}`
   await ok(...back, '--listen', listen)
