@@ -30,6 +30,7 @@ export function initialConfigText(settings: InitialSettings): string {
     failoverText,
     replicateText,
     alarmText,
+    serveText,
     slavesHead + (slaves.length === 0 ? slavesExample : tables),
   ].join('\n')
 }
@@ -138,6 +139,20 @@ const alarmText = `[alarm]
 # A slave that has not followed its master for this long is an error; so is, on a slave, a master that was not heard.
 # after = "1m"
 # timeout = "30s"
+`
+
+const serveText = `[serve]
+# Clients of the Redis protocol find the server at run/resp.sock. "127.0.0.1:6379" lets programs of this machine reach
+# it over TCP as well, under any user: there are no passwords. Default: no port.
+# listen = "127.0.0.1:6379"
+# Clients at once; the silence after which one is disconnected ("0": none); the most that replies to one may take.
+# max_clients = 1000
+# idle_timeout = "0"
+# output_size = "256MiB"
+# Whether FLUSHALL may delete the keys of all databases.
+# flushall = false
+# The files whose items are the strings of databases 0 to 15. Default: file n of account REDIS.
+# databases = { 0 = "SALES/CUSTOMERS" }
 `
 
 const commonText = `[log]

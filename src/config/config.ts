@@ -6,7 +6,7 @@ import path from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import * as v from 'valibot'
 import { HotBackupError, isHotBackupError } from '../errors.ts'
-import { KiB, MiB, segmentBytesDefault, segmentBytesMax, segmentBytesMin } from '../limits.ts'
+import { MiB } from '../limits.ts'
 import type { FsyncPolicy } from '../log/options.ts'
 import { isWrongFile, readFile } from '../platform/atomic-file.ts'
 import type { Access, Disk } from '../platform/disk.ts'
@@ -17,25 +17,17 @@ import { addressText, isLoopback, portDefault, reaches, samePlace } from './addr
 import { checkClosed } from './closed.ts'
 import { keyText, lineOf } from './config-lines.ts'
 import type { ReplicatePolicy } from './file-patterns.ts'
-import { commitLevels, type CommitPolicy, type QueuePolicy, type AlarmPolicy } from './policies.ts'
-import { newRole, readRole, withLearned, type Role, type ServerType } from './role.ts'
 import {
-  address,
-  boolean,
-  cacheBytesMin,
-  cacheSize,
-  command,
-  filePattern,
-  hour,
-  interval,
-  listenAddress,
-  name,
-  oneOf,
-  size,
-  text,
-  time,
-  wholeNumber,
-} from './values.ts'
+  type AlarmPolicy,
+  type CommitPolicy,
+  type QueuePolicy,
+  databasesMax,
+  fileOfDatabase,
+  type ServePolicy,
+} from './policies.ts'
+import { newRole, readRole, withLearned, type Role, type ServerType } from './role.ts'
+import { schema, type Settings } from './schema.ts'
+import { cacheBytesMin } from './values.ts'
 
 export interface SlaveAddress {
   readonly name: string
@@ -98,6 +90,7 @@ export interface Config {
     readonly keepBytes: number
   }
   readonly alarm: AlarmPolicy
+  readonly serve: ServePolicy
   readonly slaves: readonly SlaveAddress[]
   /** On a master: which files are replicated. */
   readonly replicate: ReplicatePolicy
@@ -106,97 +99,6 @@ export interface Config {
 }
 
 const configBytesMax = 1 * MiB
-
-const schema = v.strictObject({
-  name,
-  log: v.optional(
-    v.strictObject({
-      fsync: v.optional(oneOf('commit', 'interval', 'os'), 'commit'),
-      fsync_interval: v.optional(time(1, 60_000, 'from 1 ms to 1 min'), '10ms'),
-      segment_size: v.optional(
-        size(segmentBytesMin, segmentBytesMax, 'from 64 KiB to 1 GiB'),
-        segmentBytesDefault,
-      ),
-      keep_time: v.optional(time(0, 10_000 * 24 * hour, 'of up to 10000 days'), '24h'),
-      keep_size: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'in bytes'), '4GiB'),
-    }),
-    {},
-  ),
-  database: v.optional(v.strictObject({ cache_size: v.optional(cacheSize, '25%') }), {}),
-  link: v.optional(
-    v.strictObject({
-      listen: v.optional(listenAddress),
-      key: v.optional(text),
-      seed_rate: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'of bytes a second'), 0),
-      window_size: v.optional(size(64 * KiB, 1024 * MiB, 'from 64 KiB to 1 GiB'), 8 * MiB),
-      heartbeat: v.optional(time(100, hour, 'from 100 ms to 1 h'), '5s'),
-      timeout: v.optional(time(200, 24 * hour, 'from 200 ms to 24 h'), '30s'),
-    }),
-    {},
-  ),
-  slave: v.optional(
-    v.strictObject({
-      apply_updates: v.optional(boolean, true),
-      log_slave_updates: v.optional(boolean, false),
-      auto_create: v.optional(boolean, false),
-      auto_seed: v.optional(boolean, false),
-      apply_delay: v.optional(time(0, 10_000 * 24 * hour, 'of up to 10000 days'), '0'),
-      apply_tries: v.optional(wholeNumber(1, 1000), 3),
-    }),
-    {},
-  ),
-  helpers: v.optional(
-    v.strictObject({
-      size: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'in bytes'), 32 * MiB),
-      patience: v.optional(time(1000, hour, 'from 1 s to 1 h'), '30s'),
-      tries: v.optional(wholeNumber(1, 1000), 5),
-    }),
-    {},
-  ),
-  verify: v.optional(v.strictObject({ interval: v.optional(interval, '1d') }), {}),
-  queue: v.optional(
-    v.strictObject({
-      limit: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'in bytes'), 0),
-      on_limit: v.optional(oneOf('pace', 'refuse', 'drop'), 'pace'),
-    }),
-    {},
-  ),
-  commit: v.optional(
-    v.strictObject({
-      level: v.optional(oneOf(...commitLevels), 'local'),
-      slaves: v.optional(wholeNumber(1, 1000), 1),
-      timeout: v.optional(time(100, 24 * hour, 'from 100 ms to 24 h'), '10s'),
-      on_timeout: v.optional(oneOf('wait', 'continue'), 'wait'),
-    }),
-    {},
-  ),
-  failover: v.optional(
-    v.strictObject({
-      lease: v.optional(time(0, hour, 'of up to 1 h'), '0'),
-      keep_size: v.optional(size(0, Number.MAX_SAFE_INTEGER, 'in bytes'), '10GiB'),
-    }),
-    {},
-  ),
-  replicate: v.optional(
-    v.strictObject({
-      include: v.optional(v.array(filePattern), ['*/*']),
-      exclude: v.optional(v.array(filePattern), []),
-    }),
-    {},
-  ),
-  alarm: v.optional(
-    v.strictObject({
-      command: v.optional(command, ''),
-      level: v.optional(oneOf('error', 'warn'), 'error'),
-      after: v.optional(time(1000, 24 * hour, 'from 1 s to 24 h'), '1m'),
-      timeout: v.optional(time(1000, hour, 'from 1 s to 1 h'), '30s'),
-    }),
-    {},
-  ),
-  slaves: v.optional(v.array(v.strictObject({ name, address })), []),
-})
-
-type Settings = v.InferOutput<typeof schema>
 
 /**
  * Reads hb.toml and the role. Throws ERR_NOT_A_SERVER when there is no hb.toml, ERR_CONFIG when it is wrong,
@@ -307,7 +209,11 @@ function check(source: string, role: Role): Checked {
     link: { ...link, listen: known.listen },
     slaves: [...known.slaves],
   }
-  const mistake = checkSlaves(settings) ?? checkLink(settings) ?? checkCommit(settings, role)
+  const mistake =
+    checkSlaves(settings) ??
+    checkLink(settings) ??
+    checkCommit(settings, role) ??
+    checkServe(settings)
   return mistake === null ? { settings, mistake } : { settings: null, mistake }
 }
 
@@ -373,8 +279,32 @@ function checkCommit({ commit, slaves }: Settings, { type }: Role): Mistake | nu
   return { keys: ['commit', key], message }
 }
 
+function checkServe({ serve }: Settings): Mistake | null {
+  if (serve.listen !== undefined && !isLoopback(serve.listen)) {
+    const rule =
+      'clients are neither encrypted nor known, and only addresses of this machine are allowed'
+    const message = `${rule}, got "${addressText(serve.listen)}"`
+    return { keys: ['serve', 'listen'], message }
+  }
+  const places = new Map<string, number>()
+  for (let index = 0; index < databasesMax; index++) {
+    const { account, file } = fileOfDatabase(serve.databases, index)
+    const text = `${account}/${file}`
+    const other = places.get(text)
+    if (other !== undefined) {
+      const key = String(String(index) in serve.databases ? index : other)
+      return {
+        keys: ['serve', 'databases', key],
+        message: `${text} holds another database already`,
+      }
+    }
+    places.set(text, index)
+  }
+  return null
+}
+
 function resolve(settings: Settings, layout: Layout, { type, master }: Role): Config {
-  const { log, link, slave, commit, queue, helpers, verify, failover, alarm } = settings
+  const { log, link, slave, commit, queue, helpers, verify, failover, alarm, serve } = settings
   // A slave sends nothing to its own master, which is entered for the time when they have changed places.
   const slaves = settings.slaves.filter(({ name }) => type === 'master' || name !== master)
   const { cache_size: cache } = settings.database
@@ -428,6 +358,14 @@ function resolve(settings: Settings, layout: Layout, { type, master }: Role): Co
       level: alarm.level,
       afterMs: alarm.after,
       timeoutMs: alarm.timeout,
+    },
+    serve: {
+      listen: serve.listen ?? null,
+      clientsMax: serve.max_clients,
+      idleMs: serve.idle_timeout,
+      outputBytesMax: serve.output_size,
+      flushAll: serve.flushall,
+      databases: serve.databases,
     },
     slaves,
     replicate: settings.replicate,

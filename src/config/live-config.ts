@@ -70,6 +70,12 @@ const keys: readonly Key[] = [
   key('alarm.level', links, config => config.alarm.level),
   key('alarm.after', links, config => config.alarm.afterMs),
   key('alarm.timeout', links, config => config.alarm.timeoutMs),
+  key('serve.listen', owners, ({ serve: { listen } }) => listen && addressText(listen)),
+  key('serve.max_clients', owners, config => config.serve.clientsMax),
+  key('serve.idle_timeout', owners, config => config.serve.idleMs),
+  key('serve.output_size', owners, config => config.serve.outputBytesMax),
+  key('serve.flushall', owners, config => config.serve.flushAll),
+  key('serve.databases', owners, config => config.serve.databases),
 ]
 
 /** `running` with what of `wanted` can be applied while the process works. */
@@ -77,13 +83,15 @@ function applicable(running: Config, wanted: Config): Config {
   const { keepMs, keepBytes } = wanted.log
   const { seedRate } = wanted.link
   const { autoSeed } = wanted.slave
-  const { slaves, alarm, queue, commit } = wanted
+  const { slaves, alarm, queue, commit, serve } = wanted
+  const { listen, databases } = running.serve
   return {
     ...running,
     log: { ...running.log, keepMs, keepBytes },
     link: { ...running.link, seedRate },
     slave: { ...running.slave, autoSeed },
     failover: { ...running.failover, keepBytes: wanted.failover.keepBytes },
+    serve: { ...serve, listen, databases },
     slaves,
     alarm,
     queue,
@@ -169,6 +177,9 @@ export class LiveConfig implements Config {
   }
   get alarm() {
     return this.#current.alarm
+  }
+  get serve() {
+    return this.#current.serve
   }
   get slaves() {
     return this.#current.slaves

@@ -1,4 +1,5 @@
-// What hb.toml decides about commit levels, the transaction log queue and alarms.
+// What hb.toml decides about commit levels, the transaction log queue, alarms and clients.
+import type { Address } from '../platform/network.ts'
 import type { AckLevel } from '../ship/ack-file.ts'
 
 /** "local": durable in the log of this master. The others: on slaves, too. */
@@ -32,4 +33,29 @@ export interface AlarmPolicy {
   readonly afterMs: number
   /** The command is killed after this time. */
   readonly timeoutMs: number
+}
+
+/** [serve]: how clients of the Redis protocol are served. */
+export interface ServePolicy {
+  /** A TCP port of this machine beside the socket; null: none. */
+  readonly listen: Address | null
+  readonly clientsMax: number
+  /** A client that says nothing for so long is disconnected; 0: never. */
+  readonly idleMs: number
+  /** A client whose replies take more than this is disconnected. */
+  readonly outputBytesMax: number
+  readonly flushAll: boolean
+  /** The files of databases that are not in the account REDIS, by their numbers. */
+  readonly databases: Readonly<Record<string, { readonly account: string; readonly file: string }>>
+}
+
+/** Of the Redis protocol: SELECT knows so many. */
+export const databasesMax = 16
+
+/** The file that holds the strings of database `index`. */
+export function fileOfDatabase(
+  databases: ServePolicy['databases'],
+  index: number,
+): { readonly account: string; readonly file: string } {
+  return databases[index] ?? { account: 'REDIS', file: String(index) }
 }

@@ -1,6 +1,7 @@
 // The kinds of values that hb.toml has, each with the words in which a wrong one is refused.
 import * as v from 'valibot'
 import { MiB } from '../limits.ts'
+import { nameFault } from '../database/names.ts'
 import { isServerName, serverNameRule } from '../wire/server-name.ts'
 import { parseAddress, parseListenAddress } from './address.ts'
 import { isFilePattern } from './file-patterns.ts'
@@ -43,6 +44,18 @@ export const command = parsed('a command in quotes, or "" for none', value =>
 
 export const filePattern = parsed('a pattern ACCOUNT/FILE, such as "SALES/TEMP*"', value =>
   typeof value === 'string' && isFilePattern(value) ? value : null,
+)
+
+export const fileName = parsed('a file ACCOUNT/FILE, such as "SALES/CUSTOMERS"', value => {
+  const [account, file, ...more] = typeof value === 'string' ? value.split('/') : []
+  if (account === undefined || file === undefined || more.length > 0) return null
+  return nameFault(account) === null && nameFault(file) === null ? { account, file } : null
+})
+
+/** The number of a database of the Redis protocol, as a key. */
+export const databaseNumber = v.pipe(
+  v.string(),
+  v.regex(/^(?:[0-9]|1[0-5])$/, issue => `expected a number from 0 to 15, got ${issue.received}`),
 )
 
 export function oneOf<const T extends string>(...words: readonly T[]) {

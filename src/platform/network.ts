@@ -72,4 +72,9 @@ export interface Network {
     accept: (connection: Connection) => void,
     options: ListenOptions,
   ): Promise<Listener>
+  /**
+   * For the clients of one machine: hands over every connection at once, in the clear. `accept` bounds their number.
+   * Throws ERR_LISTEN.
+   */
+  listenPlain(address: Address, accept: (connection: Connection) => void): Promise<Listener>
 }

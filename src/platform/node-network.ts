@@ -90,7 +90,7 @@ class NodeConnection implements Connection {
   }
 }
 
-export const nodeNetwork: Network = { connect, listen }
+export const nodeNetwork: Network = { connect, listen, listenPlain }
 
 /**
  * Throws ERR_CONNECT when nobody answers there, ERR_WIRE_TIMEOUT when it takes longer than `timeoutMs`, ERR_KEY
@@ -219,7 +219,19 @@ async function listen(
     return admission
   }
   const server = net.createServer(socket => admission.take(socket))
+  return listenAt(server, address, () => admission.close())
+}
 
+function listenPlain(
+  address: Address,
+  accept: (connection: Connection) => void,
+): Promise<Listener> {
+  const server = net.createServer(socket => accept(new NodeConnection(socket)))
+  return listenAt(server, address, () => {})
+}
+
+/** `closed`: what else ends with the server. */
+function listenAt(server: net.Server, address: Address, closed: () => void): Promise<Listener> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       const text = `cannot listen at ${addressText(address)}: ${error.message}`
@@ -237,7 +249,7 @@ async function listen(
         // The port is free at once; the callback of `close` would wait for the last connection.
         close: async () => {
           server.close()
-          admission.close()
+          closed()
         },
       })
     })

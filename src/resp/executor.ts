@@ -20,6 +20,9 @@ const queueBytesMax = 128 * 1024 * 1024
 /** What a request takes in memory beside its arguments. */
 const requestBytes = 256
 
+/** First words of lines of an HTTP request, which are no commands. */
+const ofHttp: ReadonlySet<string> = new Set(['post', 'host:'])
+
 export class Executor implements Runner {
   readonly #context: Context
   readonly #table: CommandTable<Command>
@@ -64,7 +67,11 @@ export class Executor implements Runner {
 
   #dispatch(session: Session, request: Request): void | Promise<Answer> | typeof crowded {
     const command = this.#find(request)
-    if (typeof command === 'string') return this.#refuse(session, null, command)
+    if (typeof command === 'string') {
+      // A web page can make a browser send requests to ports of its own machine.
+      if (ofHttp.has(request.text(0).toLowerCase())) return session.link.close(false)
+      return this.#refuse(session, null, command)
+    }
     const { flags } = command
     if (!arityFits(command.arity, request.count)) {
       const text = `ERR wrong number of arguments for '${command.name}' command`

@@ -1,10 +1,11 @@
 // The door for programs that speak the Redis protocol: listens, and serves all connections in turns. What has come at
 // all sockets in one round of the event loop is executed together, behind the last of them, so that all updates of the
 // round share one block of the log and one fsync.
+import { fileOfDatabase, type ServePolicy } from '../config/policies.ts'
 import { HotBackupError } from '../errors.ts'
 import { sleep, type Timer } from '../platform/clock.ts'
 import { KeptSocket, type Report } from '../platform/kept-socket.ts'
-import type { Connection } from '../platform/network.ts'
+import { addressText, type Address, type Connection, type Listener } from '../platform/network.ts'
 import type { Platform } from '../platform/platform.ts'
 import type { Command } from './command.ts'
 import { CommandTable } from './command-table.ts'
@@ -12,7 +13,6 @@ import { allCommands } from './commands/all.ts'
 import { ClientConnection, type Door, type Output } from './connection.ts'
 import { Context, type Identity } from './context.ts'
 import { Executor } from './executor.ts'
-import type { DatabaseFile } from './keyspace.ts'
 import { defaultParserLimits } from './parser.ts'
 import { Reply } from './reply.ts'
 import { defaultSettings, type Settings } from './settings.ts'
@@ -20,13 +20,15 @@ import type { Store } from './store.ts'
 import type { Users } from './user.ts'
 
 export interface RespServerOptions {
-  readonly platform: Pick<Platform, 'clock' | 'random' | 'localSockets' | 'disk'>
+  readonly platform: Pick<Platform, 'clock' | 'random' | 'localSockets' | 'disk' | 'network'>
   readonly identity: Identity
   /** Null: not open yet. */
   readonly store: Store | null
   readonly settings?: Partial<Settings>
-  /** Which file holds the strings of database n; by default n of account REDIS. */
-  readonly fileOf?: (index: number) => DatabaseFile
+  /** A TCP port of this machine beside the socket of `identity`; null: none. */
+  readonly listen?: Address | null
+  /** The files of databases that are not in the account REDIS (hb.toml, serve.databases). */
+  readonly databases?: ServePolicy['databases']
   /** Ends the server, by order of a client; null where no client may. */
   readonly shutdown?: (() => void) | null
   /** Null: nobody has to log in. */
@@ -37,14 +39,12 @@ export interface RespServerOptions {
   readonly report?: Report
 }
 
-/** The account of databases that hb.toml does not place elsewhere. */
-const accountDefault = 'REDIS'
 /** How often connections are looked at for those that are of no use. */
 const lookMs = 1000
 const closeMs = 1000
 const closeLookMs = 5
 
-/** Errors: ERR_DISK when the socket cannot be made. */
+/** Errors: ERR_DISK when the socket cannot be made, ERR_LISTEN. */
 export async function openRespServer(options: RespServerOptions): Promise<RespServer> {
   const server = new RespServer(options)
   await server.listen()
@@ -58,6 +58,8 @@ export class RespServer implements Door {
   readonly parserLimits = defaultParserLimits
   readonly #platform: RespServerOptions['platform']
   readonly #socketPath: string | null
+  readonly #address: Address | null
+  #port: Listener | null = null
   #socket: KeptSocket | null = null
   readonly #report: Report
   readonly #connections = new Set<ClientConnection>()
@@ -78,13 +80,14 @@ export class RespServer implements Door {
     const { clock, random } = options.platform
     this.#platform = options.platform
     this.#socketPath = options.identity.socketPath
+    this.#address = options.listen ?? null
     this.reply = new Reply(settings.outputBytesMax)
     this.context = new Context({
       clock,
       random,
       settings,
       table,
-      fileOf: options.fileOf ?? (index => ({ account: accountDefault, file: String(index) })),
+      fileOf: index => fileOfDatabase(options.databases ?? {}, index),
       identity: options.identity,
       shutdown: options.shutdown ?? null,
       users: options.users ?? null,
@@ -101,7 +104,22 @@ export class RespServer implements Door {
       const accept = (socket: Connection) => this.#accept(socket, path)
       this.#socket = await KeptSocket.open(this.#platform, path, accept, this.#report)
     }
+    const address = this.#address
+    if (address !== null) {
+      const here = addressText(address)
+      this.#port = await this.#platform.network
+        .listenPlain(address, socket => this.#accept(socket, here))
+        .catch(async (error: unknown) => {
+          await this.#socket?.close()
+          throw error
+        })
+    }
     this.#look()
+  }
+
+  /** Settings that hb.toml gives anew. */
+  configure(settings: Partial<Settings>): void {
+    Object.assign(this.context.settings, settings)
   }
 
   /** What commands work on from now on; null: their error is `unavailable`, or LOADING while the server opens it. */
@@ -119,6 +137,7 @@ export class RespServer implements Door {
     this.#timer?.cancel()
     const { clock } = this.#platform
     await this.#socket?.close()
+    await this.#port?.close()
     const end = clock.monotonic() + closeMs
     for (const connection of this.#connections) connection.close(true)
     while (this.#connections.size > 0 && clock.monotonic() < end) await sleep(clock, closeLookMs)

@@ -1,12 +1,15 @@
 // The process that owns the log and the database of a server, whatever the server is at the time. Its door for clients
 // of the Redis protocol stays open while the server is opened again or changes its role: their connections stay too.
 import { layoutOf } from '../config/layout.ts'
+import type { Config } from '../config/config.ts'
 import type { Log } from '../config/messages-log.ts'
+import type { ServePolicy } from '../config/policies.ts'
 import { readRole } from '../config/role.ts'
 import type { HotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
 import { version } from '../programs.ts'
 import { openRespServer, type RespServer } from '../resp/server.ts'
+import type { Settings } from '../resp/settings.ts'
 import type { LiveConfig } from '../config/live-config.ts'
 import type { Follower } from '../report/follow-watch.ts'
 import { MasterServer } from './master-server.ts'
@@ -54,7 +57,7 @@ export class ResidentServer {
 
 /**
  * Opens the server that is in a directory. One of these serves a process: it keeps the door from one opening to the
- * next. Throws as SlaveServer.start and MasterServer.start, and ERR_DISK when the door cannot be opened.
+ * next. Throws as SlaveServer.start and MasterServer.start, and ERR_DISK or ERR_LISTEN when the door cannot be opened.
  */
 export function residentServer(): (
   platform: Platform,
@@ -68,12 +71,14 @@ export function residentServer(): (
     const start = type === 'master' ? MasterServer : SlaveServer
     const server = await start.start(platform, directory, say, lost)
     try {
-      door ??= await openDoor(platform, directory, server.config.name, say)
+      door ??= await openDoor(platform, directory, server.config, say)
     } catch (error) {
       await server.stop()
       throw error
     }
     serve(door, platform, directory, server)
+    const { config } = server
+    config.onChange(() => door?.configure(settingsOf(config.serve)))
     return new ResidentServer(server, door)
   }
 }
@@ -90,10 +95,19 @@ function serve(
   door.use(new SlaveStore(data, disk, layoutOf(directory).log, () => server.status()))
 }
 
+function settingsOf({
+  clientsMax,
+  idleMs,
+  outputBytesMax,
+  flushAll,
+}: ServePolicy): Partial<Settings> {
+  return { maxClients: clientsMax, idleMs, outputBytesMax, flushAll }
+}
+
 function openDoor(
   platform: Platform,
   directory: string,
-  name: string,
+  { name, serve }: Config,
   say: Log,
 ): Promise<RespServer> {
   const layout = layoutOf(directory)
@@ -101,12 +115,15 @@ function openDoor(
   return openRespServer({
     platform,
     store: null,
+    listen: serve.listen,
+    databases: serve.databases,
+    settings: settingsOf(serve),
     identity: {
       name,
       version,
       directory: layout.directory,
       pid: processes.self().pid,
-      port: 0,
+      port: serve.listen?.port ?? 0,
       socketPath: layout.respSocket,
       configPath: layout.config,
       ...processes.host,

@@ -2,8 +2,8 @@
 import { rmSync } from 'node:fs'
 import path from 'node:path'
 import t, { type Test } from 'tap'
-import { RespClient, type Value } from '../helpers/resp-client.ts'
-import { ok, Pair, statusOf, until } from '../helpers/servers.ts'
+import { RespClient, valueOf, type Value } from '../helpers/resp-client.ts'
+import { edit, freePort, hb, ok, Pair, statusOf, until } from '../helpers/servers.ts'
 
 const socketOf = (directory: string) => path.join(directory, 'run', 'resp.sock')
 
@@ -81,6 +81,39 @@ t.test('a socket that was deleted is made again', async t => {
     ),
   )
   t.equal(await before.call('PING'), 'PONG', 'connections stay')
+})
+
+t.test('a TCP port and the files of databases by hb.toml', async t => {
+  const { master } = await Pair.make(t)
+  const port = await freePort()
+  const serve = `listen = "127.0.0.1:${port}"\nmax_clients = 2\ndatabases = { 3 = "SALES/ORDERS" }`
+  edit(master, /^\[serve\]$/m, `[serve]\n${serve}`)
+  await ok('start', '-d', master)
+  const client = await RespClient.open({ host: '127.0.0.1', port })
+  t.teardown(() => client.close())
+  t.equal(await client.call('SELECT', 3), 'OK')
+  t.equal(await client.call('SET', '17', 'pears'), 'OK')
+  t.equal(await ok('read', '-d', master, 'SALES', 'ORDERS', '17'), 'pears')
+  t.match(await client.call('INFO', 'server'), new RegExp(`tcp_port:${port}\r\n`))
+
+  const page = await RespClient.open({ host: '127.0.0.1', port })
+  page.socket.write('POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nSET 17 plums\r\n')
+  await page.closed
+  t.equal(await client.call('GET', '17'), 'pears', 'a browser writes nothing')
+
+  const other = await clientOf(t, master)
+  t.equal(await other.call('PING'), 'PONG')
+  const third = await clientOf(t, master)
+  t.match(valueOf(await third.raw()), /^Error: ERR max number of clients reached/)
+  edit(master, /^max_clients = 2$/m, 'max_clients = 3')
+  await ok('reload', '-d', master)
+  t.equal(await (await clientOf(t, master)).call('PING'), 'PONG', 'read again')
+
+  const { master: second } = await Pair.make(t)
+  edit(second, /^\[serve\]$/m, `[serve]\nlisten = "127.0.0.1:${port}"`)
+  const failed = await hb('start', '-d', second)
+  t.not(failed.code, 0)
+  t.match(failed.stderr, /ERR_LISTEN/)
 })
 
 t.test('no acknowledged write is lost when the server is killed under load', async t => {

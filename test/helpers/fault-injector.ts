@@ -277,6 +277,7 @@ function watchNetwork(network: Network): Network {
     connect: async (...args) => watchConnection(await network.connect(...args)),
     listen: (address, key, accept, options) =>
       network.listen(address, key, connection => accept(watchConnection(connection)), options),
+    listenPlain: (...args) => network.listenPlain(...args),
   }
 }
 

@@ -202,6 +202,10 @@ export class MemoryNetwork implements Network {
     return near
   }
 
+  listenPlain(address: Address, accept: (connection: Connection) => void): Promise<Listener> {
+    return this.listen(address, null, accept)
+  }
+
   async listen(
     address: Address,
     _key: SharedKey | null,

@@ -44,6 +44,7 @@ export class SimNetwork {
     return {
       connect: (address, _key, timeoutMs) => this.#connect(machine, process, address, timeoutMs),
       listen: async (address, _key, accept) => this.#listen(machine, process, address, accept),
+      listenPlain: async (address, accept) => this.#listen(machine, process, address, accept),
     }
   }
 
