@@ -341,6 +341,8 @@ export async function trySlaveAt(
   for (const directory of [layout.directory, layout.log, layout.slaves]) {
     await tryDirectory(platform.disk, directory)
   }
+  const change: Change = role => ({ ...role, type: 'slave' })
+  await tryRole(platform.disk, layout, change, unknownRole)
   if (listen !== null) await tryListen(platform, config, listen)
 }
 

@@ -1,7 +1,7 @@
 // Master and slave change places, there and back, with an application that has the master open; and when they do not.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Master } from '../../src/index.ts'
@@ -85,10 +85,29 @@ const halfASlave = {
   operation: 'rename',
   what: '/role$',
   moment: 'after',
-  // The first time it is only tried.
-  nth: 2,
+  // Twice before it is only tried.
+  nth: 3,
   act: 'kill',
 } as const
+
+t.test('a role that cannot be written is found before the slave is asked', async t => {
+  const pair = await Pair.make(t)
+  await pair.start()
+  const { master, slave } = pair
+  await ok('create-account', '-d', master, 'SALES')
+  await ok('wait', '-d', master, '--timeout', '60')
+  const listen = `127.0.0.1:${await freePort()}`
+  const change = ['switch', '-d', master, '--to', 'beta', '--listen', listen]
+  const obstacle = path.join(master, 'role.tmp')
+  mkdirSync(path.join(obstacle, 'full'), { recursive: true })
+  const refused = await hb(...change)
+  t.equal(refused.code, 1)
+  t.match(refused.stderr, /^hb: ERR_DISK: cannot [^;]*role\.tmp/)
+  t.match(await statusOf(slave), { type: 'slave' })
+  await ok('create-account', '-d', master, 'STOCK')
+  rmSync(obstacle, { recursive: true })
+  t.match(await ok(...change), /^beta is the master now/)
+})
 
 t.test('killed at any moment, the command is given again and completes it', async t => {
   const pair = await Pair.make(t)
