@@ -105,7 +105,7 @@ const seed = {
 const marks = {
   promotion: ['rename', '/promotion$', 'the mark of a promotion'],
   promotionGone: ['remove', '/promotion$', 'the mark of a promotion'],
-  // The first time it is only tried.
+  // Before that it is only tried: once, or twice by a switch.
   role: ['rename', '/role$', 'the new role'],
   fenced: ['rename', '/fenced$', 'the mark of a fence'],
   fencedGone: ['remove', '/fenced$', 'the mark of a fence'],
@@ -262,6 +262,6 @@ export const failpoints: readonly Failpoint[] = [
   ...killed('switch', 'slave', marks.promotion, 'after'),
   ...killed('switch', 'slave', marks.role, 'before', { nth: 3 }),
   ...killed('switch', 'hb switch', marks.rejoin, 'after'),
-  ...killed('switch', 'hb switch', marks.role, 'both', { nth: 2 }),
+  ...killed('switch', 'hb switch', marks.role, 'both', { nth: 3 }),
   ...killed('switch', 'hb switch', marks.rejoinGone, 'after'),
 ]
