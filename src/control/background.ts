@@ -9,7 +9,7 @@ import type { ChildProcess } from '../platform/processes.ts'
 import { programPath, type Program } from '../programs.ts'
 import { loadConfig, type Config } from '../config/config.ts'
 import { unknownRole } from '../config/role.ts'
-import { liveHolder, statusNow, type Resident } from './reach.ts'
+import { liveHolder, statusNow, wake, type Resident } from './reach.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { masterPurpose, serverPurpose, shipperPurpose, slavePurpose } from './owner.ts'
 
@@ -110,13 +110,13 @@ async function startDead(
   platform: BackgroundPlatform,
   config: Config,
   layout: Layout,
-  { identity }: LockHolder,
+  supervisor: LockHolder,
 ): Promise<Started | null> {
   const { disk, processes } = platform
   const died = await disk.exists(layout.diedMark)
   if (died) await disk.remove(layout.diedMark)
-  processes.signal(identity.pid, 'SIGUSR2')
-  const ended = () => !processes.mayBeAlive(identity)
+  wake(platform, supervisor)
+  const ended = () => !processes.mayBeAlive(supervisor.identity)
   const started = await untilWorking(platform, config, layout, ended)
   if (started !== null && !died) await refuseRunning(platform, config, layout)
   return started
@@ -320,17 +320,16 @@ export async function standingStill<T>(
   const supervisor = await liveHolder(platform, layout.supervisorLock)
   if (supervisor === null) return alone(platform, layout, work)
   const pause = await platform.locks.acquire(layout.pauseLock, 'command', () => {})
-  const wake = () => platform.processes.signal(supervisor.identity.pid, 'SIGUSR2')
   let result: T
   try {
-    wake()
+    wake(platform, supervisor)
     while ((await ownParts(platform, layout)).length > 0) {
       await sleep(platform.clock, pollMs)
     }
     result = await work()
   } finally {
     await pause.release()
-    wake()
+    wake(platform, supervisor)
   }
   const now = await loadConfig(platform.disk, layout)
   const ended = () => !platform.processes.mayBeAlive(supervisor.identity)

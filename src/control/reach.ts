@@ -5,6 +5,7 @@ import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { sleep } from '../platform/clock.ts'
 import type { LockHolder } from '../platform/locks.ts'
 import type { Platform } from '../platform/platform.ts'
+import type { Processes } from '../platform/processes.ts'
 import type { Layout } from '../config/layout.ts'
 import { listens } from './owner.ts'
 import { ControlClient } from './control-client.ts'
@@ -37,6 +38,14 @@ export async function liveHolder(
 ): Promise<LockHolder | null> {
   const holder = await locks.holder(lock)
   return holder?.alive === true ? holder : null
+}
+
+/** Has a supervisor look at once. One in another container, whose pid means another process here, looks by itself. */
+export function wake(
+  { processes }: { readonly processes: Pick<Processes, 'signal'> },
+  { identity, elsewhere }: Pick<LockHolder, 'identity' | 'elsewhere'>,
+): void {
+  if (!elsewhere) processes.signal(identity.pid, 'SIGUSR2')
 }
 
 /**

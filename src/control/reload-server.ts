@@ -1,12 +1,12 @@
 // Has all that runs in a server's directory read hb.toml again: a master's shipper, the program that has it open, or a
-// slave's server.
+// slave's server; and the supervisor.
 import * as v from 'valibot'
 import { HotBackupError } from '../errors.ts'
 import type { Platform } from '../platform/platform.ts'
 import { loadConfig } from '../config/config.ts'
 import type { ReloadReport } from '../config/live-config.ts'
 import { ask, operation, text } from './operation.ts'
-import { liveHolder, reach, type ReachPlatform, type Resident } from './reach.ts'
+import { liveHolder, reach, wake, type ReachPlatform, type Resident } from './reach.ts'
 import { layoutOf, type Layout } from '../config/layout.ts'
 import { recoveryPurpose } from './owner.ts'
 
@@ -19,7 +19,7 @@ export interface Reloaded extends ReloadReport {
   readonly purpose: string
 }
 
-type ReloadPlatform = ReachPlatform & Pick<Platform, 'disk'>
+type ReloadPlatform = ReachPlatform & Pick<Platform, 'disk' | 'processes'>
 
 /** Throws ERR_CONFIG before any process is told; ERR_NOT_RUNNING; ERR_REOPENING, ERR_CLOSED without an answer. */
 export async function reloadServer(
@@ -41,6 +41,9 @@ export async function reloadServer(
     const report = await reloadProcess(platform, layout, resident, name)
     reloaded.push({ pid: identity.pid, purpose, ...report })
   }
+  // It raises alarms of its own, and starts at once what waits for its turn, perhaps for another hb.toml.
+  const supervisor = await liveHolder(platform, layout.supervisorLock)
+  if (supervisor !== null) wake(platform, supervisor)
   if (reloaded.length > 0) return reloaded
   throw new HotBackupError(
     'ERR_NOT_RUNNING',

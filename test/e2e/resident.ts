@@ -2,12 +2,15 @@
 // open, and "hb run" through promotion, rejoin and switch.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
+import path from 'node:path'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import { layoutOf } from '../../src/config/layout.ts'
 import { Master } from '../../src/index.ts'
 import { nodePlatform } from '../../src/platform/node-platform.ts'
 import {
+  edit,
   freePort,
   hb,
   killServer,
@@ -159,6 +162,18 @@ t.test('a slave that was killed is started again by hb start', async t => {
   await ok('start', '-d', slave)
   t.not((await statusOf(slave)).pid, pid)
   await ok('stop', '-d', slave)
+})
+
+t.test('a supervisor raises its alarms by the hb.toml that was read again', async t => {
+  const { master } = await Pair.make(t)
+  await ok('start', '-d', master)
+  const heard = path.join(master, 'heard')
+  edit(master, /^# command = ""$/m, `command = "cat >>${heard}"`)
+  await ok('reload', '-d', master)
+  await killed(master, 'shipper')
+  await until('the alarm has come', async () => {
+    return existsSync(heard) && /the shipper has died \(SIGKILL\)/.test(readFileSync(heard, 'utf8'))
+  })
 })
 
 t.test('a program that has the master open keeps it', async t => {
