@@ -45,7 +45,7 @@ export async function checkUserOf(platform: UserPlatform, directory: string): Pr
   if (user !== null && user !== root) throw otherUser(directory, user, 'this program runs as root')
 }
 
-/** What is no server is refused as such, whoever owns it. */
+/** What is no server is refused as such, under any owner. */
 async function checkOwner({ disk, processes }: UserPlatform, directory: string): Promise<void> {
   const { directory: place, config } = layoutOf(directory)
   const user = processes.user()

@@ -30,7 +30,7 @@ function isIPv6(host: string): boolean {
   return bare.includes(':') && URL.canParse(`http://[${bare}]/`)
 }
 
-/** It stands for all addresses of the machine: one can listen there, and call nobody. */
+/** It stands for all addresses of the machine: one can listen there, and not connect to it. */
 export function isEverywhere({ host }: Address): boolean {
   return host === '*' || host === '0.0.0.0' || (isIPv6(host) && /^[0:]+$/.test(host))
 }

@@ -55,7 +55,7 @@ export interface Config {
     /** Null: no encryption, loopback only. */
     readonly keyPath: string | null
     readonly windowBytes: number
-    /** Copies for slaves are made and sent with so many bytes a second; 0 for as fast as it goes. */
+    /** The rate limit for copies for slaves, in bytes a second; 0: none. */
     readonly seedRate: number
     readonly heartbeatMs: number
     readonly timeoutMs: number
@@ -72,7 +72,7 @@ export interface Config {
     readonly applyTries: number
   }
   readonly helpers: {
-    /** Files whose data take at least so many bytes are work for helpers. */
+    /** Files whose data take at least this many bytes are work for helpers. */
     readonly bytes: number
     /** A helper that is silent for so long is started again. */
     readonly patienceMs: number

@@ -42,7 +42,7 @@ export function isImageFile(name: string): boolean {
   return directory === 'log' ? isLogFile(base) : directory === 'database' && isDatabaseFile(base)
 }
 
-/** Found in any directory, and nobody's data: hidden files, and those of file systems, storage and desktops. */
+/** Found in any directory, and not data of a server: hidden files, and those of file systems, storage and desktops. */
 const leftover =
   /^([.@#$].*|.*~|lost\+found|Thumbs\.db|desktop\.ini|System Volume Information|Icon\r)$/i
 

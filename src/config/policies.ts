@@ -9,7 +9,7 @@ export const commitLevels: readonly CommitLevel[] = ['local', 'received', 'durab
 export interface CommitPolicy {
   /** For updates that ask for none of their own. */
   readonly level: CommitLevel
-  /** So many slaves must have got there. */
+  /** The number of slaves that must have got there. */
   readonly slaves: number
   /** After so long without enough of them … */
   readonly timeoutMs: number
@@ -40,7 +40,7 @@ export interface ServePolicy {
   /** A TCP port of this machine beside the socket; null: none. */
   readonly listen: Address | null
   readonly clientsMax: number
-  /** A client that says nothing for so long is disconnected; 0: never. */
+  /** A client that sends nothing for this long is disconnected; 0: never. */
   readonly idleMs: number
   /** A client whose replies take more than this is disconnected. */
   readonly outputBytesMax: number
@@ -49,7 +49,7 @@ export interface ServePolicy {
   readonly databases: Readonly<Record<string, { readonly account: string; readonly file: string }>>
 }
 
-/** Of the Redis protocol: SELECT knows so many. */
+/** The number of databases of the Redis protocol, for SELECT. */
 export const databasesMax = 16
 
 /** The file that holds the strings of database `index`. */

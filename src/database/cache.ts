@@ -380,7 +380,7 @@ export class FrameCache {
     return this.#frames[slot]!
   }
 
-  /** A captured frame of a generation that nobody needs. */
+  /** A captured frame of a generation that is no longer needed. */
   discard(slot: number): void {
     this.#free(slot)
   }

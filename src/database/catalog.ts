@@ -66,7 +66,7 @@
 //   12  accounts        u32
 //   16  file number     u32, as many as there are; then ACCOUNT …
 //
-// DAMAGED, a range of hashes that nobody may use (see quarantine.ts)
+// DAMAGED, a range of hashes that may not be used (see quarantine.ts)
 //    0  file number     u32
 //    4  generation      u32  whose group is damaged; 0 is none any more
 //    8  from            u64  first hash

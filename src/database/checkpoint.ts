@@ -214,7 +214,7 @@ export class Checkpoint implements Tempo {
     this.#pages = Float64Array.from(pages).sort()
     for (const key of this.#pages) {
       const { generation, file, page } = this.#pageAt(key)
-      // The number of frames may have grown since the capture: those between are lost by a crash, and nobody's.
+      // The number of frames may have grown since the capture: those between are lost by a crash, and hold nothing.
       if (page.frame === 0) page.frame = generation.frameCount++
       if (file.frameCount <= page.frame) file.frameCount = page.frame + 1
       if (file.diskFrames <= page.frame) file.diskFrames = page.frame + 1

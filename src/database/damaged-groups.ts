@@ -1,4 +1,4 @@
-// Groups of a database that nobody may use, since they are damaged: what status says of them.
+// Damaged groups of a database, which may not be used: what status says of them.
 import type { Database } from './database.ts'
 import { groupOf } from './hash.ts'
 

@@ -24,7 +24,7 @@ import { FrameDamage } from './quarantine.ts'
 export const unreadableFault = 'cannot be read (EIO)'
 /** Far below the usual limit of 1,024 open files of a process. */
 const handlesMax = 256
-/** Checksums of so many bytes are kept in memory at least: those of 64 MiB. */
+/** At least this many bytes of checksums are kept in memory: those of 64 MiB. */
 const sumsBytesMin = 64 * KiB
 
 export class DataFiles implements FrameStore {
@@ -205,7 +205,7 @@ export class DataFiles implements FrameStore {
     if (generation.diskFrames <= frame) generation.diskFrames = frame + 1
   }
 
-  /** Closes the data file of a generation that nobody reads any more. */
+  /** Closes the data file of a generation that is no longer read. */
   drop(generation: Generation): void {
     if (!this.#open.delete(generation)) return
     generation.handle?.closeSync()

@@ -43,7 +43,7 @@ export class Database {
   readonly work: LongWork
   /** What has been applied since it was opened. */
   readonly operations: OperationCounts
-  /** Groups that nobody may use, since they are damaged. */
+  /** Damaged groups, which may not be used. */
   readonly quarantine: Quarantine
   readonly #parts: CheckpointParts
   readonly #readOnly: boolean
@@ -157,7 +157,7 @@ export class Database {
     if (this.#applied !== null) this.#applied(bytes, start, end)
   }
 
-  /** Who hears of the records of each transaction when it has been applied, and throws nothing; null: nobody. */
+  /** Gets the records of each transaction when it has been applied, and throws nothing. */
   onApplied(listener: ((bytes: Uint8Array, start: number, end: number) => void) | null): void {
     this.#applied = listener
   }
@@ -272,7 +272,7 @@ export class Database {
     return this.#appliedTxn === this.#stamp.txn && !this.work.moved && !this.#aside
   }
 
-  /** True when a checkpoint pays, or somebody waits for one. `logBytes`: log written or replayed since the last. */
+  /** True when a checkpoint pays, or a caller waits for one. `logBytes`: log written or replayed since the last. */
   checkpointDue(logBytes: number): boolean {
     if (this.#checkpoint !== null) return false
     const { dirtyBytes, limitBytes } = this.#cache
@@ -308,7 +308,7 @@ export class Database {
     await this.#checkpointDone
   }
 
-  /** From now on the frames that checkpoints write are noted, for whoever copies the data files, until `end`. */
+  /** From now on, until `end`, the frames that checkpoints write are noted for a copy of the data files. */
   watchFrames(): { readonly changes: FrameChanges; readonly end: () => void } {
     const changes = new FrameChanges()
     this.#dataFiles.copied.add(changes)

@@ -66,7 +66,7 @@ export interface DigestTree {
   }[]
 }
 
-/** Looks at each item once. Nobody may change the database meanwhile. Throws as `digestFile` does. */
+/** Looks at each item once. The database must not change meanwhile. Throws as `digestFile` does. */
 export async function digestTree(
   database: Pick<Database, 'accounts' | 'files'>,
   turn: Yield = nextTurn,

@@ -43,7 +43,7 @@ export class Examiner {
     return this.#next !== null
   }
 
-  /** Looks at about so many items more. True when the numbers of a file are others now. */
+  /** Looks at about this many more items. True when the numbers of a file have changed. */
   step(itemsMax: number): boolean {
     const file = this.#next
     if (file === null) return false

@@ -235,7 +235,7 @@ export class HashedFile {
       : error
   }
 
-  /** A frame of this file is damaged: nobody uses its group any more. Throws any other error. */
+  /** A frame of this file is damaged: its group is not used any more. Throws any other error. */
   damaged(error: unknown): DamagedRange {
     if (!(error instanceof FrameDamage) || error.generation.fileNumber !== this.number) throw error
     this.miscounted()

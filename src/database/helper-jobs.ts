@@ -12,14 +12,14 @@ interface JobSubject {
   readonly operation: LongOperation
 }
 
-/** Build the target out of the source, which nobody changes. */
+/** Build the target out of the source, which does not change. */
 export interface BuildJob extends JobSubject {
   readonly kind: 'build'
   readonly source: { readonly path: string; readonly state: GenerationState }
   readonly target: { readonly fileNumber: number; readonly number: number; readonly modulo: number }
 }
 
-/** Remove a data file that nobody needs, little by little. */
+/** Remove an unused data file, little by little. */
 export interface RemoveJob extends JobSubject {
   readonly kind: 'remove'
   readonly path: string

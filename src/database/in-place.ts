@@ -20,13 +20,13 @@ const promptBytesMax = 64 * KiB
 export interface Tempo {
   /** Frames of the next piece. */
   pieceFrames(): number
-  /** Called after so many bytes have been read or written. */
+  /** Called after this many bytes have been read or written. */
   pace(bytes: number): Promise<void>
-  /** Called after frames have been written to a data file: whoever copies it reads them again. */
+  /** Called after frames have been written to a data file: a copy of it reads them again. */
   wrote(name: string, first: number, count: number): void
 }
 
-/** Nobody else has work to do. */
+/** There is no other work to wait for. */
 export const atOnce: Tempo = {
   pieceFrames: () => largePieceFrames,
   pace: async () => {},

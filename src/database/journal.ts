@@ -46,7 +46,7 @@ export const pieceFrames = (1 * MiB) / frameBytes
 /** The same in a hurry: on a busy server each piece waits for its turn, so fewer and larger ones are done earlier. */
 export const largePieceFrames = (4 * MiB) / frameBytes
 
-/** At most so many buffers of pieces are kept for the next checkpoint. */
+/** At most this many buffers are kept for the next checkpoint. */
 const sparesMax = 2
 const spares: Buffer[] = []
 

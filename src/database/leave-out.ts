@@ -13,7 +13,7 @@ import { catalogDataFiles } from './recover.ts'
 const cacheBytes = 1024 * 1024
 
 /**
- * `directory` holds database/, which nobody has open. A journal in it is finished first. Throws ERR_DISK,
+ * `directory` holds database/, which no process has open. A journal in it is finished first. Throws ERR_DISK,
  * ERR_DATABASE_CORRUPT.
  */
 export async function leaveOutLocal(

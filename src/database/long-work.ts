@@ -30,7 +30,7 @@ import { Hold, type HoldState } from './hold.ts'
 import { FrameDamage, type Quarantine } from './quarantine.ts'
 
 export interface LongWorkPolicy {
-  /** Files whose data take at least so many bytes on the disk are work for helpers; smaller ones are done at once. */
+  /** Files whose data take at least this many bytes on the disk are work for helpers; smaller ones are done at once. */
   readonly bytes: number
 }
 
@@ -275,7 +275,7 @@ export class LongWork {
 
   /**
    * Takes in the data file at `path`, complete and synced, which a helper has built for the job. Resolves with false,
-   * and the file is gone, when nobody needs it any more. Throws ERR_PROCESS when it is not what was ordered, ERR_DISK.
+   * and the file is gone, when it is no longer needed. Throws ERR_PROCESS when it is not what was ordered, ERR_DISK.
    */
   async adopt(job: BuildJob, path: string, state: GenerationState): Promise<boolean> {
     const { disk, dataFiles, cache, drop } = this.#parts
@@ -354,7 +354,7 @@ export class LongWork {
     return this.draining || this.#examiner.busy
   }
 
-  /** Does some of it: about so many items. */
+  /** Does some of it: about this many items. */
   step(itemsMax: number): void {
     if (this.draining) this.#drain(itemsMax)
     else if (this.#examiner.step(itemsMax)) this.#moved = true

@@ -57,7 +57,7 @@ interface NamedFile {
   readonly flags: number
 }
 
-/** What helps when nobody else has the file. */
+/** What helps when no other server has the file. */
 const nextOfLocal =
   'no other server holds all of this file, which is not replicated: clear it, or restore a save ("hb restore")'
 
@@ -146,7 +146,7 @@ export class Quarantine {
     if (left.length < this.#ranges.length) this.#put(left)
   }
 
-  /** Why nobody may use these items. */
+  /** Why these items may not be used. */
   refusal(file: NamedFile, range: DamagedRange): HotBackupError {
     const { account, name } = file
     const { cause } = range

@@ -64,7 +64,7 @@ interface Found {
   /** Null when it is lost or damaged. */
   readonly catalog: Catalog | null
   readonly catalogFault: HotBackupError | null
-  /** Why nobody knows whether a journal is half in place. */
+  /** Why it is unknown whether a journal is half in place. */
   readonly doubt: HotBackupError | null
 }
 
@@ -241,7 +241,7 @@ export interface NamedDataFile {
   readonly file: CatalogFile
 }
 
-/** All data files that a catalog names: whoever copies a database copies these. */
+/** All data files that a catalog names: a copy of a database needs these. */
 export function catalogDataFiles(catalog: Catalog): NamedDataFile[] {
   return catalog.files.map(file => ({
     name: dataFileName(file.fileNumber, file.number),

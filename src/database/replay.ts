@@ -8,7 +8,7 @@ import type { Disk } from '../platform/disk.ts'
 import { Misfit } from './check.ts'
 import type { Database } from './database.ts'
 
-/** One run is applied without a pause: 2,000 updates or so, a few milliseconds in which nobody else is served. */
+/** One run is applied without a pause: 2,000 updates or so, a few milliseconds in which no other client is served. */
 const readBytes = 256 * KiB
 
 const cursor = new TransactionCursor()

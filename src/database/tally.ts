@@ -19,7 +19,7 @@ export class Tally {
   #bytes = 0
   #exact = true
 
-  /** The walk has come to `upTo`, and has met so many more. */
+  /** The walk has reached `upTo`, and has met this many more. */
   met(upTo: number, items: number, bytes: number): void {
     this.upTo = upTo
     this.#items += items

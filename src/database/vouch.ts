@@ -12,7 +12,7 @@ export async function vouchFor(file: HashedFile, itemsMax: number): Promise<void
     if (file.deleted) return
     if (vouched === false) {
       const { account, name } = file
-      const message = `nobody knows how many items ${account} ${name} holds, as long as groups of it are damaged`
+      const message = `the number of items in ${account} ${name} is unknown as long as groups of it are damaged`
       throw new HotBackupError('ERR_GROUP_DAMAGED', message, { account, file: name })
     }
     file.examine(itemsMax)

@@ -42,7 +42,7 @@ const promote = operation('promote', {
     /** The old master by name, when its link was open at that moment. */
     connected: v.nullable(text),
     lostAndFound: whole,
-    /** Groups that nobody can use, since they are damaged; the new master fetches them from its slaves. */
+    /** Damaged groups, which cannot be used; the new master fetches them from its slaves. */
     damaged: v.array(damagedGroup),
     /** The process of the slave's server goes on as the shipper of the master. */
     shipping: flag,

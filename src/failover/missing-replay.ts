@@ -49,7 +49,7 @@ export interface MissingParts {
 
 /** What a report lists of them; all are counted. */
 const keptMax = 1000
-/** Item-ids that are looked for in the log at once: the log is read again for the next so many. */
+/** Item-ids that are looked for in the log at once: the log is read again for the next ones. */
 const itemsAtOnce = 200_000
 /** So much is applied in one go, while other updates wait: some milliseconds. */
 const groupTransactions = 500
@@ -80,7 +80,7 @@ export async function replayMissing(
       await changes?.lookFor(batch.items)
     } catch (error) {
       if (!isHotBackupError(error, 'ERR_LOG_REMOVED')) throw error
-      const message = `the log of ${parts.name} no longer reaches back to ${forkText(header)}, so nobody can say what has changed since; --overwrite applies the updates all the same`
+      const message = `the log of ${parts.name} no longer reaches back to ${forkText(header)}, so what has changed since is unknown; --overwrite applies the updates all the same`
       throw new HotBackupError('ERR_LOG_REMOVED', message, { path, txn: fork.txn }, error)
     }
     for await (const group of groups(parts.disk, path, batch, replay)) {

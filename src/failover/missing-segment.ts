@@ -93,7 +93,7 @@ export async function* missingTransactions(
   }
 }
 
-/** "hb rejoin" names the file by its first and last transaction; null for one that somebody has renamed. */
+/** "hb rejoin" names the file by its first and last transaction; null for one that was renamed. */
 function lastTxnOf(path: string): number | null {
   const named = /^\d+-(\d+)-[\da-f]{8}\.log$/.exec(basename(path))
   return named === null ? null : Number(named[1])

@@ -224,8 +224,8 @@ async function promoteStopped(
         },
         drain: () => off.drain(),
       }
-      const nobody = { masterTxn: 0, connected: null, shipping: false }
-      return await promoteParts(platform, layout, { config, database, log, replayer }, nobody)
+      const none = { masterTxn: 0, connected: null, shipping: false }
+      return await promoteParts(platform, layout, { config, database, log, replayer }, none)
     } finally {
       await closeSlaveData(data)
     }

@@ -1,7 +1,7 @@
 // hb rejoin: an old master becomes a slave of the server that was promoted in its place, without a full copy; and so
 // does another slave of the old master, which may have got more than the one that was promoted.
 //
-//   1. nobody else has the server; its log is brought in order
+//   1. no other process has the server; its log is brought in order
 //   2. the new master tells the timelines of its log: where the histories part (log/fork.ts), the fork
 //   3. what lies behind the fork, the missing updates, is copied to missing-updates/, durably, and read again
 //   4. every step that follows is tried

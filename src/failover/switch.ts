@@ -264,7 +264,7 @@ async function untilInStep(
 
 /**
  * The last transaction that there will be, since no update is taken any more. Null while that is not known: an
- * application that is closing the master answers nobody, and may still be writing what it has taken.
+ * application that is closing the master answers no request, and may still be writing what it has taken.
  */
 async function lastTxnOf(platform: Platform, layout: Layout): Promise<number | null> {
   const answer = await statusNow(platform, layout, 'owner')

@@ -22,7 +22,7 @@ export interface HelpersOptions {
   readonly databaseDirectory: string
   /** A helper that says nothing for so long is killed. */
   readonly patienceMs: number
-  /** After so many failures of one job in a row, `alarm`. */
+  /** The number of successive failures of one job that calls `alarm`. */
   readonly tries: number
   /** No helper will be started any more, and none runs. */
   readonly stopped: () => void

@@ -13,7 +13,7 @@ import type { HelperAnswer, HelperOrder } from './messages.ts'
 
 /** Progress is said this often, and so is that the helper lives. */
 const sayMs = 500
-/** A large file gives its room back in such pieces, each synced, so that nobody's sync waits for all of it. */
+/** A large file gives its room back in such pieces, each synced, so that no sync waits for all of it. */
 const removedBytes = 16 * MiB
 
 type WorkPlatform = { readonly disk: Disk; readonly clock: Clock }

@@ -1,5 +1,5 @@
 // What every loop over a log must do: move on. Bytes are checked before they are believed, so each block and each
-// segment leads further; should that ever fail, by damage that nobody has thought of, the reader ends with an error
+// segment leads further; should that ever fail, by unforeseen damage, the reader ends with an error
 // that is treated like damage, and does not read the same bytes for ever.
 import { HotBackupError } from '../errors.ts'
 

@@ -36,7 +36,7 @@ const readsMax = 20
 /** A waiting reader looks by itself this often: notices of changes may come late or never. */
 const pollMs = 250
 
-/** Up to here the log is durable. Nobody but the writer looks further. */
+/** Up to here the log is durable. Only the writer looks further. */
 export interface DurableMark extends LogPosition {
   /** First transaction of the segment in which `txn` lies; also its name. */
   readonly segmentFirstTxn: number

@@ -13,7 +13,7 @@ import { encodeSegmentHeader, segmentHeaderBytes, type SegmentHeader } from './s
 import { segmentFiles, type SegmentFile } from './segments.ts'
 import { FileMaps } from './transactions.ts'
 
-/** A record that was copied, for whoever lists them. */
+/** A record that was copied, for callers that list them. */
 export type CopiedRecord = (record: RecordCursor, txn: number, maps: FileMaps) => void
 
 /**

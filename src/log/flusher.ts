@@ -30,7 +30,7 @@ const osSyncMs = 1000
 /** A flush up to this size, while syncs are fast, is not worth the thread pool's detour. */
 const syncFlushBytesMax = 16 * KiB
 const syncFlushMsMax = 1
-/** Such flushes in one turn of the event loop: so many, or until they have taken so long. */
+/** Such flushes in one turn of the event loop: at most this many, or until they have taken this long. */
 const flushesPerTurnMax = 8
 const turnMsMax = 1
 const roomRetryMs = 500

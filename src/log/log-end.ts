@@ -1,4 +1,4 @@
-// Where the log ends that nobody has open: behind the last valid block. After a crash that can be further than
+// Where a log ends that no process has open: behind the last valid block. After a crash that can be further than
 // log/durable says. Only looks.
 import { BlockChain } from './chain.ts'
 import { readDurableMark, type DurableMark } from './durable.ts'

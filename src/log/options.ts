@@ -2,7 +2,7 @@
 
 /**
  * When `synced()` resolves, and when the log is synced. `commit`: when durable, at once. `interval`: when written, and
- * synced at most that much later. `os`: when written, and nobody's update asks for a sync.
+ * synced at most that much later. `os`: when written, and no update asks for a sync.
  */
 export type FsyncPolicy =
   | { readonly kind: 'commit' }

@@ -25,7 +25,7 @@ export interface BlockRun {
   /** Wall-clock time of the last block, milliseconds. */
   readonly time: number
   readonly segment: SegmentHeader
-  /** Not null when the run starts a segment: whoever stores it needs these bytes first. */
+  /** Not null when the run starts a segment: a caller that stores it needs these bytes first. */
   readonly segmentHeaderBytes: Buffer | null
   readonly blocks: number
   /** Where the run starts in its segment. */

@@ -210,7 +210,7 @@ export class RecordEncoder {
     this.#record(RecordType.mark, 0, what, details)
   }
 
-  /** What the master's database holds, for whoever follows the log to compare; `value`: see verify-record.ts. */
+  /** What the master's database holds, for a reader of the log to compare; `value`: see verify-record.ts. */
   verify(fileNumber: number, value: Uint8Array): void {
     this.#record(RecordType.verify, fileNumber, '', value)
   }

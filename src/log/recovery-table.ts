@@ -1,5 +1,5 @@
 // What recovery does where the valid blocks end. Torn or corrupt is decided here, not guessed: a torn block is
-// one that nobody was ever told is durable; anything else that is not valid is corruption, never cut or skipped.
+// one that no program was ever told is durable; anything else that is not valid is corruption, never cut or skipped.
 //
 // Where the blocks end, E is the transaction that is expected next. Five things are known:
 //
@@ -22,7 +22,7 @@
 //   F    *        yes   no        yes        *       corrupt  log/durable says so
 //   G    *        yes   no        no         yes     corrupt  database or slave hold it
 //   H    nothing  yes   no        no         no      clean    go on writing here
-//   I    torn     yes   no        no         no      cut      nobody was told of it: cut off, keep a copy
+//   I    torn     yes   no        no         no      cut      no program was told of it: cut off, keep a copy
 //
 // In rows E to G, * stands for nothing or torn. A test tries every combination and finds exactly one row.
 
@@ -81,7 +81,7 @@ export const recoveryRows: readonly RecoveryRow[] = [
   row('F', written,     [true, false, true, any],     'corrupt', 'log/durable says that it was durable'),
   row('G', written,     [true, false, false, true],   'corrupt', 'the database or a slave holds it'),
   row('H', ['nothing'], [true, false, false, false],  'clean',   'the log ends'),
-  row('I', ['torn'],    [true, false, false, false],  'cut',     'nobody was told that it is durable'),
+  row('I', ['torn'],    [true, false, false, false],  'cut',     'no program was told that it is durable'),
 ]
 
 export function rowMatches(candidate: RecoveryRow, tail: Tail): boolean {

@@ -9,7 +9,7 @@
 //                examine again. Interrupted, the next recovery cuts again, into another copy.
 //   3. harden    what lies behind log/durable is written again and synced. Written again, because after an fsync
 //                that failed the system may take pages for clean that never reached the disk.
-//   4. publish   log/durable says so (writer.ts): nobody has seen those transactions before.
+//   4. publish   log/durable says so (writer.ts): no reader has seen those transactions before.
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { MiB } from '../limits.ts'
 import { isUnreadable, type Disk, type DiskFile } from '../platform/disk.ts'

@@ -54,7 +54,7 @@ export interface RepairedSegment {
 
 /**
  * Repairs what can be repaired, all or nothing, and returns what that was: nothing when the log is in order. The caller
- * sees to it that nobody writes or removes segments (but for the last one, with `sealedOnly`). Throws
+ * ensures that no process writes or removes segments (but for the last one, with `sealedOnly`). Throws
  * ERR_LOG_CORRUPT when the peer does not hold what is missing, or what it sends does not fit here; ERR_LOG_VERSION,
  * ERR_DISK, ERR_DISK_FULL, and what `source` throws.
  */

@@ -99,7 +99,7 @@ export async function laterPromise(
 
 /** A valid block by itself: what leads to it is not known. */
 export interface LoneBlock {
-  /** Null: so many bytes were looked at that the search was given up. */
+  /** Null: the search was given up, after too many bytes. */
   readonly offset: number | null
   /** The position that it continues. */
   readonly before: LogPosition

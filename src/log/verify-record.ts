@@ -272,7 +272,7 @@ class Fields {
     const start = this.#take(length)
     return Buffer.from(this.#bytes.subarray(start, start + length))
   }
-  /** A u32 that counts things of at least so many bytes that follow. */
+  /** A u32 that counts the things that follow, each of at least this many bytes. */
   count(bytesMin: number): number {
     const count = this.u32()
     this.check(count, bytesMin)

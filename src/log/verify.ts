@@ -18,7 +18,7 @@ export interface VerifyFault {
   readonly txn: number
   /** `header`: of a segment; `order`: the segment does not continue the one before; `durable`: log/durable. */
   readonly fault: BlockFault | 'header' | 'order' | 'durable'
-  /** True: as a crash may leave the end of a log, and nobody was told that it was durable. A server cuts it off. */
+  /** True: as a crash may leave the end of a log, and no caller was told that it was durable. A server cuts it off. */
   readonly torn: boolean
   readonly message: string
 }

@@ -82,7 +82,7 @@ export class LogWriter {
 
   /**
    * Opens the log in `directory`, which is made when it is not there, and recovers it. Errors: ERR_LOG_CORRUPT,
-   * ERR_LOG_VERSION, ERR_DISK, ERR_DISK_FULL. The caller sees to it that nobody else has it open.
+   * ERR_LOG_VERSION, ERR_DISK, ERR_DISK_FULL. The caller ensures that no other process has it open.
    */
   static async open(
     platform: { readonly disk: Disk; readonly clock: Clock },

@@ -34,7 +34,7 @@ export interface DiskFile {
   writeSync(buffer: Uint8Array, start: number, length: number, offset: number): void
   /** fdatasync. A failure is final: the caller must never try again and believe the second answer. */
   sync(): Promise<void>
-  /** The same, without the thread-pool's detour (about 80 µs): for one small write that somebody waits for. */
+  /** The same, without the thread-pool's detour (about 80 µs): for one small write that a caller waits for. */
   syncSync(): void
   truncate(length: number): Promise<void>
   close(): Promise<void>

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { isNotFound, type Disk, type DiskFile } from './disk.ts'
 
 export interface CopyTempo {
-  /** Called after so many bytes: resolves when it is time to go on, rejects to give up. */
+  /** Called after this many bytes: resolves when it is time to go on, rejects to give up. */
   took(bytes: number): Promise<void>
 }
 

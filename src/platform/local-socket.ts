@@ -13,6 +13,6 @@ export interface LocalSockets {
    * caller holds the lock that says that nobody else listens. Throws ERR_DISK.
    */
   listen(path: string, accept: (connection: Connection) => void): Promise<LocalListener>
-  /** Null when nobody listens there. Throws ERR_DISK when the socket may not be used. */
+  /** Null when no process listens there. Throws ERR_DISK when the socket may not be used. */
   connect(path: string): Promise<Connection | null>
 }

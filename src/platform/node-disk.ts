@@ -13,7 +13,7 @@ import {
   type OpenMode,
 } from './disk.ts'
 
-/** What a server writes is its user's alone: items are somebody's data, and hb.key is a secret. */
+/** Only its user can read what a server writes: items are private data, and hb.key is a secret. */
 const fileMode = 0o600
 const directoryMode = 0o700
 /** Where Linux cuts a single read or write (2 GiB less a page) is above every length that is asked for here. */

@@ -93,7 +93,7 @@ class NodeConnection implements Connection {
 export const nodeNetwork: Network = { connect, listen, listenPlain }
 
 /**
- * Throws ERR_CONNECT when nobody answers there, ERR_WIRE_TIMEOUT when it takes longer than `timeoutMs`, ERR_KEY
+ * Throws ERR_CONNECT when nothing answers there, ERR_WIRE_TIMEOUT when it takes longer than `timeoutMs`, ERR_KEY
  * when the peer has another key, ERR_WIRE when it does not speak TLS at all.
  */
 async function connect(

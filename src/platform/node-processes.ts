@@ -135,7 +135,7 @@ export const nodeProcesses: Processes = {
 let prepared = 0
 let nursery: Nursery | null = null
 
-/** Null while nobody has prepared. Whoever has killed it gets another one. */
+/** Null while no caller has prepared. One that was killed is replaced. */
 function openNursery(): Nursery | null {
   if (nursery?.closed === true) nursery = Nursery.open()
   return nursery

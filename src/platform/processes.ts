@@ -73,7 +73,7 @@ export interface Processes {
   /** Starts Node with a module of this package. */
   start(modulePath: string, args: readonly string[], options: StartOptions): ChildProcess
   /**
-   * To be called by who will `start` children whose output is heard, or run commands, while this process is small:
+   * To be called before `start` of children whose output is heard, or run commands, while this process is small:
    * starting one costs the more, the more memory this process has. It is over with the function that is returned.
    */
   prepare(): () => void
@@ -85,7 +85,7 @@ export interface Processes {
   runCommand(command: string, options: CommandOptions): Promise<string | null>
   /** What a program of the system writes to its standard output; null when there is no such program, or it fails. */
   output(program: string, args: readonly string[]): Promise<string | null>
-  /** Others go first: for work that nobody waits for. */
+  /** Lowers the priority: for work that no caller waits for. */
   yieldToOthers(): void
   /** Calls back when the process that has started this one, with a pipe as its input, is gone. */
   onParentGone(callback: () => void): void

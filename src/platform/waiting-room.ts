@@ -86,7 +86,7 @@ export class WaitingRoom<T> {
     if (this.#proven.size > provenMax && oldest !== undefined) this.#proven.delete(oldest)
   }
 
-  /** Places that this address holds beyond those which nobody takes from it. */
+  /** Places that this address holds beyond those that are safely its own. */
   #excess({ name, members }: Group<T>): number {
     return members.size - (this.#proven.has(name) ? reservedPlaces : 0)
   }

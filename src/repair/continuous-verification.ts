@@ -14,7 +14,7 @@ import type { Clock, Timer } from '../platform/clock.ts'
 import type { Disk } from '../platform/disk.ts'
 import type { VerifyMarks } from './verify-marks.ts'
 
-/** For each part of the time at work it rests so many. */
+/** For each unit of time at work it rests this many. */
 const restParts = 99
 /** A pass is to be over in this part of the interval. */
 const passPart = 0.5

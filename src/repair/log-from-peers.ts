@@ -43,19 +43,19 @@ export async function withSoundLog<T>(
   }
 }
 
-/** There is somebody: a slave without a master yet has an empty log. */
+/** There is one: a slave without a master yet has an empty log. */
 function mayAsk({ type, slaves }: Config): boolean {
   return type === 'slave' || slaves.length > 0
 }
 
 function unrepaired(damage: HotBackupError, reason: unknown): unknown {
   if (!isHotBackupError(reason)) return reason
-  const why = reason.message === damage.message ? 'nobody holds it' : reason.message
+  const why = reason.message === damage.message ? 'no peer holds it' : reason.message
   const message = `${damage.message}; it could not be repaired: ${why}`
   return new HotBackupError('ERR_LOG_CORRUPT', message, damage.place, reason)
 }
 
-/** Repairs the log of a server that nobody has open but the caller. Throws why it cannot be repaired. */
+/** Repairs the log of a server that only the caller has open. Throws why it cannot be repaired. */
 export async function repairStopped(
   platform: Platform,
   layout: Layout,

@@ -263,7 +263,7 @@ async function damagesOfRest(
   return found
 }
 
-/** By whoever has the database open; on a master by this process when nobody has. */
+/** By the process that has the database open; on a master without one, by this process. */
 function repairFrames(
   platform: Platform,
   directory: string,
@@ -283,7 +283,7 @@ function repairFrames(
   })
 }
 
-/** By the process that owns the server; by this one when nobody does. */
+/** By the process that owns the server; without one, by this process. */
 async function repair(
   platform: Platform,
   layout: Layout,

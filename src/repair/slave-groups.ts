@@ -37,7 +37,7 @@ export class SlaveGroups {
     this.look()
   }
 
-  /** There may be something to ask, or somebody who can be asked. */
+  /** There may be something to ask, or a peer that can be asked. */
   look(): void {
     if (this.#stopped) return
     this.#tell()

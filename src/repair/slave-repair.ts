@@ -76,7 +76,7 @@ export class SlaveRepair {
     return fault !== null && !fault.torn
   }
 
-  /** Repairs the sealed segments now. Throws ERR_NO_SLAVE when nobody can be asked, or why it cannot be repaired. */
+  /** Repairs the sealed segments now. Throws ERR_NO_SLAVE without a peer to ask, or why it cannot be repaired. */
   repair(): Promise<readonly RepairedSegment[]> {
     this.#running ??= this.#repair().finally(() => {
       this.#running = null

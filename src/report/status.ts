@@ -80,13 +80,13 @@ export interface ServerStatus {
   readonly helpers: readonly HelperStatus[]
   readonly holds: readonly HoldRow[]
   readonly lostAndFound: number
-  /** On a master what verification does; null when nobody has it open. */
+  /** On a master what verification does; null when no process has it open. */
   readonly verify: VerificationStatus | null
   /** When the last whole verification ended, here or by a slave's master: milliseconds since 1970; null for never. */
   readonly lastVerified: number | null
   /** On a slave what it knows to be different from its master. */
   readonly differences: DifferencesStatus | null
-  /** Groups that nobody may use, as whoever has the database open knows them. */
+  /** Damaged groups, as the process that has the database open knows them. */
   readonly damaged: readonly DamagedGroup[]
   readonly timeline: number | null
   readonly databaseId: string | null

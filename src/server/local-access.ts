@@ -1,4 +1,4 @@
-// The ways to a server's data when nobody owns it: this process carries the operations out itself (see sessions.ts).
+// The ways to a server's data when no process owns it: this one carries the operations out itself (see sessions.ts).
 import type { Config } from '../config/config.ts'
 import type { Layout } from '../config/layout.ts'
 import { localCaller, type Caller } from '../control/operation.ts'
@@ -9,12 +9,12 @@ import { FileReader } from './read-files.ts'
 export interface Access extends Caller {
   /** The files are being read: a server that starts meanwhile changes them. */
   readonly files: boolean
-  /** Nobody else may have the master open for long: what this opening has begun is brought to its end. */
+  /** Only for a short time: what this opening has begun is brought to its end. */
   finish?(): Promise<void>
   close(): Promise<void>
 }
 
-/** Nothing is locked: whoever starts the server changes what is read. */
+/** Nothing is locked: a server that starts meanwhile changes what is read. */
 export async function readFiles(
   platform: Platform,
   layout: Layout,
@@ -24,7 +24,7 @@ export async function readFiles(
   return { ...localCaller(reader.handlers), files: true, close: () => reader.close() }
 }
 
-/** Throws ERR_RUNNING when somebody else has the master open, and what opening it throws. */
+/** Throws ERR_RUNNING when another process has the master open, and what opening it throws. */
 export async function openMaster(platform: Platform, { directory }: Layout): Promise<Access> {
   // Loading it takes longer than most commands that only read.
   const { Master } = await import('./master.ts')

@@ -44,7 +44,7 @@ export interface VerifyEvent {
   readonly message: string
 }
 
-/** A helper has failed so often that somebody must look; it is tried again all the same. */
+/** A helper has failed so often that an operator must look; it is tried again all the same. */
 export interface HelperEvent {
   readonly type: 'helper-failed'
   readonly message: string
@@ -144,7 +144,7 @@ export async function openParts(
     const replication = new Replication(database, updates, platform.clock)
     const marks = new VerifyMarks(database, updates)
     const verification = new ContinuousVerification(platform, marks, {
-      // Without slaves there is nobody to compare.
+      // Without slaves there is nothing to compare.
       intervalMs: config.slaves.length === 0 ? null : config.verify.intervalMs,
       path: layout.verify,
       failed: message => events.happened({ type: 'verify-failed', message }),

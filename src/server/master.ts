@@ -115,7 +115,7 @@ export class Master {
     this.#rescue = parts.rescue
     this.#gate = new WriteGate(platform, layout, config.name, config.failover.leaseMs)
     this.#updates.gate = this.#gate
-    // What is durable may reach the slaves yet, but nobody waits for that for ever.
+    // What is durable may reach the slaves yet, but no caller waits for that for ever.
     parts.log.onFailure(error => void this.#commits.close(error.message))
     if (config.failover.leaseMs > 0) this.#commits.lapsed = () => this.#gate.refusal
     this.#retention = parts.retention

@@ -53,7 +53,7 @@ async function reach(
     if (client !== null) return { client, master }
     if (master !== null && clock.monotonic() > deadline) {
       await master.close()
-      throw new HotBackupError('ERR_TIMEOUT', `nobody answers at ${ownerSocket}`, {
+      throw new HotBackupError('ERR_TIMEOUT', `no process answers at ${ownerSocket}`, {
         path: ownerSocket,
       })
     }

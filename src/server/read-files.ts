@@ -1,4 +1,4 @@
-// Reads the data of a server that nobody has open: the database files as of their checkpoint, and in memory what
+// Reads the data of a server that no process has open: the database files as of their checkpoint, and in memory what
 // the log holds since. Nothing is locked or changed, so a server may start meanwhile and write the files: that is
 // noticed by the journal, which comes before every change, and the catalog, which comes after, before anything
 // that was read leaves.

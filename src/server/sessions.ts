@@ -1,9 +1,9 @@
 // How a command gets at the data of a server, whatever state it is in.
 //
-//   somebody owns the server       his control socket carries it out
-//   nobody does, and it is read    the files are looked at, and the end of the log is replayed in memory;
+//   a process owns the server      its control socket carries the operation out
+//   none does, and it is read      the files are looked at, and the end of the log is replayed in memory;
 //                                  nothing is locked, held up or changed
-//   nobody does, and it is written this process opens the master for the moment (others wait for it, or use it)
+//   none does, and it is written   this process opens the master for the moment (others wait for it, or use it)
 import { HotBackupError, isHotBackupError } from '../errors.ts'
 import { sleep } from '../platform/clock.ts'
 import type { LockHolder } from '../platform/locks.ts'

@@ -1,5 +1,5 @@
 // A master's shipper as a process of its own: it reads the log, owns the acks, and never needs the application.
-// When nobody has the master open, at the start or because its owner died, it brings the log in order: the last
+// When no process has the master open, at the start or because its owner died, it brings the log in order: the last
 // blocks that the owner wrote may be on the disk without `log/durable` saying so, and they belong to the slaves.
 import { readPromotion } from '../config/promotion-file.ts'
 import { Database } from '../database/database.ts'
@@ -58,7 +58,7 @@ interface Parts {
   readonly lock: Lock
   readonly shipper: Shipper
   readonly seeder: Seeder
-  /** Null on a server that was never a slave: nobody takes it for one. */
+  /** Null on a server that was never a slave. */
   readonly gatekeeper: Gatekeeper | null
   readonly fence: Fence
   readonly control: ControlServer
@@ -267,7 +267,7 @@ class Fence {
     await this.#repairs
   }
 
-  /** By whoever has the master open, or by this process when nobody has; one after the other. */
+  /** By the process that has the master open, or else by this one; one after the other. */
   #repairGroup(range: GroupRange): Promise<number> {
     const { directory } = this.#layout
     const repaired = this.#repairs.then(() =>
@@ -305,7 +305,7 @@ class Fence {
     }
   }
 
-  /** Nobody who opens the master after the marker was written needs to be told. */
+  /** A process that opens the master later reads the marker itself. */
   async #tellOwner(): Promise<void> {
     const client = await reach(this.#platform, this.#layout, 'owner')
     if (client === null) return
@@ -339,7 +339,7 @@ export async function shipperOptions(
 }
 
 /**
- * After a crash `log/durable` may be older than the log is. Opening the log repairs that; nobody but the owner may do
+ * After a crash `log/durable` may be older than the log is. Opening the log repairs that; only the owner may do
  * it, so this process is the owner for a moment, unless somebody is already.
  */
 async function recoverLog(

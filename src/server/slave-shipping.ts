@@ -54,7 +54,7 @@ export class SlaveShipping {
     return shipping
   }
 
-  /** Null while there is nobody to send to. */
+  /** Null while there is no slave to send to. */
   get shipper(): Shipper | null {
     return this.#links?.shipper ?? null
   }

@@ -38,7 +38,7 @@ interface Found extends HashRange {
 
 type Place = Pick<Found, 'account' | 'file' | 'modulo'>
 
-/** Differences are told one by one up to so many in this time, and by their number above. */
+/** Up to this many differences in this time are reported one by one, and further ones by their number. */
 const tellMs = 10_000
 const toldMax = 10
 

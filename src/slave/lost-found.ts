@@ -135,7 +135,7 @@ export class LostAndFound {
     return new LostAndFound(disk, directory, await lostNames(disk, directory))
   }
 
-  /** The database's files hold everything up to `stampTxn`: nobody meets those transactions again. */
+  /** The database's files hold everything up to `stampTxn`: those transactions are not met again. */
   async forgetGone(stampTxn: number): Promise<void> {
     const gone = await entryNames(this.#disk, this.#directory, goneSuffix)
     for (const name of gone) {

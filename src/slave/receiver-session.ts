@@ -68,7 +68,7 @@ export interface ReceiverSessionEvents {
   admit(hello: Hello): HotBackupError | null
   /** The master wants this slave to take over: why not, or null; then it does, after a word of this session. */
   promote(request: Promote): Promise<HotBackupError | null>
-  /** A master that would give a copy: who takes it, or why nobody does. */
+  /** A master that would give a copy: what takes it, or why nothing does. */
   seed(seed: Seed): SeedTaker | HotBackupError
   /** A master whose log is damaged asks for bytes of this one: it is no stranger. */
   asked(): void
@@ -349,15 +349,15 @@ export class ReceiverSession {
 
   #welcome(version: number, ...next: readonly MessageName[]): void {
     const { name, serverId, log } = this.#options
-    const nobody = new Uint8Array(identityBytes)
+    const noIdentity = new Uint8Array(identityBytes)
     this.#channel.established(...next)
     this.#channel.send({
       name: 'welcome',
       version,
       serverName: name,
       serverId,
-      databaseId: log.identity?.databaseId ?? nobody,
-      lineageId: log.identity?.lineageId ?? nobody,
+      databaseId: log.identity?.databaseId ?? noIdentity,
+      lineageId: log.identity?.lineageId ?? noIdentity,
       timeline: log.identity?.timeline ?? 0,
       position: log.position,
       progress: this.#progress,

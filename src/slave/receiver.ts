@@ -38,7 +38,7 @@ export interface ReceiverOptions {
   readonly serverId: Uint8Array
   readonly key: SharedKey | null
   readonly listen: Address
-  /** Written by nobody else. */
+  /** Only the receiver writes it. */
   readonly log: LogWriter
   readonly appliedTxn: () => number
   /** Time of the block of that transaction, by the master's clock; wall-clock milliseconds, 0 for none. */
@@ -66,7 +66,7 @@ export interface ReceiverOptions {
   readonly upstream?: Upstream
   /** They have changed. */
   readonly upstreamChanged?: (upstream: Upstream) => void
-  /** How its master makes this slave take over; without it nobody may ask for that. */
+  /** How its master makes this slave take over; without it no peer may ask for that. */
   readonly handOver?: {
     /** Why the slave cannot take over now, or null. */
     refusal(): Promise<HotBackupError | null>
@@ -250,7 +250,7 @@ export class Receiver {
     return (error === null || over ? null : wordFor(error.code, 'slave')) ?? 'Wait incoming call'
   }
 
-  /** Told once: whoever calls with it calls again and again. A master that streams is let in by the right key. */
+  /** Reported once: a peer calls with it again and again. A master that streams is let in by the right key. */
   #wrongKey(remoteAddress: string): void {
     if (this.#session !== null) return
     const text = `the caller at ${remoteAddress} has another key than this slave`

@@ -73,7 +73,7 @@ class RepairPort<T> {
     const listener: Listener = await network.listen(listen, key, accept, limits)
     const look = () => {
       if (this.#busy) timer = clock.after(waitMs, look, true)
-      else this.#reject(this.#nobody())
+      else this.#reject(this.#noCall())
     }
     let timer = clock.after(waitMs, look, true)
     try {
@@ -86,7 +86,7 @@ class RepairPort<T> {
     }
   }
 
-  #nobody(): HotBackupError {
+  #noCall(): HotBackupError {
     const { waitMs } = this.#options
     const refused = this.#lastRefusal === '' ? '' : `; ${this.#lastRefusal}`
     const text = `no master that holds the same log has called for ${waitMs / 1000} s${refused}`

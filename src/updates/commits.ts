@@ -57,7 +57,7 @@ export class Commits {
   readonly #config: CommitConfig
   readonly #log: CommitLog
   readonly #happened: (event: CommitEvent) => void
-  /** Made when somebody waits for a slave for the first time. */
+  /** Made at the first wait for a slave. */
   #acks: AckWatch | null = null
   #waiters: Waiter[] = []
   /** The promises of the block that gathers, by level. */
@@ -75,7 +75,7 @@ export class Commits {
   #watched: AckLevel = 'durable'
   #timer: Timer | null = null
   #closing: Promise<void> | null = null
-  /** Why nobody waits any more; null while somebody may. */
+  /** Why waits are over; null while they may begin. */
   #ended: string | null = null
 
   constructor(
@@ -131,7 +131,7 @@ export class Commits {
     if (shared?.durable === durable) return shared.done
     // Slaves answer for whole blocks: the block's last transaction stands for all of it.
     const done = durable.then(() => this.#answered(log.durableTxn, level, null))
-    done.catch(() => {}) // Whoever waits hears of it; nobody need.
+    done.catch(() => {}) // A caller may or may not wait for it.
     this.#shared.set(level, { durable, done })
     return done
   }
@@ -263,7 +263,7 @@ export class Commits {
     })
   }
 
-  /** Looks at the time while somebody waits, or while the slaves are not in step. */
+  /** Looks at the time while a caller waits, or while the slaves are not in step. */
   #tick(): void {
     if (this.#timer !== null || this.#ended !== null) return
     if (this.#waiters.length === 0 && this.#state === 'in step') return

@@ -71,7 +71,7 @@ export class Retention {
     return this.#removals
   }
 
-  /** Nothing is removed until the answer is called: somebody copies the log. */
+  /** Nothing is removed until the answer is called: the log is being copied. */
   hold(): () => void {
     this.#holds++
     let held = true

@@ -14,9 +14,9 @@ export class Turns {
   readonly #room: Room
   /** In the order of the calls. */
   readonly #waiting: (() => void)[] = []
-  /** Settles when somebody who has the database to himself is done. */
+  /** Settles when a caller that has the database to itself is done. */
   #alone: Promise<void> | null = null
-  /** It is he who makes an update. */
+  /** That caller makes an update now. */
   #his = false
 
   constructor(room: Room) {
@@ -28,7 +28,7 @@ export class Turns {
     return !this.#his && (this.#alone !== null || this.#waiting.length > 0 || this.#full)
   }
 
-  /** Where nothing will be taken any more nobody waits for room. */
+  /** Where nothing will be taken any more, no caller waits for room. */
   get #full(): boolean {
     return this.#room.full() && !this.#room.stopped()
   }

@@ -99,7 +99,7 @@ export class Updates {
     this.#queue.wake()
   }
 
-  /** While the disk is full updates are refused: nobody knows how long they would wait. */
+  /** While the disk is full updates are refused, since the wait has no known end. */
   get #diskLack(): HotBackupError | null {
     return this.#log.diskRoom.lack ?? this.#checkpointer.diskRoom.lack
   }

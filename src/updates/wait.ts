@@ -99,7 +99,7 @@ function unconfirmed(name: string, level: AckLevel, txn: number, last: number): 
   return `slave ${name} is not connected and does not confirm to have ${level} transaction ${txn} (${known})`
 }
 
-/** Sees that somebody sends to the slaves that are waited for: else the wait would never end. */
+/** Checks that a shipper sends to the slaves that are waited for: else the wait would never end. */
 class SenderWatch {
   readonly #platform: WaitPlatform
   readonly #layout: Layout

@@ -93,7 +93,7 @@ export class WriteGate {
     )
   }
 
-  /** A shipper that does not answer has heard from nobody. */
+  /** A shipper that does not answer has heard from no slave. */
   async #ask(): Promise<void> {
     const { clock } = this.#platform
     const asked = clock.monotonic()

@@ -281,7 +281,8 @@ export const clientCommand = container(
       flags: admin,
       since: '2.9.50',
       syntax: 'timeout [WRITE | ALL]',
-      summary: 'Lets all commands wait, or those that write, for so many milliseconds.',
+      summary:
+        'Makes all commands, or those that write, wait for the given number of milliseconds.',
       run: pause,
     }),
     sub('reply', {
